@@ -1,0 +1,89 @@
+"""The counting of ./dev test: what a program says and how it ends decides, nothing is lost."""
+
+import contextlib
+import io
+import json
+import pathlib
+import sys
+import tempfile
+import types
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools" / "dev"))
+import run_tests  # noqa: E402
+
+JUNIT_WRITER = """
+import os, sys
+path = os.environ["BOOST_TEST_LOGGER"].rpartition(",")[2]
+open(path, "w").write('''<testsuite>
+<testcase classname="s" name="good"/>
+<testcase classname="s" name="bad"><failure message="failure"/></testcase>
+<testcase classname="s" name="off"><skipped/><system-out><![CDATA[because:
+- reason: 'precondition failed: no io_uring here']]></system-out></testcase>
+</testsuite>''')
+sys.exit(201)
+"""
+
+
+def run(program):
+    test = {"name": "unit-x", "cmd": [sys.executable, "-c", program], "env": {}, "workdir": None,
+            "timeout": 30}
+    with tempfile.TemporaryDirectory() as scratch:
+        return run_tests.run_program(test, scratch)[0]
+
+
+class Counting(unittest.TestCase):
+    def test_boost_cases_are_counted_one_by_one(self):
+        tally = run(JUNIT_WRITER)
+        self.assertEqual(tally.passed, 1)
+        self.assertEqual(tally.failures, ["unit-x/s/bad"])
+        self.assertEqual(tally.skips, [["unit-x/s/off", "no io_uring here"]])
+
+    def test_report_without_failure_but_bad_exit_is_a_failure(self):
+        tally = run(JUNIT_WRITER.replace("<failure message=\"failure\"/>", ""))
+        self.assertEqual(tally.passed, 2)
+        self.assertEqual(tally.failures, ["unit-x (exit code 201)"])
+
+    def test_plain_program_is_one_test(self):
+        self.assertEqual(run("pass").line(), "1 passed, 0 failed")
+        self.assertEqual(run("import sys; sys.exit(3)").line(), "0 passed, 1 failed")
+
+    def test_crash_is_a_failure(self):
+        self.assertEqual(run("import os; os.abort()").line(), "0 passed, 1 failed")
+
+    def test_program_that_hangs_is_a_failure(self):
+        test = {"name": "hangs", "cmd": ["sleep", "30"], "env": {}, "workdir": None,
+                "timeout": 0.05}
+        with tempfile.TemporaryDirectory() as scratch:
+            self.assertEqual(run_tests.run_program(test, scratch)[0].line(), "0 passed, 1 failed")
+
+    def test_skips_carry_their_reason(self):
+        tally = run("print('SKIP ktls: no kernel module')")
+        self.assertEqual(tally.skips, [["unit-x/ktls", "no kernel module"]])
+        tally = run("import sys; print('needs root'); sys.exit(77)")
+        self.assertEqual((tally.passed, tally.skips), (0, [["unit-x", "needs root"]]))
+
+    def summary(self, groups):
+        with tempfile.TemporaryDirectory() as folder:
+            for number, group in enumerate(groups):
+                pathlib.Path(folder, f"{number}-g.json").write_text(json.dumps(group))
+            output = io.StringIO()
+            with contextlib.redirect_stdout(output):
+                code = run_tests.command_summary(types.SimpleNamespace(folder=folder))
+            return code, output.getvalue().splitlines()
+
+    def test_last_line_of_the_summary_is_the_count(self):
+        good = {"group": "a", "passed": 2, "failures": [], "skips": [], "seconds": 1}
+        code, lines = self.summary([good, good])
+        self.assertEqual((code, lines[-1]), (0, "4 passed, 0 failed"))
+        bad = dict(good, failures=["x"], skips=[["y", "no luck"]])
+        code, lines = self.summary([good, bad])
+        self.assertEqual((code, lines[-1]), (1, "4 passed, 1 failed, 1 skipped"))
+        self.assertIn("skipped: a: y: no luck", lines)
+
+    def test_nothing_ran_is_a_failure(self):
+        self.assertEqual(self.summary([])[0], 1)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,34 @@
+# shellcheck shell=bash disable=SC2154  # the variables come from ./dev
+# Meson build folders. Sourced by ./dev.
+
+# configure_build DIR OPTIONS...: sets the folder up, again when the options are not those of the
+# last time.
+configure_build() {
+  local dir=$1 stamp=$1/.dev-options options
+  shift
+  options="$* CXX=${CXX:-}"
+  if [[ -f $dir/build.ninja && -f $stamp && $(<"$stamp") == "$options" ]]; then return 0; fi
+  rm -rf "$dir"
+  step "configure ${dir##*/}" meson setup "$dir" "$top" "$@" || return 1
+  printf '%s\n' "$options" >"$stamp"
+}
+
+# compile DIR TARGETS...
+compile() {
+  local dir=$1 began=$SECONDS
+  say "compile ${dir##*/} ..."
+  if ! NINJA_STATUS='[%f/%t] ' ninja -C "$@" -j "$jobs" | show_progress; then
+    say "compile ${dir##*/}: FAILED"
+    return 1
+  fi
+  say "compile ${dir##*/}: done in $((SECONDS - began)) s"
+}
+
+test_targets() { "$python" "$top/tools/dev/run_tests.py" targets "$@"; }
+
+# compile_tests DIR PREFIX...: the programs of the tests whose names begin so.
+compile_tests() {
+  local targets=()
+  mapfile -t targets < <(test_targets "$@")
+  compile "$1" "${targets[@]}"
+}

@@ -1,0 +1,271 @@
+#!/usr/bin/env python3
+"""Runs groups of tests and counts them. Used by ./dev test.
+
+Each group leaves one JSON file: {"group", "passed", "failures", "skips", "seconds"}, where failures
+are names and skips are [name, reason]. `summary` adds the files up; its last line is the count.
+
+What is counted: one Boost.Test case, one pytest case, one fuzz target, and one program for every
+other test that Meson knows. A program may report what it could not run by a line
+`SKIP name: reason`; such a line counts as one skipped test.
+"""
+
+import argparse
+import concurrent.futures
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import xml.etree.ElementTree as ElementTree
+
+SKIP_LINE = re.compile(r"^SKIP ([^:]+): (.+)$", re.MULTILINE)
+SKIP_EXIT_CODE = 77  # Meson's exit code protocol
+SHOWN_LINES_MAX = 60
+
+
+class Tally:
+    """What a program or a group came to."""
+
+    def __init__(self):
+        self.passed = 0
+        self.failures = []
+        self.skips = []
+
+    def add(self, other):
+        self.passed += other.passed
+        self.failures += other.failures
+        self.skips += other.skips
+
+    def line(self):
+        text = f"{self.passed} passed, {len(self.failures)} failed"
+        return text + (f", {len(self.skips)} skipped" if self.skips else "")
+
+
+def save(path, tally, began):
+    file = pathlib.Path(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    seconds = round(time.monotonic() - began, 1)
+    file.write_text(json.dumps({"group": file.stem.partition("-")[2], "passed": tally.passed,
+                                "failures": tally.failures, "skips": tally.skips,
+                                "seconds": seconds}, indent=1))
+
+
+def introspect(build, what):
+    output = subprocess.run(["meson", "introspect", str(build), what], check=True,
+                            capture_output=True, text=True).stdout
+    return json.loads(output)
+
+
+def meson_tests(build, prefixes):
+    tests = introspect(build, "--tests")
+    if prefixes:
+        tests = [test for test in tests if test["name"].startswith(tuple(prefixes))]
+    return tests
+
+
+def read_junit(path, tally, program):
+    """Adds the cases of a JUnit file; false when there is no readable one."""
+    try:
+        root = ElementTree.parse(path).getroot()
+    except (OSError, ElementTree.ParseError):
+        return False
+    for case in root.iter("testcase"):
+        name = "/".join(part for part in (program, case.get("classname"), case.get("name")) if part)
+        skipped = case.find("skipped")
+        if case.find("failure") is not None or case.find("error") is not None:
+            tally.failures.append(name)
+        elif skipped is not None:
+            reason = skipped.get("message") or case.findtext("system-out") or "disabled"
+            reason = reason.strip().splitlines()[-1]
+            reason = re.sub(r"^- reason: '(precondition failed: )?|'$", "", reason)
+            tally.skips.append([name, reason])
+        else:
+            tally.passed += 1
+    return True
+
+
+def run_program(test, scratch):
+    """Runs one Meson test. Returns its tally and its output."""
+    junit = pathlib.Path(scratch) / (re.sub(r"\W", "_", test["name"]) + ".xml")
+    environment = dict(os.environ, BOOST_TEST_LOGGER=f"HRF,error,stdout:JUNIT,test_suite,{junit}",
+                       BOOST_TEST_COLOR_OUTPUT="no", ASAN_OPTIONS="detect_stack_use_after_return=1",
+                       UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1",
+                       TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1")
+    environment.update(test["env"])
+    tally = Tally()
+    try:
+        done = subprocess.run(test["cmd"], env=environment, cwd=test["workdir"],
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.STDOUT, timeout=test["timeout"] * 4)
+        code, output = done.returncode, done.stdout.decode(errors="replace")
+    except subprocess.TimeoutExpired as expired:
+        code, output = -1, (expired.stdout or b"").decode(errors="replace") + "\ntimed out"
+    except OSError as error:
+        code, output = -1, str(error)
+    name = test["name"]
+    if code == SKIP_EXIT_CODE:
+        tally.skips.append([name, (output.strip() or "exit code 77").splitlines()[-1]])
+        return tally, output
+    tally.skips += [[f"{name}/{what}", why] for what, why in SKIP_LINE.findall(output)]
+    has_cases = read_junit(junit, tally, name)
+    if code != 0 and not tally.failures:
+        # A crash, a sanitizer's report at the end, or a program that counts for itself.
+        tally.failures.append(f"{name} (exit code {code})")
+    elif code == 0 and not has_cases:
+        tally.passed += 1
+    return tally, output
+
+
+def report(name, tally, seconds, output):
+    print(f"  {name}: {tally.line()} ({seconds:.1f} s)", flush=True)
+    if tally.failures:
+        for line in output.strip().splitlines()[-SHOWN_LINES_MAX:]:
+            print("    " + line)
+
+
+def run_all(works, jobs, one):
+    """Runs `one(work)` -> (name, tally, seconds, output) for each work; the sum of the tallies."""
+    total = Tally()
+    with concurrent.futures.ThreadPoolExecutor(max_workers=jobs) as pool:
+        for future in concurrent.futures.as_completed([pool.submit(one, work) for work in works]):
+            name, tally, seconds, output = future.result()
+            report(name, tally, seconds, output)
+            total.add(tally)
+    return total
+
+
+def command_run(options):
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as scratch:
+        def one(test):
+            started = time.monotonic()
+            tally, output = run_program(test, scratch)
+            return test["name"], tally, time.monotonic() - started, output
+
+        total = run_all(meson_tests(options.build, options.prefixes), options.jobs, one)
+    save(options.results, total, began)
+
+
+def command_targets(options):
+    wanted = {test["cmd"][0] for test in meson_tests(options.build, options.prefixes)}
+    build = pathlib.Path(options.build).resolve()
+    for target in introspect(options.build, "--targets"):
+        for name in target["filename"]:
+            if target["type"] == "executable" and name in wanted:
+                print(os.path.relpath(name, build))
+
+
+def command_record(options):
+    tally = Tally()
+    group = pathlib.Path(options.results).stem.partition("-")[2]
+    if options.outcome == "failed":
+        tally.failures.append(f"{group}: {options.reason}")
+    else:
+        tally.skips.append([group, options.reason])
+    save(options.results, tally, time.monotonic())
+    print(f"  {group}: {options.outcome}: {options.reason}")
+
+
+def command_pytest(options):
+    began = time.monotonic()
+    tally = Tally()
+    with tempfile.TemporaryDirectory() as scratch:
+        junit = os.path.join(scratch, "junit.xml")
+        done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-rs", "--durations=10",
+                               "-p", "no:cacheprovider", f"--junitxml={junit}", options.folder])
+        found = read_junit(junit, tally, "")
+    if not found or (done.returncode != 0 and not tally.failures):
+        tally.failures.append(f"pytest (exit code {done.returncode})")
+    save(options.results, tally, began)
+
+
+def command_fuzz(options):
+    began = time.monotonic()
+    scratch = tempfile.mkdtemp()
+
+    def one(test):
+        started = time.monotonic()
+        program = pathlib.Path(test["cmd"][0])
+        target = re.sub(r"^fuzz[-_]", "", program.name)
+        grown = pathlib.Path(scratch) / target  # new inputs go here, not into the checkout
+        grown.mkdir()
+        corpus = [str(path) for path in (pathlib.Path(options.corpus) / target,) if path.is_dir()]
+        done = subprocess.run([str(program), f"-max_total_time={options.seconds}",
+                               f"-artifact_prefix={options.build}/{target}-",
+                               "-print_final_stats=1", str(grown), *corpus],
+                              stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        tally = Tally()
+        if done.returncode == 0:
+            tally.passed = 1
+        else:
+            tally.failures.append(f"{test['name']} (its input is {options.build}/{target}-*)")
+        return test["name"], tally, time.monotonic() - started, done.stdout.decode(errors="replace")
+
+    total = run_all(meson_tests(options.build, ["fuzz"]), options.jobs, one)
+    shutil.rmtree(scratch)
+    save(options.results, total, began)
+
+
+def command_summary(options):
+    total = Tally()
+    print()
+    for file in sorted(pathlib.Path(options.folder).glob("*.json")):
+        group = json.loads(file.read_text())
+        tally = Tally()
+        tally.passed, tally.failures = group["passed"], group["failures"]
+        tally.skips = [[f"{group['group']}: {name}", reason] for name, reason in group["skips"]]
+        print(f"{group['group']:<14} {group['seconds']:7.1f} s   {tally.line()}")
+        tally.failures = [f"{group['group']}: {name}" for name in tally.failures]
+        total.add(tally)
+    if total.passed + len(total.failures) == 0:
+        total.failures.append("no test ran")
+    for name in total.failures:
+        print(f"failed: {name}")
+    for name, reason in total.skips:
+        print(f"skipped: {name}: {reason}")
+    print(total.line())
+    return 1 if total.failures else 0
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+
+    def command(name, function):
+        added = commands.add_parser(name)
+        added.set_defaults(function=function)
+        if name not in ("targets", "summary"):
+            added.add_argument("--results", required=True)
+        return added
+
+    added = command("targets", command_targets)
+    added.add_argument("build")
+    added.add_argument("prefixes", nargs="*")
+    added = command("run", command_run)
+    added.add_argument("--jobs", type=int, default=1)
+    added.add_argument("build")
+    added.add_argument("prefixes", nargs="*")
+    added = command("record", command_record)
+    added.add_argument("outcome", choices=["failed", "skipped"])
+    added.add_argument("reason")
+    added = command("pytest", command_pytest)
+    added.add_argument("folder")
+    added = command("fuzz", command_fuzz)
+    added.add_argument("--jobs", type=int, default=1)
+    added.add_argument("--seconds", type=int, default=600)
+    added.add_argument("build")
+    added.add_argument("corpus")
+    added = command("summary", command_summary)
+    added.add_argument("folder")
+    options = parser.parse_args()
+    sys.exit(options.function(options))
+
+
+if __name__ == "__main__":
+    main()

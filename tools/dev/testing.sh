@@ -1,0 +1,142 @@
+# shellcheck shell=bash disable=SC2154  # the variables come from ./dev
+# The groups of ./dev test. Each group leaves its result in $results/NN-name.json; the count at
+# the end is over those files. Sourced by ./dev.
+
+verb_test() {
+  local scope=normal
+  while [[ $# -gt 0 ]]; do
+    case $1 in
+      --all) scope=all; shift ;;
+      --unit) scope=unit; shift ;;
+      *) usage_error "test does not know $1" ;;
+    esac
+  done
+  want_packages build
+  [[ $scope == unit ]] || want_packages test
+  [[ $scope != all ]] || want_packages clang debian13
+  rm -rf "$results"
+  release_group
+  if [[ $scope != unit ]]; then
+    integration_group
+    asan_group
+  fi
+  if [[ $scope == all ]]; then
+    clang_group
+    tsan_group
+    debian13_group
+    fuzz_group
+  fi
+  "$python" "$top/tools/dev/run_tests.py" summary "$results"
+}
+
+run_tests() {
+  local name=$1
+  shift
+  "$python" "$top/tools/dev/run_tests.py" run --results "$results/$name.json" --jobs "$jobs" "$@"
+}
+
+# A group that could not be built or started: one failure, or one skip, with its reason.
+record() {
+  "$python" "$top/tools/dev/run_tests.py" record --results "$results/$1.json" "$2" "$3"
+}
+
+release_group() {
+  if configure_build "$build" -Dbuildtype=release && compile "$build"; then
+    ln -sfn src/istmo "$build/istmo"
+    say "tests of the release build ..."
+    run_tests 1-release "$build"
+  else
+    record 1-release failed "the release build does not compile"
+  fi
+}
+
+integration_group() {
+  say "integration tests ..."
+  if [[ ! -x $build/istmo ]]; then
+    record 2-integration failed "no release binary"
+    return
+  fi
+  env ISTMO="$build/istmo" "$python" "$top/tools/dev/run_tests.py" pytest \
+    --results "$results/2-integration.json" "$top/tests/integration"
+}
+
+# variant_group NAME DIR PREFIXES -- MESON OPTIONS: another build, of the programs of some tests.
+variant_group() {
+  local name=$1 dir=$2 prefixes=()
+  shift 2
+  while [[ $1 != -- ]]; do
+    prefixes+=("$1")
+    shift
+  done
+  shift
+  if configure_build "$dir" "$@" && compile_tests "$dir" "${prefixes[@]}"; then
+    say "tests of ${dir##*/} ..."
+    run_tests "$name" "$dir" "${prefixes[@]}"
+  else
+    record "$name" failed "${dir##*/} does not compile"
+  fi
+}
+
+asan_group() {
+  variant_group 3-asan-ubsan "$build_root/build-asan" unit sim -- \
+    -Dbuildtype=debugoptimized -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false
+}
+
+clang_group() {
+  CXX=clang++-19 variant_group 4-clang "$build_root/build-clang" unit -- -Dbuildtype=release
+}
+
+# clang's runtime starts itself again without address randomisation where the kernel's is too
+# wide for its shadow; GCC 12's does not.
+tsan_group() {
+  CXX=clang++-19 variant_group 5-tsan "$build_root/build-tsan" unit sim -- \
+    -Dbuildtype=debugoptimized -Doptimization=1 -Db_sanitize=thread -Db_lundef=false
+}
+
+# The release build and its tests in a Debian 13 root, which is kept for the next time. The
+# checkout is mounted there read-only.
+debian13_group() {
+  local root=${XDG_CACHE_HOME:-$HOME/.cache}/istmo/debian13 mirror
+  mirror=$(debian_mirror "$(debian_codename)")
+  if [[ -z $mirror ]]; then
+    record 6-debian13 skipped "no package source of this machine serves Debian"
+    return
+  fi
+  if ! step "Debian 13 root" make_debian13_root "$root" "$mirror"; then
+    record 6-debian13 failed "the Debian 13 root could not be made"
+    return
+  fi
+  say "build and tests in the Debian 13 root ..."
+  as_root rm -rf "$root/work/build/test-results"
+  as_root unshare -m "$top/tools/dev/in-root" "$root" "$top" ./dev test --unit || true
+  if [[ -f $root/work/build/test-results/1-release.json ]]; then
+    cp "$root/work/build/test-results/1-release.json" "$results/6-debian13.json"
+  else
+    record 6-debian13 failed "no result came out of the Debian 13 root"
+  fi
+}
+
+make_debian13_root() {
+  local root=$1 mirror=$2
+  [[ ! -f $root/.complete ]] || return 0
+  as_root rm -rf "$root"
+  mkdir -p "$(dirname "$root")"
+  as_root debootstrap --variant=minbase trixie "$root" "$mirror" || return 1
+  # How this machine reaches its mirror holds for the root as well.
+  apt-config dump | grep '^Acquire::' | as_root tee "$root/etc/apt/apt.conf.d/90host" >/dev/null
+  as_root mkdir -p "$root/checkout" "$root/work"
+  as_root touch "$root/.complete"
+}
+
+fuzz_group() {
+  local dir=$build_root/build-fuzz seconds=${ISTMO_FUZZ_SECONDS:-600}
+  if CXX=clang++-19 configure_build "$dir" -Dbuildtype=debugoptimized -Doptimization=1 \
+    -Dfuzzers=true -Db_sanitize=address,undefined -Db_lundef=false &&
+    compile_tests "$dir" fuzz; then
+    say "fuzzing, $seconds s per target ..."
+    "$python" "$top/tools/dev/run_tests.py" fuzz --results "$results/7-fuzz.json" \
+      --jobs "$jobs" --seconds "$seconds" "$dir" "$top/tests/fuzz/corpus"
+  else
+    record 7-fuzz failed "build-fuzz does not compile"
+  fi
+}
