@@ -1,0 +1,41 @@
+// All documents of a site over time: merges what each file says now with what was valid before.
+//
+// Owned by the controller, control thread only. An object whose document becomes invalid keeps its
+// last valid version until the document is repaired or taken away; the same holds for a file that
+// can no longer be read to its end.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "control/desired.h"
+#include "control/directory_source.h"
+#include "control/document_text.h"
+
+namespace istmo::control {
+
+class DocumentStore {
+ public:
+  // The complete picture of the source. True: desired() or problems() changed.
+  bool apply(const SourceState& source);
+
+  const Desired& desired() const { return desired_; }
+  // Of reading and merging, in the order of files and lines.
+  const std::vector<Problem>& problems() const { return problems_; }
+
+ private:
+  struct File {
+    std::string text;
+    ParsedDocuments parsed;
+    std::vector<Document> kept;  // last valid versions of what is invalid now
+  };
+  void read_file(const std::string& path, const SourceFile& source);
+  void merge(const SourceState& source);
+
+  std::map<std::string, File> files_;
+  Desired desired_;
+  std::vector<Problem> problems_;
+};
+
+}  // namespace istmo::control

@@ -1,0 +1,120 @@
+// What linked sites tell each other: who they are, what they offer, what they listen to.
+//
+// Each site sends its full state with a growing sequence number, as one JSON message per link,
+// whenever it changed or the link opened. Version 1 knows direct neighbours only.
+// Messages come from another site, so they are checked and bounded like any foreign input.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+
+namespace istmo::control {
+
+struct SiteInfo {
+  std::string id;  // UUID of the site, equal to the identity in its certificate
+  std::string name;
+  std::string namespace_name;
+  std::string platform;  // "linux", "kubernetes"
+  std::string version;   // of Istmo
+  friend bool operator==(const SiteInfo&, const SiteInfo&) = default;
+};
+
+// One routing key as one site sees it.
+struct ServiceInfo {
+  std::string routing_key;
+  std::string type = "tcp";
+  std::vector<uint16_t> published_ports;  // other sites listen there by themselves (`expose`)
+  std::vector<std::string> connectors;    // names; not empty: the site serves the key
+  std::vector<std::string> listeners;     // names; not empty: the site has clients for the key
+  friend bool operator==(const ServiceInfo&, const ServiceInfo&) = default;
+};
+
+// A link of a site, for the picture of the network.
+struct MeshLink {
+  std::string name;
+  std::string remote_site_id;
+  std::string remote_site_name;
+  bool is_operational = false;
+  friend bool operator==(const MeshLink&, const MeshLink&) = default;
+};
+
+// The state that a site sends.
+struct SiteState {
+  SiteInfo site;
+  std::vector<ServiceInfo> services;  // sorted by routing key, each key once
+  std::vector<MeshLink> links;
+  friend bool operator==(const SiteState&, const SiteState&) = default;
+};
+
+inline constexpr int kMeshVersion = 1;
+inline constexpr size_t kMeshServicesMax = 10'000;
+
+std::string write_mesh_message(const SiteState& state, uint64_t sequence);
+struct MeshMessage {
+  uint64_t sequence = 0;
+  SiteState state;
+};
+Result<MeshMessage> read_mesh_message(std::string_view text);
+
+// A neighbour as this site knows it.
+struct RemoteSite {
+  SiteState state;
+  bool is_reachable = true;  // false: its links went away without a word, see kHoldTime
+};
+
+// Knowledge about the neighbours. Owned by the controller, control thread only.
+// A site that ends its links in order is forgotten at once; one that falls silent keeps its
+// services for kHoldTime, so that its listeners stay open over a short cut.
+class MeshState {
+ public:
+  static constexpr Duration kHoldTime = Duration::seconds(30);
+  enum class Loss : uint8_t { orderly, silent };
+
+  explicit MeshState(std::string local_site_id) : local_site_id_(std::move(local_site_id)) {}
+
+  // A message of the site that the link's certificate names. Error: the message breaks a rule and
+  // was ignored. True: what is known changed. Old sequence numbers of one session are ignored.
+  Result<bool> on_message(const std::string& site_id, std::string_view message);
+  // The mesh channel to the site opened: its sequence starts anew, a hold ends.
+  void on_site_open(const std::string& site_id);
+  // All links to the site are gone. True: what is known changed.
+  bool on_site_lost(const std::string& site_id, Loss loss, Instant now);
+  // Forgets sites whose hold time is over. True: what is known changed.
+  bool tick(Instant now);
+  // When tick() has something to do; Instant::never() if nothing is held.
+  Instant next_deadline() const;
+
+  std::vector<RemoteSite> sites() const;  // by id
+
+ private:
+  struct Known {
+    RemoteSite remote;
+    bool has_state = false;
+    uint64_t sequence = 0;
+    Instant forget_at = Instant::never();
+  };
+  std::string local_site_id_;
+  std::map<std::string, Known> known_;
+};
+
+// Numbers our own state and says when it has to be sent.
+class MeshAnnouncer {
+ public:
+  // True: `state` differs from the last one; message() has the new text for every neighbour.
+  bool update(const SiteState& state);
+  // The current message, for a neighbour that just came. Empty before the first update().
+  const std::string& message() const { return message_; }
+
+ private:
+  SiteState state_;
+  uint64_t sequence_ = 0;
+  std::string message_;
+};
+
+}  // namespace istmo::control

@@ -1,0 +1,92 @@
+// What is, next to what should be (desired.h): the facts that compile() and status need. Plain
+// values, gathered by the controller from the resolver, PKI, tokens, mesh and data plane.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "control/desired.h"
+#include "control/mesh.h"
+#include "dataplane/io/socket.h"
+#include "dataplane/proxy/report.h"
+#include "dataplane/proxy/snapshot.h"
+
+namespace istmo::control {
+
+// What the resolver knows of a host name. Neither addresses nor error: still asking.
+struct HostAddresses {
+  std::vector<std::string> addresses;  // numeric, IPv4 before IPv6 as the resolver sorted them
+  std::string error;                   // the last attempt failed; addresses are the last good ones
+  friend bool operator==(const HostAddresses&, const HostAddresses&) = default;
+};
+
+// All connections of one link together. The controller keeps them in a LinkTable (link_table.h).
+struct LinkState {
+  std::string link;  // Link document; empty for incoming links
+  bool is_incoming = false;
+  std::string site_id;  // known once it was open
+  std::string site_name;
+  std::string remote_address;
+  uint32_t connections_open = 0;
+  uint32_t connections_wanted = 1;
+  uint32_t cost = 1;
+  std::string error;  // why it is not open
+  bool is_up() const { return connections_open > 0; }
+  friend bool operator==(const LinkState&, const LinkState&) = default;
+};
+
+struct GrantState {
+  std::string url;
+  std::string code;
+  std::string ca;
+  uint32_t redemptions = 0;
+  std::string expiration_time;  // RFC 3339
+  std::string error;
+};
+
+struct TokenState {
+  bool is_redeemed = false;
+  std::string error;
+};
+
+struct CertificateState {
+  std::string expiration;  // RFC 3339
+  std::string error;
+};
+
+// Where others reach this site, for Site and RouterAccess status.
+struct AccessEndpoint {
+  std::string name;  // "inter-router"
+  std::string host;
+  uint16_t port = 0;
+  std::string group;  // the RouterAccess
+};
+
+struct Observed {
+  uint64_t generation = 1;   // of the Snapshot to be made
+  SiteInfo site;             // this site
+  std::string service_host;  // where propagated services are bound; empty: they are not
+
+  std::map<std::string, HostAddresses> hosts;  // by the name as written, see hosts_to_resolve()
+  // PEM texts by Secret name that PKI made; Secrets in Desired come first.
+  std::map<std::string, proxy::Credentials> credentials;
+  // The port that was chosen for a RouterAccess that asks for none, by its name.
+  std::map<std::string, uint16_t> access_ports;
+  // A grant needs the link port open although neither Site nor RouterAccess asked.
+  bool is_link_access_asked = false;
+
+  std::vector<RemoteSite> remote_sites;  // MeshState::sites()
+  std::vector<LinkState> links;
+
+  // For status only.
+  std::vector<proxy::Problem> running_problems;  // DataplaneSink::on_published
+  uint64_t published_generation = 0;             // 0: nothing runs yet
+  std::map<std::string, GrantState> grants;
+  std::map<std::string, TokenState> tokens;
+  std::map<std::string, CertificateState> certificates;
+  std::vector<AccessEndpoint> endpoints;
+};
+
+}  // namespace istmo::control

@@ -1,0 +1,43 @@
+// The settings keys that Istmo knows in `spec.settings`, all written as strings.
+//
+//   Listener, Connector: connectTimeout, idleTimeout, halfCloseTimeout, keepalive (Go durations,
+//   "0s" = none), dropTcpConnections ("true", "false"); Listener: maxConnections; Connector:
+//   publishPort, the port at which linked sites offer the service by themselves (`expose`).
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "control/desired.h"
+#include "dataplane/proxy/snapshot.h"
+
+namespace istmo::control {
+
+inline constexpr const char* kSettingConnectTimeout = "connectTimeout";
+inline constexpr const char* kSettingIdleTimeout = "idleTimeout";
+inline constexpr const char* kSettingHalfCloseTimeout = "halfCloseTimeout";
+inline constexpr const char* kSettingKeepalive = "keepalive";
+inline constexpr const char* kSettingMaxConnections = "maxConnections";
+inline constexpr const char* kSettingDropTcpConnections = "dropTcpConnections";
+inline constexpr const char* kSettingPublishPort = "publishPort";
+
+// Settings of a Listener or a Connector, understood.
+struct TrafficSettings {
+  proxy::TcpSettings tcp;
+  uint32_t connections_max = 0;
+  bool drops_connections = false;
+  std::optional<uint16_t> publish_port;
+};
+
+// Keys that `kind` understands, Skupper's own included (those are accepted and not all used).
+std::vector<std::string_view> known_settings(std::string_view kind);
+// Applies one setting; Error::config says what the value should look like. Other keys: no effect.
+Result<> apply_setting(TrafficSettings& traffic, const std::string& key, const std::string& value);
+// All of them; values that cannot be understood keep the default (reading refused them before).
+TrafficSettings traffic_settings(const Settings& settings);
+
+}  // namespace istmo::control

@@ -1,0 +1,84 @@
+// A tree of plain values: what YAML and JSON texts are read into and written from.
+//
+// Value type, any thread. Scalars keep the text as written, so `port: "55671"` and `port: 55671`
+// can both be understood by a reader who wants to. Maps keep the order of the text.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace istmo::control {
+
+// Where in a text something was written; counted from 1, 0 = made by us.
+struct Position {
+  int line = 0;
+  int column = 0;
+};
+
+class Value {
+ public:
+  enum class Kind : uint8_t { null, boolean, integer, real, string, list, map };
+  struct Entry;
+
+  Value() = default;
+  Value(bool value) : kind_(Kind::boolean), text_(value ? "true" : "false") {}
+  Value(int value) : Value(int64_t{value}) {}
+  Value(uint16_t value) : Value(int64_t{value}) {}
+  Value(uint32_t value) : Value(int64_t{value}) {}
+  Value(int64_t value) : kind_(Kind::integer), text_(std::to_string(value)) {}
+  Value(uint64_t value) : kind_(Kind::integer), text_(std::to_string(value)) {}
+  Value(const char* text) : kind_(Kind::string), text_(text) {}
+  Value(std::string text) : kind_(Kind::string), text_(std::move(text)) {}
+  Value(std::string_view text) : kind_(Kind::string), text_(text) {}
+  static Value list();
+  static Value map();
+  // A scalar of `kind` with its text: "1e3" as real.
+  static Value scalar(Kind kind, std::string text);
+
+  Kind kind() const { return kind_; }
+  bool is_null() const { return kind_ == Kind::null; }
+  bool is_map() const { return kind_ == Kind::map; }
+  bool is_list() const { return kind_ == Kind::list; }
+  bool is_scalar() const { return !is_null() && !is_map() && !is_list(); }
+
+  // Text of a scalar; empty otherwise.
+  const std::string& text() const { return text_; }
+
+  // Map: the value of `key`, or nullptr (also when this is no map).
+  const Value* find(std::string_view key) const;
+  // Map (null becomes one): sets or replaces. Returns the stored value.
+  Value& set(std::string key, Value value);
+  const std::vector<Entry>& entries() const { return entries_; }
+  // Reading side: appends without looking for `key`; the reader has checked for duplicates.
+  Value& append(Position position, std::string key, Value value);
+
+  // List (null becomes one).
+  Value& add(Value value);
+  const std::vector<Value>& items() const { return items_; }
+
+  Position position() const { return position_; }
+  void set_position(Position position) { position_ = position; }
+
+  // Same kinds, texts and children in the same order; positions do not count.
+  friend bool operator==(const Value& a, const Value& b);
+
+ private:
+  Kind kind_ = Kind::null;
+  Position position_;
+  std::string text_;
+  std::vector<Value> items_;
+  std::vector<Entry> entries_;
+};
+
+struct Value::Entry {
+  std::string key;
+  Position position;  // of the key
+  Value value;
+};
+
+std::string_view to_string(Value::Kind kind);  // "a string", "a list", ... for messages
+
+}  // namespace istmo::control
