@@ -107,10 +107,10 @@ debian13_group() {
     return
   fi
   say "build and tests in the Debian 13 root ..."
-  as_root rm -rf "$root/work/build/test-results"
+  as_root rm -rf "$root/out/build/test-results"
   as_root unshare -m "$top/tools/dev/in-root" "$root" "$top" ./dev test --unit || true
-  if [[ -f $root/work/build/test-results/1-release.json ]]; then
-    cp "$root/work/build/test-results/1-release.json" "$results/6-debian13.json"
+  if [[ -f $root/out/build/test-results/1-release.json ]]; then
+    cp "$root/out/build/test-results/1-release.json" "$results/6-debian13.json"
   else
     record 6-debian13 failed "no result came out of the Debian 13 root"
   fi
@@ -124,7 +124,7 @@ make_debian13_root() {
   as_root debootstrap --variant=minbase trixie "$root" "$mirror" || return 1
   # How this machine reaches its mirror holds for the root as well.
   apt-config dump | grep '^Acquire::' | as_root tee "$root/etc/apt/apt.conf.d/90host" >/dev/null
-  as_root mkdir -p "$root/checkout" "$root/work"
+  as_root mkdir -p "$root/checkout" "$root/out"
   as_root touch "$root/.complete"
 }
 
