@@ -30,9 +30,7 @@ Error error_of(const io::Completion& done, std::string_view doing) {
 TcpTransport::TcpTransport(io::Loop& loop, io::Fd fd, TransportSink& sink)
     : loop_(loop), sink_(sink), fd_(fd) {}
 
-TcpTransport::~TcpTransport() {
-  ASSERT(state_ == State::closed);
-}
+TcpTransport::~TcpTransport() { ASSERT(state_ == State::closed); }
 
 void TcpTransport::start() {
   ASSERT(opening_ == Opening::created);
@@ -45,10 +43,8 @@ void TcpTransport::start() {
 void TcpTransport::send(io::Chain&& bytes) {
   if (state_ != State::open || sending_ == Sending::failed) return;
   ASSERT(sending_ == Sending::open);  // nothing follows shutdown_send()
-  if (send_op_.is_idle())
-    pending_.append(std::move(bytes));
-  else
-    append_compacted(pending_, std::move(bytes));
+  if (send_op_.is_idle()) pending_.append(std::move(bytes));
+  else append_compacted(pending_, std::move(bytes));
   loop_.defer(flush_);
 }
 
@@ -142,9 +138,7 @@ void TcpTransport::flush() {
   }
 }
 
-void TcpTransport::fail(Error error) {
-  begin_closing(io::Loop::Ending::abort, std::move(error));
-}
+void TcpTransport::fail(Error error) { begin_closing(io::Loop::Ending::abort, std::move(error)); }
 
 void TcpTransport::begin_closing(io::Loop::Ending ending, Error reason) {
   ASSERT(state_ == State::open);

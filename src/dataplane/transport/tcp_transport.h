@@ -14,7 +14,7 @@
 namespace istmo::transport {
 
 class TcpTransport final : public Transport {
-public:
+ public:
   // Takes over `fd`, a connected socket that this loop accepted, connected or adopted.
   TcpTransport(io::Loop& loop, io::Fd fd, TransportSink& sink);
   ~TcpTransport() override;
@@ -29,7 +29,7 @@ public:
   bool is_closed() const override { return state_ != State::open; }
   io::Fd fd() const { return fd_; }
 
-private:
+ private:
   enum class State : uint8_t { open, closing, closed };
   enum class Opening : uint8_t { created, starting, told };
   enum class Receiving : uint8_t { off, on, pausing, ended };

@@ -22,9 +22,11 @@ class TransportSink {
   // TLS: the handshake is done (plain TCP: start() was called). Sending was possible before.
   virtual void on_transport_open() = 0;
   virtual void on_transport_data(io::Chain&& bytes) = 0;
-  // The other side ended its direction in order (FIN; with TLS close_notify and FIN).
+  // The other side ended its direction in order (FIN; with TLS close_notify: a FIN without it
+  // closes the transport as a reset).
   virtual void on_transport_end() = 0;
-  // `count` octets that were given to send() have left: the kernel took them.
+  // `count` octets that were given to send() have left: the kernel took them. TLS: 0 tells that
+  // after shutdown_send() everything, close_notify too, has left.
   virtual void on_transport_drained(uint64_t count) = 0;
   // `error`: class closed after an orderly end, reset when the other side reset, timeout, protocol
   // (TLS alerts, with their text) ...

@@ -1,0 +1,50 @@
+// The one place that includes OpenSSL's headers, and owners for what it allocates.
+//
+// Whoever needs OpenSSL includes this file: the TLS engine and its settings, and the key and
+// certificate code of the control thread.
+#pragma once
+
+#include <openssl/bio.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/pem.h>
+#include <openssl/rand.h>
+#include <openssl/ssl.h>
+#include <openssl/x509.h>
+#include <openssl/x509v3.h>
+
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace istmo::codec {
+
+template <auto kFree>
+struct OpensslDeleter {
+  template <class T>
+  void operator()(T* object) const {
+    kFree(object);
+  }
+};
+
+using SslPointer = std::unique_ptr<SSL, OpensslDeleter<&SSL_free>>;
+using SslContextPointer = std::unique_ptr<SSL_CTX, OpensslDeleter<&SSL_CTX_free>>;
+using BioPointer = std::unique_ptr<BIO, OpensslDeleter<&BIO_free_all>>;
+using BioMethodPointer = std::unique_ptr<BIO_METHOD, OpensslDeleter<&BIO_meth_free>>;
+using CertificatePointer = std::unique_ptr<X509, OpensslDeleter<&X509_free>>;
+using KeyPointer = std::unique_ptr<EVP_PKEY, OpensslDeleter<&EVP_PKEY_free>>;
+
+// A read-only BIO over borrowed text.
+inline BioPointer bio_over(std::string_view text) {
+  return BioPointer(BIO_new_mem_buf(text.data(), static_cast<int>(text.size())));
+}
+
+// The oldest entry of this thread's error queue as text, for people; empties the queue.
+inline std::string take_openssl_error() {
+  const unsigned long code = ERR_get_error();
+  ERR_clear_error();
+  const char* reason = code ? ERR_reason_error_string(code) : nullptr;
+  return reason ? reason : "unknown error";
+}
+
+}  // namespace istmo::codec
