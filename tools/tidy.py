@@ -44,7 +44,8 @@ DATAPLANE_BANS = [
      "a lock"),
     (re.compile(r"\bthread_local\b"), "thread_local"),
     (re.compile(r"\bthrow\b"), "throw"),
-    (re.compile(r"(?<!::)(?<!operator )\bnew\b"), "new (placement is written ::new)"),
+    # Placement is written ::new; a private constructor is called inside of a unique_ptr.
+    (re.compile(r"^(?!.*unique_ptr<.*>[ \w]*[({]new ).*(?<!::)(?<!operator )\bnew\b"), "new"),
 ]
 
 

@@ -76,7 +76,8 @@ class HouseRules(unittest.TestCase):
             self.assert_caught("dataplane", {"src/dataplane/a.cc": text}, "src/dataplane/a.cc:1")
 
     def test_banned_words_in_text_and_placement_new_are_clean(self):
-        text = '// a new thread\n::new (place) A;\nlog("throw");\n#include <new>\n'
+        text = ('// a new thread\n::new (place) A;\nlog("throw");\n#include <new>\n'
+                "return std::unique_ptr<A>(new A(1));\n")
         self.assert_clean("dataplane", {"src/dataplane/a.cc": text,
                                         "src/control/b.cc": "throw 1;\n"})
 

@@ -2,31 +2,43 @@
 # The groups of ./dev test. Each group leaves its result in $results/NN-name.json; the count at
 # the end is over those files. Sourced by ./dev.
 
+usual_groups=(unit integration asan)
+all_groups=("${usual_groups[@]}" clang tsan debian13 fuzz)
+
 verb_test() {
-  local scope=normal
+  local groups=("${usual_groups[@]}") only=() group
   while [[ $# -gt 0 ]]; do
     case $1 in
-      --all) scope=all; shift ;;
-      --unit) scope=unit; shift ;;
+      --all) groups=("${all_groups[@]}"); shift ;;
+      --only)
+        [[ " ${all_groups[*]} " == *" ${2:-none} "* ]] ||
+          usage_error "--only needs one of: ${all_groups[*]}"
+        only+=("$2")
+        shift 2
+        ;;
       *) usage_error "test does not know $1" ;;
     esac
   done
-  want_packages build
-  [[ $scope == unit ]] || want_packages test
-  [[ $scope != all ]] || want_packages clang debian13
+  [[ ${#only[@]} -eq 0 ]] || groups=("${only[@]}")
   rm -rf "$results"
-  release_group
-  if [[ $scope != unit ]]; then
-    integration_group
-    asan_group
-  fi
-  if [[ $scope == all ]]; then
-    clang_group
-    tsan_group
-    debian13_group
-    fuzz_group
-  fi
+  for group in "${groups[@]}"; do
+    if ! (want_packages_of_group "$group"); then
+      record "0-$group" skipped "its packages could not be installed"
+    else
+      "${group}_group" || record "9-$group" failed "the group ended early"
+    fi
+  done
   "$python" "$top/tools/dev/run_tests.py" summary "$results"
+}
+
+want_packages_of_group() {
+  case $1 in
+    # Each test looks for the programs that it needs itself.
+    integration) (want_packages build test) || "$python" -c 'import pytest' ;;
+    clang | tsan | fuzz) want_packages build clang ;;
+    debian13) want_packages debian13 ;;
+    *) want_packages build ;;
+  esac
 }
 
 run_tests() {
@@ -40,7 +52,7 @@ record() {
   "$python" "$top/tools/dev/run_tests.py" record --results "$results/$1.json" "$2" "$3"
 }
 
-release_group() {
+unit_group() {
   if configure_build "$build" -Dbuildtype=release && compile "$build"; then
     ln -sfn src/istmo "$build/istmo"
     say "tests of the release build ..."
@@ -52,7 +64,7 @@ release_group() {
 
 integration_group() {
   say "integration tests ..."
-  if [[ ! -x $build/istmo ]]; then
+  if ! build_release; then
     record 2-integration failed "no release binary"
     return
   fi
@@ -108,7 +120,7 @@ debian13_group() {
   fi
   say "build and tests in the Debian 13 root ..."
   as_root rm -rf "$root/out/build/test-results"
-  as_root unshare -m "$top/tools/dev/in-root" "$root" "$top" ./dev test --unit || true
+  as_root unshare -m "$top/tools/dev/in-root" "$root" "$top" ./dev test --only unit || true
   if [[ -f $root/out/build/test-results/1-release.json ]]; then
     cp "$root/out/build/test-results/1-release.json" "$results/6-debian13.json"
   else
