@@ -1,5 +1,7 @@
 #include "dataplane/io/loop.h"
 
+#include "dataplane/io/epoll_loop.h"
+
 namespace istmo::io {
 
 void Loop::run() {
@@ -8,7 +10,8 @@ void Loop::run() {
 
 void Loop::post(std::unique_ptr<Letter> letter) {
   mailbox_.post(std::move(letter));
-  if (is_parked_.load(std::memory_order_seq_cst)) {
+  // Whoever clears the flag wakes: one wake is enough for all who post meanwhile.
+  if (is_parked_.load(std::memory_order_seq_cst) && is_parked_.exchange(false)) {
     metrics_.wakes.add();
     wake();
   }
@@ -18,6 +21,14 @@ void Loop::run_deferred() {
   // Deferred work may defer more work; that runs in this turn too, so nothing waits in a queue
   // while the loop sleeps.
   while (!deferred_.empty()) deferred_.pop_front().run();
+}
+
+Result<std::unique_ptr<Loop>> make_loop(const LoopChoice&, const LoopOptions& options) {
+  return EpollLoop::create(options);
+}
+
+Result<LoopChoice> choose_loop(IoMode) {
+  return LoopChoice{.kind = LoopKind::epoll, .reason = "epoll"};
 }
 
 }  // namespace istmo::io

@@ -99,9 +99,7 @@ class DeferredOf final : public Deferred {
   explicit DeferredOf(Owner& owner) : Deferred(&call), owner_(owner) {}
 
  private:
-  static void call(Deferred& deferred) {
-    (static_cast<DeferredOf&>(deferred).owner_.*kMethod)();
-  }
+  static void call(Deferred& deferred) { (static_cast<DeferredOf&>(deferred).owner_.*kMethod)(); }
   Owner& owner_;
 };
 
@@ -157,7 +155,7 @@ class Loop {
   virtual void send(Op& op, Fd fd, const Chain& chain) = 0;
   static constexpr uint64_t kSendBytesMax = 256 * 1024;
   // One-shot readiness of a foreign descriptor (POLLIN, POLLOUT): inotify, c-ares, OpenSSL with
-  // kTLS. Completes with the events.
+  // kTLS. Completes with the events. One poll op per fd.
   virtual void poll(Op& op, Fd fd, uint32_t events) = 0;
   // Asks a busy op to end. Its last completion comes later, from run_turn(); what it did until
   // then counts (a send may have sent, a connect may deliver its fd). Idle ops: no effect.
@@ -171,6 +169,8 @@ class Loop {
   virtual Result<Address> remote_address(Fd fd) const = 0;
   // A connected socket that another loop accepted: this loop owns it now, options applied.
   virtual void adopt(Fd fd, const SocketOptions& options) = 0;
+  // The opposite: forgets a socket whose ops are all idle, so that another loop can adopt it.
+  virtual void release(Fd fd) { static_cast<void>(fd); }
 
   LoopMetrics& metrics() { return metrics_; }
   const LoopMetrics& metrics() const { return metrics_; }
@@ -214,6 +214,7 @@ class Loop {
 struct LoopChoice {
   LoopKind kind = LoopKind::epoll;
   bool has_receive_bundles = false;  // RECVSEND_BUNDLE passed its self-test
+  bool has_receive_limit = false;    // a multishot receive may be limited in length
   std::string reason;
 };
 
@@ -224,9 +225,9 @@ enum class IoMode : uint8_t { automatic, uring, epoll };
 Result<LoopChoice> choose_loop(IoMode mode);
 
 struct LoopOptions {
-  uint32_t block_bytes = 8 * 1024;   // size of a receive block
-  uint32_t block_count = 256;        // receive blocks per worker at start
-  uint32_t block_count_max = 2048;   // and at most
+  uint32_t block_bytes = 8 * 1024;  // size of a receive block
+  uint32_t block_count = 256;       // receive blocks per worker at start
+  uint32_t block_count_max = 2048;  // and at most
 };
 
 // Call on the thread that will run the loop (io_uring: single issuer).

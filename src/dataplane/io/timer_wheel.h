@@ -49,25 +49,37 @@ class TimerWheel {
   void arm(Timer& timer, Instant deadline);
   void cancel(Timer& timer) { timer.unlink(); }
 
-  // Fires every timer whose deadline is <= now, in order of ticks.
+  // Fires every timer whose tick has passed, in order of ticks. `now` never goes back.
   void advance(Instant now);
   // A moment at which advance() is worth calling: never later than one tick after the earliest
   // deadline, possibly earlier. Instant::never() when no timer is armed.
   Instant next_wake() const;
 
  private:
-  static constexpr int kLevels = 5;
+  // A radix wheel: a timer lies on the level of the highest 6-bit digit in which its tick differs
+  // from current_, so whatever lies on a lower level is due earlier than all above it.
+  static constexpr int kLevels = 6;  // 64^6 ticks of 2 ms: 4 years
   static constexpr int kBits = 6;
   static constexpr uint64_t kSlots = 1 << kBits;
+  static constexpr uint64_t kTickMax = (uint64_t{1} << (kLevels * kBits)) - 1;
   using Slot = List<Timer, Timer>;
+  struct Level {
+    std::array<Slot, kSlots> slots;
+    // One bit per slot that may hold timers. A hint: timers unlink themselves unseen.
+    mutable uint64_t occupied = 0;
+  };
 
-  uint64_t tick_of(Instant instant) const;
+  uint64_t tick_of(Instant deadline) const;
   void place(Timer& timer);
-  void cascade(int level);
+  uint64_t next_tick() const;
+  void move_to(uint64_t tick);
+  static void fire(Slot& slot);
 
   Instant start_;
+  Instant now_;           // of the last advance
   uint64_t current_ = 0;  // the next tick to run
-  std::array<std::array<Slot, kSlots>, kLevels> levels_;
+  Slot overdue_;          // armed with a deadline that had passed
+  std::array<Level, kLevels> levels_;
 };
 
 }  // namespace istmo::io
