@@ -1,0 +1,109 @@
+#include "dataplane/proxy/backend.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "dataplane/proxy/worker.h"
+
+namespace istmo::proxy {
+
+Backend::Backend(Worker& worker, uint64_t id, const ConnectorConfig& config,
+                 const io::Address& address)
+    : worker_(worker),
+      id_(id),
+      connector_(config.name),
+      routing_key_(config.routing_key),
+      address_(address),
+      settings_(config.tcp),
+      drops_connections_(config.drops_connections) {}
+
+Backend::~Backend() { ASSERT(can_be_freed()); }
+
+bool Backend::can_be_freed() const {
+  return is_retired_ && streams_open_ == 0 && probe_op_.is_idle();
+}
+
+void Backend::update(const ConnectorConfig& config) {
+  settings_ = config.tcp;
+  drops_connections_ = config.drops_connections;
+}
+
+void Backend::retire() {
+  is_retired_ = true;
+  worker_.loop().timers().cancel(probe_timer_);
+  worker_.loop().cancel(probe_op_);
+  if (drops_connections_) end_all(CloseReason::connector_deleted);
+}
+
+void Backend::end_all(CloseReason reason) {
+  // Ending a tunnel only starts its teardown: it leaves the list later, from the loop.
+  Tunnel* tunnel = tunnels_.first();
+  while (tunnel) {
+    Tunnel* next = tunnels_.next_of(*tunnel);
+    tunnel->end(reason);
+    tunnel = next;
+  }
+}
+
+void Backend::add(Tunnel& tunnel) {
+  tunnels_.push_back(tunnel);
+  ++streams_open_;
+  ++streams_total_;
+}
+
+void Backend::leave() {
+  ASSERT(streams_open_ > 0);
+  --streams_open_;
+  if (is_retired_) worker_.schedule_sweep();
+}
+
+void Backend::on_connected() {
+  failures_in_a_row_ = 0;
+  probe_interval_ = kProbeFirst;
+  if (!is_set_aside_) return;
+  is_set_aside_ = false;
+  worker_.loop().timers().cancel(probe_timer_);
+  LOG_INFO("backend is back", "connector", connector_, "address", address_.to_string());
+}
+
+void Backend::on_failed(const Error& error) {
+  ++failures_total_;
+  if (++failures_in_a_row_ < kFailuresMax || is_set_aside_ || is_retired_) return;
+  is_set_aside_ = true;
+  LOG_WARNING("backend set aside", "connector", connector_, "address", address_.to_string(),
+              "error", error.text());
+  worker_.loop().timers().arm(probe_timer_, worker_.loop().now() + probe_interval_);
+}
+
+void Backend::on_probe_timer() {
+  if (probe_op_.is_idle()) return probe();
+  worker_.loop().cancel(probe_op_);  // the probe itself took too long
+}
+
+void Backend::probe() {
+  worker_.loop().connect(probe_op_, address_, {});
+  worker_.loop().timers().arm(probe_timer_, worker_.loop().now() + settings_.connect_timeout);
+}
+
+void Backend::on_probed(io::Completion&& done) {
+  worker_.loop().timers().cancel(probe_timer_);
+  if (!done.failed()) worker_.loop().close(done.fd, io::Loop::Ending::orderly);
+  if (is_retired_) return worker_.schedule_sweep();
+  if (!done.failed()) {
+    on_connected();
+    return worker_.on_routes_changed();
+  }
+  probe_interval_ = std::min(probe_interval_ * 2, kProbeLast);
+  worker_.loop().timers().arm(probe_timer_, worker_.loop().now() + probe_interval_);
+}
+
+BackendReport Backend::report() const {
+  return {.connector = connector_,
+          .address = address_.to_string(),
+          .is_set_aside = is_set_aside_,
+          .streams_open = streams_open_,
+          .streams_total = streams_total_,
+          .failures_total = failures_total_};
+}
+
+}  // namespace istmo::proxy

@@ -1,0 +1,109 @@
+// The immutable configuration that workers run: made by control/compile, published as a whole,
+// read by every worker, freed when all have gone on to the next one. Plain values only.
+//
+// Nothing taken from a Snapshot is kept after a handler returns: copy the value.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "dataplane/io/socket.h"
+
+namespace istmo::proxy {
+
+struct ListenerCounters;  // process_state.h
+
+// Limits of one TCP exchange. Durations of zero mean "none".
+struct TcpSettings {
+  Duration connect_timeout = Duration::seconds(5);       // waiting for a route and connecting
+  Duration idle_timeout = Duration{};                    // no octet in either direction
+  Duration half_close_timeout = Duration::seconds(300);  // one direction ended, the other silent
+  Duration keepalive = Duration::seconds(60);            // TCP keepalive probes
+  friend bool operator==(const TcpSettings&, const TcpSettings&) = default;
+};
+
+// Listener document, or a propagated service: where clients connect.
+struct ListenerConfig {
+  std::string name;  // unique; the document's name, or `service/<key>:<port>` when propagated
+  std::string routing_key;
+  std::vector<io::Address> addresses;  // all are bound, by every worker (SO_REUSEPORT)
+  uint32_t connections_max = 0;        // open at the same time in the process; 0 = no limit
+  bool drops_connections = false;      // settings.dropTcpConnections: end them when deleted
+  TcpSettings tcp;
+  ListenerCounters* counters = nullptr;  // filled in by ProcessState::bind, not by compile()
+  friend bool operator==(const ListenerConfig&, const ListenerConfig&) = default;
+};
+
+// Connector document: a place that serves a routing key at this site.
+struct ConnectorConfig {
+  std::string name;
+  std::string routing_key;
+  std::string host;                    // as written, for status
+  std::vector<io::Address> addresses;  // resolved now; each one is a backend
+  bool drops_connections = false;
+  TcpSettings tcp;
+  friend bool operator==(const ConnectorConfig&, const ConnectorConfig&) = default;
+};
+
+// PEM texts. `certificate` may hold the chain.
+struct Credentials {
+  std::string certificate;
+  std::string private_key;
+  std::string ca;
+  friend bool operator==(const Credentials&, const Credentials&) = default;
+};
+
+// One address of the other site that a Link names.
+struct LinkTarget {
+  std::string host;                    // as written: checked against the certificate
+  std::vector<io::Address> addresses;  // resolved; tried in turn
+  friend bool operator==(const LinkTarget&, const LinkTarget&) = default;
+};
+
+// Link document: this site dials.
+struct LinkConfig {
+  std::string name;
+  std::vector<LinkTarget> targets;  // tried in turn
+  uint32_t cost = 1;
+  Credentials credentials;
+  friend bool operator==(const LinkConfig&, const LinkConfig&) = default;
+};
+
+// RouterAccess document: other sites dial here.
+struct LinkAcceptorConfig {
+  std::string name;
+  std::vector<io::Address> addresses;
+  Credentials credentials;
+  friend bool operator==(const LinkAcceptorConfig&, const LinkAcceptorConfig&) = default;
+};
+
+// A site that is known to serve a routing key, learnt over a link.
+struct RemoteService {
+  std::string routing_key;
+  std::string site_id;  // the neighbour through which it is reached
+  friend bool operator==(const RemoteService&, const RemoteService&) = default;
+};
+
+// Bounds of the process. Refused and counted at the limit.
+struct Limits {
+  uint32_t streams_max = 100'000;                       // open exchanges
+  uint64_t buffered_bytes_max = 1024ull * 1024 * 1024;  // octets waiting in all queues
+  uint32_t window_bytes = 256 * 1024;                   // per stream and direction
+};
+
+struct Snapshot {
+  uint64_t generation = 0;
+  std::string site_id;
+  std::string site_name;
+  std::vector<ListenerConfig> listeners;
+  std::vector<ConnectorConfig> connectors;
+  std::vector<LinkConfig> links;
+  std::vector<LinkAcceptorConfig> acceptors;
+  std::vector<RemoteService> remote_services;
+  Limits limits;
+};
+
+}  // namespace istmo::proxy

@@ -1,0 +1,295 @@
+#include "dataplane/proxy/tunnel.h"
+
+#include "base/log.h"
+#include "dataplane/proxy/backend.h"
+#include "dataplane/proxy/link.h"
+#include "dataplane/proxy/listener.h"
+#include "dataplane/proxy/worker.h"
+
+namespace istmo::proxy {
+namespace {
+
+// The same octets once more, without a copy.
+io::Chain share(const io::Chain& chain) {
+  io::Chain shared;
+  for (uint32_t i = 0; i < chain.slice_count(); ++i) {
+    shared.append(chain.slice(i).share(0, chain.slice(i).size()));
+  }
+  return shared;
+}
+
+}  // namespace
+
+Tunnel::Tunnel(Worker& worker, Listener* listener, std::string routing_key,
+               const TcpSettings& settings)
+    : worker_(worker),
+      listener_(listener),
+      started_(worker.loop().now()),
+      last_activity_(started_),
+      route_deadline_(started_ + settings.connect_timeout),
+      settings_(settings),
+      routing_key_(std::move(routing_key)) {
+  if (listener_) listener_->add(*this);
+}
+
+Tunnel::~Tunnel() { ASSERT(!client_ && !server_ && !backend_); }
+
+void Tunnel::start(Stream& client) {
+  client_ = &client;
+  route();
+}
+
+void Tunnel::transition(State next) {
+  ASSERT(state_ != State::closing);
+  ASSERT(state_ != State::open || next == State::closing);
+  state_ = next;
+}
+
+// --- finding a server ------------------------------------------------------------------------
+
+void Tunnel::route() {
+  if (state_ == State::closing || state_ == State::open) return;
+  ASSERT(!server_ && !backend_);
+  ListNode<TunnelsWaiting>::unlink();
+  const Route route = worker_.route(*this, tried_);
+  switch (route.kind) {
+    case Route::Kind::backend: transition(State::opening); return connect_backend(*route.backend);
+    case Route::Kind::link: transition(State::opening); return open_link_stream(*route.link);
+    case Route::Kind::wait:
+      transition(State::routing);
+      worker_.add_waiting(*this);
+      return arm_attempt_timer();
+    case Route::Kind::none: return end(attempt_reason_);
+  }
+}
+
+void Tunnel::connect_backend(Backend& backend) {
+  backend_ = &backend;
+  backend.add(*this);
+  worker_.loop().connect(connect_op_, backend.address(), {.keepalive = settings_.keepalive});
+  arm_attempt_timer();
+}
+
+void Tunnel::on_connected(io::Completion&& done) {
+  if (state_ == State::closing) {
+    if (!done.failed()) worker_.loop().close(done.fd, io::Loop::Ending::abort);
+    return release_if_done();
+  }
+  ASSERT(backend_ && state_ == State::opening);
+  if (done.failed()) {
+    const bool is_timeout = done.is_cancelled() || done.result == -ETIMEDOUT;
+    backend_->on_failed(Error::from_errno(-done.result, "connect"));
+    tried_.push_back(backend_->id());
+    leave_backend();
+    return attempt_failed(is_timeout ? CloseReason::connect_timeout : CloseReason::connect_refused);
+  }
+  backend_->on_connected();
+  auto& stream = worker_.emplace_tcp_stream(done.fd, *this);
+  server_ = &stream;
+  stream.start();
+  send_early();
+  open();
+}
+
+void Tunnel::open_link_stream(Link& link) {
+  server_ = link.open_stream(*this, routing_key_);
+  if (!server_) {
+    tried_.push_back(link.id());
+    return attempt_failed(CloseReason::link_lost);
+  }
+  tried_.push_back(link.id());  // counts when this attempt fails
+  send_early();
+  arm_attempt_timer();
+}
+
+// Everything that the client sent so far, kept until somebody has answered.
+void Tunnel::send_early() {
+  early_drained_ = 0;
+  if (!early_.empty()) server_->send(share(early_));
+  if (to_server_.has_ended) server_->finish();
+}
+
+void Tunnel::attempt_failed(CloseReason reason) {
+  ASSERT(client_);  // without a client the tunnel is closing
+  attempt_reason_ = reason;
+  if (worker_.loop().now() >= route_deadline_) return end(reason);
+  route();
+}
+
+void Tunnel::leave_backend() {
+  if (!backend_) return;
+  ListNode<TunnelsOfBackend>::unlink();
+  backend_->leave();
+  backend_ = nullptr;
+}
+
+void Tunnel::on_stream_open(Stream& stream) {
+  ASSERT(&stream == server_);
+  if (state_ == State::opening) open();
+}
+
+void Tunnel::open() {
+  transition(State::open);
+  early_.clear();
+  tried_ = {};
+  last_activity_ = worker_.loop().now();
+  arm_open_timer();
+  client_->accept();
+  if (early_drained_ == 0) return;
+  drop_buffered(to_server_, early_drained_);
+  client_->grant(early_drained_);
+}
+
+// --- passing octets --------------------------------------------------------------------------
+
+void Tunnel::on_stream_data(Stream& stream, io::Chain&& bytes) {
+  Direction& direction = is_client(stream) ? to_server_ : to_client_;
+  const uint64_t count = bytes.size();
+  direction.bytes += count;
+  last_activity_ = worker_.loop().now();
+  if (state_ == State::closing) return;
+  add_buffered(direction, count);
+  if (is_client(stream)) {
+    if (state_ != State::open) early_.append(share(bytes));
+    if (server_) server_->send(std::move(bytes));
+  } else if (client_) {
+    client_->send(std::move(bytes));
+  }
+}
+
+void Tunnel::on_stream_end(Stream& stream) {
+  Direction& direction = is_client(stream) ? to_server_ : to_client_;
+  direction.has_ended = true;
+  if (state_ == State::closing) return;
+  if (state_ == State::open) arm_open_timer();
+  Stream* other = is_client(stream) ? server_ : client_;
+  if (other) other->finish();
+}
+
+void Tunnel::on_stream_drained(Stream& stream, uint64_t count) {
+  if (state_ == State::closing) return;
+  last_activity_ = worker_.loop().now();
+  if (is_client(stream)) {
+    drop_buffered(to_client_, count);
+    if (server_) server_->grant(count);
+    return;
+  }
+  if (state_ != State::open) {  // the attempt may fail: the octets are kept, and not granted yet
+    early_drained_ += count;
+    return;
+  }
+  drop_buffered(to_server_, count);
+  if (client_) client_->grant(count);
+}
+
+void Tunnel::add_buffered(Direction& direction, uint64_t count) {
+  direction.buffered += count;
+  worker_.process().buffered_bytes.add(static_cast<int64_t>(count));
+}
+
+void Tunnel::drop_buffered(Direction& direction, uint64_t count) {
+  ASSERT(direction.buffered >= count);
+  direction.buffered -= count;
+  worker_.process().buffered_bytes.add(-static_cast<int64_t>(count));
+}
+
+// --- ending ----------------------------------------------------------------------------------
+
+void Tunnel::on_stream_closed(Stream& stream, CloseReason reason) {
+  const bool was_client = is_client(stream);
+  (was_client ? client_ : server_) = nullptr;
+  if (state_ == State::closing) return release_if_done();
+  if (!was_client && reason == CloseReason::client_reset) reason = CloseReason::server_reset;
+  if (!was_client && state_ == State::opening) {
+    ASSERT(!backend_);  // a link stream: a backend's stream is open from its first moment
+    return attempt_failed(reason);
+  }
+  if (reason != CloseReason::finished) return end(reason);
+  if (client_ || server_) return;  // the other one ends by itself: both directions have ended
+  transition(State::closing);
+  release_if_done();
+}
+
+void Tunnel::end(CloseReason reason) {
+  if (state_ == State::closing) return;
+  close_reason_ = reason;
+  transition(State::closing);
+  ListNode<TunnelsWaiting>::unlink();
+  worker_.loop().timers().cancel(timer_);
+  worker_.loop().cancel(connect_op_);
+  if (client_) client_->reset(reason);
+  if (server_) server_->reset(reason);
+  release_if_done();
+}
+
+void Tunnel::release_if_done() {
+  if (client_ || server_ || !connect_op_.is_idle()) return;
+  worker_.loop().timers().cancel(timer_);
+  drop_buffered(to_server_, to_server_.buffered);
+  drop_buffered(to_client_, to_client_.buffered);
+  leave_backend();
+  LOG_DEBUG("exchange ended", "id", id_, "key", routing_key_, "reason", to_string(close_reason_),
+            "bytes_in", to_server_.bytes, "bytes_out", to_client_.bytes);
+  worker_.count_closed(close_reason_, to_server_.bytes, to_client_.bytes);
+  if (listener_) {
+    ListNode<TunnelsOfListener>::unlink();
+    listener_->leave(to_server_.bytes, to_client_.bytes);
+  }
+  worker_.release(*this);  // last: destroys us
+}
+
+// --- time ------------------------------------------------------------------------------------
+
+// While others are left to try, one silent candidate may use half of the time that is left.
+void Tunnel::arm_attempt_timer() {
+  const Instant now = worker_.loop().now();
+  Instant deadline = route_deadline_;
+  if (backend_ && worker_.has_alternative(*this, tried_)) {
+    deadline = now + (route_deadline_ - now) / 2;
+  }
+  worker_.loop().timers().arm(timer_, deadline);
+}
+
+void Tunnel::arm_open_timer() {
+  const bool is_half_closed = to_server_.has_ended || to_client_.has_ended;
+  const Duration limit = is_half_closed ? settings_.half_close_timeout : settings_.idle_timeout;
+  if (limit == Duration{}) return worker_.loop().timers().cancel(timer_);
+  worker_.loop().timers().arm(timer_, last_activity_ + limit);
+}
+
+void Tunnel::on_timer() {
+  const Instant now = worker_.loop().now();
+  switch (state_) {
+    case State::routing:
+      return end(attempt_reason_ == CloseReason::no_route ? CloseReason::connect_timeout
+                                                          : attempt_reason_);
+    case State::opening:
+      if (backend_) return worker_.loop().cancel(connect_op_);  // on_connected tries elsewhere
+      if (server_) server_->reset(CloseReason::connect_timeout);
+      return;
+    case State::open: {
+      const bool is_half_closed = to_server_.has_ended || to_client_.has_ended;
+      const Duration limit = is_half_closed ? settings_.half_close_timeout : settings_.idle_timeout;
+      if (now < last_activity_ + limit) return arm_open_timer();
+      return end(is_half_closed ? CloseReason::half_close_timeout : CloseReason::idle_timeout);
+    }
+    case State::closing: return;
+  }
+}
+
+ConnectionReport Tunnel::report() const {
+  ConnectionReport report;
+  report.id = id_;
+  report.routing_key = routing_key_;
+  if (listener_) report.listener = listener_->name();
+  report.connector = backend_ ? backend_->connector() : server_ ? "link" : "";
+  if (client_) report.client_address = client_->remote_name();
+  if (backend_) report.server_address = backend_->address().to_string();
+  else if (server_) report.server_address = server_->remote_name();
+  report.bytes_in = to_server_.bytes;
+  report.bytes_out = to_client_.bytes;
+  report.age = worker_.loop().now() - started_;
+  return report;
+}
+
+}  // namespace istmo::proxy

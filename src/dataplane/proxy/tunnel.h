@@ -1,0 +1,113 @@
+// Two joined streams: the exchange between a client and a server, wherever they are.
+//
+// Finds the server first (router), retries elsewhere while nobody has answered, then passes octets
+// both ways. Credit is the only back-pressure: what one side drained is granted to the other. Ends
+// are kept apart (half-close); a reset on one side becomes a reset on the other.
+//
+// Owned by its Worker's slab. States: routing -> opening -> open -> closing, and from each one to
+// closing. Released when both streams and the connect op are gone.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/list.h"
+#include "dataplane/io/loop.h"
+#include "dataplane/proxy/report.h"
+#include "dataplane/proxy/snapshot.h"
+#include "dataplane/proxy/stream.h"
+
+namespace istmo::proxy {
+
+class Backend;
+class Link;
+class Listener;
+class Worker;
+
+struct TunnelsOfListener;
+struct TunnelsOfBackend;
+struct TunnelsWaiting;
+
+class Tunnel final : public ListNode<TunnelsOfListener>,
+                     public ListNode<TunnelsOfBackend>,
+                     public ListNode<TunnelsWaiting>,
+                     private StreamSink {
+ public:
+  // Where the client came in: a listener of this site, or (nullptr) a link.
+  Tunnel(Worker& worker, Listener* listener, std::string routing_key, const TcpSettings& settings);
+  ~Tunnel();
+
+  StreamSink& sink() { return *this; }
+  // Takes the client's stream and starts to look for a server.
+  void start(Stream& client);
+  // Waiting for a route: something changed, look again.
+  void route();
+  // Resets both sides. Idempotent.
+  void end(CloseReason reason);
+
+  uint64_t id() const { return id_; }
+  void set_id(uint64_t id) { id_ = id; }
+  bool is_local_only() const { return listener_ == nullptr; }
+  const std::string& routing_key() const { return routing_key_; }
+  ConnectionReport report() const;
+
+ private:
+  enum class State : uint8_t { routing, opening, open, closing };
+
+  // What went from one side towards the other.
+  struct Direction {
+    uint64_t bytes = 0;     // that came, ever
+    uint64_t buffered = 0;  // that came and have not been drained
+    bool has_ended = false;
+  };
+
+  void on_stream_open(Stream& stream) override;
+  void on_stream_data(Stream& stream, io::Chain&& bytes) override;
+  void on_stream_end(Stream& stream) override;
+  void on_stream_drained(Stream& stream, uint64_t count) override;
+  void on_stream_closed(Stream& stream, CloseReason reason) override;
+  void on_connected(io::Completion&& done);
+  void on_timer();
+
+  void transition(State next);
+  void connect_backend(Backend& backend);
+  void open_link_stream(Link& link);
+  void send_early();
+  void open();
+  void attempt_failed(CloseReason reason);
+  void leave_backend();
+  void arm_attempt_timer();
+  void arm_open_timer();
+  void release_if_done();
+  bool is_client(const Stream& stream) const { return &stream == client_; }
+  void add_buffered(Direction& direction, uint64_t count);
+  void drop_buffered(Direction& direction, uint64_t count);
+
+  Worker& worker_;
+  Listener* listener_;
+  Backend* backend_ = nullptr;  // connecting or connected to
+  Stream* client_ = nullptr;
+  Stream* server_ = nullptr;
+  uint64_t id_ = 0;
+  Direction to_server_;
+  Direction to_client_;
+  Instant started_;
+  Instant last_activity_;
+  Instant route_deadline_;
+  TcpSettings settings_;
+  std::string routing_key_;
+  // What came before the server answered, kept for another attempt.
+  io::Chain early_;
+  uint64_t early_drained_ = 0;
+  std::vector<uint64_t> tried_;  // backends and links of this exchange that failed
+  State state_ = State::routing;
+  CloseReason close_reason_ = CloseReason::finished;
+  CloseReason attempt_reason_ = CloseReason::no_route;  // why the last attempt failed
+  io::OpOf<Tunnel, &Tunnel::on_connected> connect_op_{*this};
+  io::TimerOf<Tunnel, &Tunnel::on_timer> timer_{*this};
+};
+
+static_assert(sizeof(Tunnel) <= 640);
+
+}  // namespace istmo::proxy
