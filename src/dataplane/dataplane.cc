@@ -1,0 +1,329 @@
+#include "dataplane/dataplane.h"
+
+#include <algorithm>
+#include <latch>
+#include <map>
+#include <set>
+#include <thread>
+
+#include "base/log.h"
+#include "dataplane/proxy/worker.h"
+
+namespace istmo {
+namespace {
+
+using io::make_letter;
+
+// Collects what every worker must say once before the control thread is told.
+struct Round {
+  uint32_t missing = 0;
+  std::vector<proxy::Problem> problems;
+  std::vector<proxy::WorkerReport> reports;
+};
+
+}  // namespace
+
+// Lives on the control thread. Workers reach it only by letters on the control loop.
+class Dataplane::State {
+ public:
+  State(const DataplaneOptions& options, io::Loop& control_loop, DataplaneSink& sink)
+      : options_(options), control_loop_(control_loop), sink_(sink) {}
+
+  Result<> start();
+  void publish(std::unique_ptr<proxy::Snapshot> snapshot);
+  void request_reports(uint64_t request, bool with_connections);
+  void send_mesh(const std::string& site_id, std::string message);
+  void delete_connection(uint64_t id);
+  void drain(Duration timeout);
+  void stop();
+
+ private:
+  // One worker with its thread and loop. The thread makes the loop, runs it, and destroys it.
+  class Core final : public proxy::WorkerSink {
+   public:
+    Core(State& state, uint32_t index) : state_(state), index_(index) {}
+    void run(std::latch& started, std::optional<Error>& error);
+    void post(std::unique_ptr<io::Letter> letter) { loop_->post(std::move(letter)); }
+    proxy::Worker& worker() { return *worker_; }
+    io::Loop& loop() { return *loop_; }
+    std::thread thread;
+
+   private:
+    void on_applied(uint64_t generation, std::vector<proxy::Problem> problems) override;
+    void on_link_changed(const proxy::LinkChange& change) override;
+    void on_mesh_open(const std::string& site_id) override;
+    void on_mesh_message(const std::string& site_id, std::string message) override;
+    void on_mesh_closed(const std::string& site_id) override;
+    void hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
+                   std::string received) override;
+    void on_drained() override;
+    template <class Callable>
+    void tell(Callable callable) {
+      state_.control_loop_.post(make_letter(std::move(callable)));
+    }
+
+    State& state_;
+    uint32_t index_;
+    std::unique_ptr<io::Loop> loop_;
+    std::unique_ptr<proxy::Worker> worker_;
+  };
+
+  void on_applied(uint64_t generation, std::vector<proxy::Problem> problems);
+  void on_report(uint64_t request, proxy::WorkerReport report);
+  void on_drained();
+  std::vector<proxy::Problem> refuse_taken_addresses(proxy::Snapshot& snapshot);
+
+  DataplaneOptions options_;
+  io::Loop& control_loop_;
+  DataplaneSink& sink_;
+  proxy::ProcessState process_;
+  std::vector<std::unique_ptr<Core>> cores_;
+  std::map<uint64_t, std::unique_ptr<proxy::Snapshot>> snapshots_;  // not yet let go, by generation
+  std::map<uint64_t, Round> publishing_;
+  std::map<uint64_t, Round> reporting_;
+  std::set<std::string> bound_addresses_;
+  uint32_t drained_ = 0;
+  bool is_draining_ = false;
+  bool is_stopped_ = false;
+};
+
+// --- a worker's thread -----------------------------------------------------------------------
+
+void Dataplane::State::Core::run(std::latch& started, std::optional<Error>& error) {
+  auto loop = io::make_loop(state_.options_.loop, state_.options_.loop_options);
+  if (!loop) {
+    error.emplace(std::move(loop).error());
+    started.count_down();
+    return;
+  }
+  loop_ = std::move(*loop);
+  worker_ = std::make_unique<proxy::Worker>(
+      *loop_, state_.process_, *this,
+      proxy::WorkerOptions{.index = index_,
+                           .count = state_.options_.workers,
+                           .seed = static_cast<uint64_t>(monotonic_now().ns) + index_,
+                           .key_log = state_.options_.key_log});
+  started.count_down();
+  loop_->run();
+  worker_.reset();
+}
+
+void Dataplane::State::Core::on_applied(uint64_t generation, std::vector<proxy::Problem> problems) {
+  tell([&state = state_, generation, problems = std::move(problems)]() mutable {
+    state.on_applied(generation, std::move(problems));
+  });
+}
+
+void Dataplane::State::Core::on_link_changed(const proxy::LinkChange& change) {
+  tell([&sink = state_.sink_, change] { sink.on_link_changed(change); });
+}
+
+void Dataplane::State::Core::on_mesh_open(const std::string& site_id) {
+  tell([&sink = state_.sink_, site_id] { sink.on_mesh_open(site_id); });
+}
+
+void Dataplane::State::Core::on_mesh_message(const std::string& site_id, std::string message) {
+  tell([&sink = state_.sink_, site_id, message = std::move(message)]() mutable {
+    sink.on_mesh_message(site_id, std::move(message));
+  });
+}
+
+void Dataplane::State::Core::on_mesh_closed(const std::string& site_id) {
+  tell([&sink = state_.sink_, site_id] { sink.on_mesh_closed(site_id); });
+}
+
+void Dataplane::State::Core::hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
+                                       std::string received) {
+  ASSERT(target < state_.cores_.size() && target != index_);
+  Core& core = *state_.cores_[target];
+  core.post(make_letter([&core, acceptor, fd, received = std::move(received)] {
+    core.worker().place_arrival(acceptor, fd, received);
+  }));
+}
+
+void Dataplane::State::Core::on_drained() {
+  tell([&state = state_] { state.on_drained(); });
+}
+
+// --- the control thread ----------------------------------------------------------------------
+
+Result<> Dataplane::State::start() {
+  ASSERT(options_.workers > 0);
+  std::latch started(options_.workers);
+  std::vector<std::optional<Error>> errors(options_.workers);
+  for (uint32_t i = 0; i < options_.workers; ++i) {
+    cores_.push_back(std::make_unique<Core>(*this, i));
+  }
+  for (uint32_t i = 0; i < options_.workers; ++i) {
+    cores_[i]->thread =
+        std::thread([&, core = cores_[i].get(), i] { core->run(started, errors[i]); });
+  }
+  started.wait();
+  for (uint32_t i = 0; i < options_.workers; ++i) {
+    if (!errors[i]) continue;
+    Error error = std::move(*errors[i]);
+    for (uint32_t j = 0; j < options_.workers; ++j) {
+      if (!errors[j]) {
+        auto* core = cores_[j].get();
+        core->post(make_letter([core] { core->worker().drain({}); }));
+        core->post(make_letter([core] { core->loop().stop(); }));
+      }
+      cores_[j]->thread.join();
+    }
+    is_stopped_ = true;
+    return std::move(error).at("worker " + std::to_string(i));
+  }
+  return {};
+}
+
+// Workers bind with SO_REUSEPORT, which would let two sites of one user share a port without a
+// word. So a new address is tried once without it, before any worker binds.
+std::vector<proxy::Problem> Dataplane::State::refuse_taken_addresses(proxy::Snapshot& snapshot) {
+  std::vector<proxy::Problem> problems;
+  std::set<std::string> bound;
+  const auto check = [&](const std::string& kind, const std::string& name,
+                         std::vector<io::Address>& addresses) {
+    std::erase_if(addresses, [&](const io::Address& address) {
+      const std::string text = address.to_string();
+      if (bound_addresses_.contains(text)) {
+        bound.insert(text);
+        return false;
+      }
+      auto fd = control_loop_.listen(address, {.reuse_port = false});
+      if (!fd) {
+        problems.push_back({kind, name, fd.error().text()});
+        return true;
+      }
+      control_loop_.close(*fd, io::Loop::Ending::orderly);
+      bound.insert(text);
+      return false;
+    });
+  };
+  for (auto& listener : snapshot.listeners) check("Listener", listener.name, listener.addresses);
+  for (auto& acceptor : snapshot.acceptors) {
+    check("RouterAccess", acceptor.name, acceptor.addresses);
+  }
+  bound_addresses_ = std::move(bound);
+  return problems;
+}
+
+void Dataplane::State::publish(std::unique_ptr<proxy::Snapshot> snapshot) {
+  process_.bind(*snapshot);
+  const uint64_t generation = snapshot->generation;
+  ASSERT(!publishing_.contains(generation));
+  Round& round = publishing_[generation];
+  round.missing = options_.workers;
+  round.problems = refuse_taken_addresses(*snapshot);
+  const proxy::Snapshot* shared = snapshot.get();
+  snapshots_[generation] = std::move(snapshot);
+  for (auto& core : cores_) {
+    core->post(make_letter([core = core.get(), shared] { core->worker().apply(*shared); }));
+  }
+}
+
+void Dataplane::State::on_applied(uint64_t generation, std::vector<proxy::Problem> problems) {
+  const auto round = publishing_.find(generation);
+  ASSERT(round != publishing_.end());
+  for (auto& problem : problems) {
+    const bool is_known = std::ranges::any_of(round->second.problems, [&](const auto& other) {
+      return other.kind == problem.kind && other.name == problem.name && other.text == problem.text;
+    });
+    if (!is_known) round->second.problems.push_back(std::move(problem));
+  }
+  if (--round->second.missing > 0) return;
+  auto all = std::move(round->second.problems);
+  publishing_.erase(round);
+  snapshots_.erase(generation);  // workers keep nothing of it
+  sink_.on_published(generation, std::move(all));
+}
+
+void Dataplane::State::request_reports(uint64_t request, bool with_connections) {
+  reporting_[request].missing = options_.workers;
+  for (auto& core : cores_) {
+    core->post(make_letter([this, core = core.get(), request, with_connections] {
+      control_loop_.post(
+          make_letter([this, request, report = core->worker().report(with_connections)]() mutable {
+            on_report(request, std::move(report));
+          }));
+    }));
+  }
+}
+
+void Dataplane::State::on_report(uint64_t request, proxy::WorkerReport report) {
+  const auto round = reporting_.find(request);
+  ASSERT(round != reporting_.end());
+  round->second.reports.push_back(std::move(report));
+  if (--round->second.missing > 0) return;
+  auto reports = std::move(round->second.reports);
+  reporting_.erase(round);
+  std::ranges::sort(reports, {}, &proxy::WorkerReport::worker);
+  sink_.on_reports(request, std::move(reports));
+}
+
+void Dataplane::State::send_mesh(const std::string& site_id, std::string message) {
+  // Connection 0 of every link, and with it the mesh, is worker 0's on both sides.
+  auto* core = cores_.front().get();
+  core->post(make_letter([core, site_id, message = std::move(message)] {
+    core->worker().send_mesh(site_id, message);
+  }));
+}
+
+void Dataplane::State::delete_connection(uint64_t id) {
+  for (auto& core : cores_) {
+    core->post(make_letter([core = core.get(), id] { core->worker().delete_connection(id); }));
+  }
+}
+
+void Dataplane::State::drain(Duration timeout) {
+  is_draining_ = true;
+  for (auto& core : cores_) {
+    core->post(make_letter([core = core.get(), timeout] { core->worker().drain(timeout); }));
+  }
+}
+
+void Dataplane::State::on_drained() {
+  if (++drained_ == options_.workers) sink_.on_drained();
+}
+
+// Workers end everything, and each thread ends when its worker is empty. Then the control loop's
+// letters that refer to this object are delivered: the last one is ours.
+void Dataplane::State::stop() {
+  if (is_stopped_) return;
+  is_stopped_ = true;
+  if (drained_ < options_.workers) drain({});
+  while (drained_ < options_.workers) control_loop_.run_turn(Duration::milliseconds(50));
+  for (auto& core : cores_) {
+    core->post(make_letter([core = core.get()] { core->loop().stop(); }));
+  }
+  for (auto& core : cores_) core->thread.join();
+  bool is_quiet = false;
+  control_loop_.post(make_letter([&is_quiet] { is_quiet = true; }));
+  while (!is_quiet) control_loop_.run_turn(Duration{});
+}
+
+// --- the interface ---------------------------------------------------------------------------
+
+Result<std::unique_ptr<Dataplane>> Dataplane::start(const DataplaneOptions& options,
+                                                    io::Loop& control_loop, DataplaneSink& sink) {
+  auto state = std::make_unique<State>(options, control_loop, sink);
+  TRY(state->start());
+  return std::unique_ptr<Dataplane>(new Dataplane(std::move(state)));
+}
+
+Dataplane::Dataplane(std::unique_ptr<State> state) : state_(std::move(state)) {}
+Dataplane::~Dataplane() { state_->stop(); }
+
+void Dataplane::publish(std::unique_ptr<proxy::Snapshot> snapshot) {
+  state_->publish(std::move(snapshot));
+}
+void Dataplane::request_reports(uint64_t request, bool with_connections) {
+  state_->request_reports(request, with_connections);
+}
+void Dataplane::send_mesh(const std::string& site_id, std::string message) {
+  state_->send_mesh(site_id, std::move(message));
+}
+void Dataplane::delete_connection(uint64_t id) { state_->delete_connection(id); }
+void Dataplane::drain(Duration timeout) { state_->drain(timeout); }
+void Dataplane::stop() { state_->stop(); }
+
+}  // namespace istmo

@@ -1,0 +1,300 @@
+#include "dataplane/proxy/link.h"
+
+#include "base/log.h"
+#include "dataplane/proxy/mesh_channel.h"
+#include "dataplane/proxy/worker.h"
+
+namespace istmo::proxy {
+namespace {
+
+// Octets that are handed to the transport and have not left. Small, so that the order in which
+// streams are served is decided late: together with one frame of overshoot at most 64 KiB of other
+// streams' octets leave before a frame that just became ready.
+constexpr uint64_t kOutputBytesMax = 48 * 1024;
+
+constexpr std::string_view kSiteUri = "istmo://site/";
+
+// The identity of a site is in its certificate: URI istmo://site/<id>, else the common name.
+std::string site_of(const codec::TlsIdentity& identity) {
+  for (const auto& uri : identity.uris) {
+    if (uri.starts_with(kSiteUri)) return uri.substr(kSiteUri.size());
+  }
+  return identity.common_name;
+}
+
+}  // namespace
+
+Link::Link(Worker& worker, uint64_t id, io::Fd fd, const transport::TlsContext& context,
+           LinkOptions options)
+    : worker_(worker),
+      id_(id),
+      name_(std::move(options.name)),
+      remote_address_(std::move(options.remote_address)),
+      role_(options.mux.role),
+      cost_(options.mux.cost),
+      connection_(options.mux.connection),
+      received_(std::move(options.received)),
+      mux_(std::move(options.mux), worker.loop().now()),
+      transport_(worker.loop(), fd, context, *this, std::move(options.tls)) {}
+
+Link::~Link() { ASSERT(streams_.empty()); }
+
+void Link::start() {
+  arm_tick();
+  transport_.start_with(std::move(received_));
+}
+
+uint32_t Link::connection() const {
+  return is_incoming() && is_open() ? mux_.remote().connection : connection_;
+}
+
+uint32_t Link::cost() const { return is_incoming() ? mux_.remote().cost : cost_; }
+
+std::string Link::site_label() const {
+  const auto& name = mux_.remote().site_name;
+  return name.empty() ? site_id_ : name;
+}
+
+LinkChange Link::change() const {
+  LinkChange change;
+  if (!is_incoming()) change.link = name_;
+  change.is_incoming = is_incoming();
+  change.connection = connection();
+  change.is_open = is_open();
+  change.ended_in_order = ended_in_order_;
+  change.site_id = site_id_;
+  change.site_name = mux_.remote().site_name;
+  change.remote_address = remote_address_;
+  change.cost = cost();
+  change.connections_wanted = std::max(worker_.worker_count(), mux_.remote().workers);
+  change.error = error_.text();
+  return change;
+}
+
+LinkStream* Link::open_stream(StreamSink& sink, const std::string& routing_key) {
+  if (!is_open()) return nullptr;
+  const auto id = mux_.open_stream({.to = routing_key});
+  if (!id) return nullptr;
+  auto& stream = stream_slab_.emplace(*this, *id);
+  stream.set_sink(sink);
+  streams_.emplace(*id, &stream);
+  schedule_flush();
+  return &stream;
+}
+
+void Link::close(std::string_view condition, std::string_view text) {
+  if (state_ == State::closing || state_ == State::ended) return;
+  ended_in_order_ = condition.empty();
+  mux_.close(condition, text);
+  begin_closing(ended_in_order_ ? Error::closed(std::string(text))
+                                : Error::protocol(std::string(text)));
+}
+
+void Link::send_mesh(std::string_view message) {
+  if (mesh_ && is_open()) mesh_->send(message);
+}
+
+// --- transport -------------------------------------------------------------------------------
+
+void Link::on_transport_open() {
+  is_encrypted_ = true;
+  const auto identity = transport_.remote_identity();
+  if (identity) site_id_ = site_of(*identity);
+  if (site_id_.empty()) {
+    return begin_closing(Error::protocol("the other site's certificate names no site"));
+  }
+  if (site_id_ == worker_.site_id()) {
+    return begin_closing(Error::config("the link leads to this site itself"));
+  }
+  schedule_flush();
+}
+
+void Link::on_transport_data(io::Chain&& bytes) {
+  if (state_ == State::closing || state_ == State::ended) return;
+  mux_.feed(std::move(bytes), worker_.loop().now());
+  process_events();
+}
+
+void Link::on_transport_end() {
+  if (state_ == State::closing || state_ == State::ended) return;
+  mux_.feed_end(worker_.loop().now());
+  process_events();
+}
+
+void Link::on_transport_drained(uint64_t) {
+  if (state_ == State::closing && transport_.pending_bytes() == 0) {
+    return transport_.close(io::Loop::Ending::orderly, error_);
+  }
+  if (mux_.has_output()) schedule_flush();
+}
+
+void Link::on_transport_closed(const Error& error) {
+  if (state_ != State::closing) error_ = error;
+  state_ = State::ended;
+  worker_.loop().timers().cancel(tick_timer_);
+  close_all_streams(CloseReason::link_lost);
+  worker_.on_link_ended(*this, was_open_);
+}
+
+void Link::schedule_flush() {
+  if (state_ != State::ended) worker_.loop().defer(flush_);
+}
+
+void Link::flush() {
+  if (state_ == State::ended || transport_.is_closed() || !is_encrypted_) return;
+  const uint64_t pending = transport_.pending_bytes();
+  if (pending < kOutputBytesMax && mux_.has_output()) {
+    io::Chain output;
+    mux_.take_output(output, kOutputBytesMax - pending, worker_.loop().now());
+    if (!output.empty()) transport_.send(std::move(output));
+    process_events();  // drained
+  }
+  arm_tick();
+}
+
+void Link::arm_tick() {
+  if (state_ == State::ended) return;
+  worker_.loop().timers().arm(tick_timer_, mux_.next_tick());
+}
+
+void Link::on_tick() {
+  if (state_ == State::closing) {  // the close frame did not leave in time
+    return transport_.close(io::Loop::Ending::abort, error_);
+  }
+  mux_.tick(worker_.loop().now());
+  process_events();
+  if (state_ == State::closing || state_ == State::ended) return;
+  schedule_flush();
+  arm_tick();
+}
+
+// Tells the streams now, lets what is queued (the close frame) leave, then ends.
+void Link::begin_closing(Error error) {
+  if (state_ == State::closing || state_ == State::ended) return;
+  state_ = State::closing;
+  error_ = std::move(error);
+  LOG_DEBUG("link closing", "link", name_, "site", site_label(), "reason", error_.text());
+  if (was_open_) worker_.on_link_changed(*this);
+  close_all_streams(CloseReason::link_lost);
+  io::Chain output;
+  mux_.take_output(output, UINT64_MAX, worker_.loop().now());
+  const bool can_say_so = !transport_.is_closed() && is_encrypted_ &&
+                          error_.error_class() != ErrorClass::timeout && !output.empty();
+  if (!can_say_so) {
+    const bool is_orderly = error_.error_class() == ErrorClass::closed;
+    return transport_.close(is_orderly ? io::Loop::Ending::orderly : io::Loop::Ending::abort,
+                            error_);
+  }
+  transport_.send(std::move(output));
+  transport_.shutdown_send();
+  worker_.loop().timers().arm(tick_timer_, worker_.loop().now() + Duration::seconds(1));
+}
+
+// --- events ----------------------------------------------------------------------------------
+
+void Link::process_events() {
+  codec::LinkEvent event;
+  while (state_ != State::closing && state_ != State::ended && mux_.next_event(event)) {
+    handle(event);
+  }
+  if (mux_.has_output()) schedule_flush();
+}
+
+void Link::handle(codec::LinkEvent& event) {
+  using Kind = codec::LinkEvent::Kind;
+  LinkStream* stream = find(event.stream);
+  switch (event.kind) {
+    case Kind::opened: return handle_opened();
+    case Kind::stream_requested: return handle_requested(event);
+    case Kind::stream_opened: return handle_stream_opened(event);
+    case Kind::stream_answered:
+      if (stream) stream->sink()->on_stream_open(*stream);
+      return;
+    case Kind::stream_data:
+      if (stream && !stream->is_reset_by_us()) {
+        stream->sink()->on_stream_data(*stream, std::move(event.bytes));
+      }
+      return;
+    case Kind::stream_ended:
+      if (stream && !stream->is_reset_by_us()) stream->sink()->on_stream_end(*stream);
+      return;
+    case Kind::stream_drained:
+      if (stream && !stream->is_reset_by_us()) {
+        stream->sink()->on_stream_drained(*stream, event.count);
+      }
+      return;
+    case Kind::stream_reset:
+      if (stream) {
+        const auto named = close_reason_from(event.text);
+        close_stream(*stream, stream->is_reset_by_us() ? stream->reason()
+                                                       : named.value_or(CloseReason::client_reset));
+      }
+      return;
+    case Kind::stream_released:
+      if (stream) close_stream(*stream, stream->reason());
+      return;
+    case Kind::closed: return handle_closed(event);
+  }
+}
+
+void Link::handle_opened() {
+  state_ = State::open;
+  was_open_ = true;
+  const auto& remote = mux_.remote();
+  LOG_INFO("link open", "link", name_, "site", site_label(), "connection", connection(), "incoming",
+           is_incoming(), "address", remote_address_);
+  if (!is_incoming() && connection_ == 0 && remote.workers > 0) {
+    mesh_ = std::make_unique<MeshChannel>(worker_, *this);
+    if (auto* stream = open_stream(mesh_->sink(), std::string(kMeshKey))) mesh_->start(*stream);
+  }
+  worker_.on_link_changed(*this);
+}
+
+void Link::handle_requested(codec::LinkEvent& event) {
+  const bool is_mesh = event.head.to == kMeshKey && is_incoming() && !mesh_;
+  if (is_mesh || worker_.has_local_backend(event.head.to)) return mux_.admit(event.stream);
+  mux_.refuse(event.stream, "amqp:not-found",
+              "no connector at this site has the routing key \"" + event.head.to + "\"");
+}
+
+void Link::handle_stream_opened(codec::LinkEvent& event) {
+  auto& stream = stream_slab_.emplace(*this, event.stream);
+  stream.mark_opened_by_remote();
+  streams_.emplace(event.stream, &stream);
+  if (event.head.to != kMeshKey) {
+    return worker_.start_link_tunnel(stream, std::move(event.head.to));
+  }
+  if (mesh_) return close("amqp:not-allowed", "a second mesh stream");
+  mesh_ = std::make_unique<MeshChannel>(worker_, *this);
+  mesh_->start(stream);
+  stream.accept();
+  mesh_->open();
+}
+
+void Link::handle_closed(codec::LinkEvent& event) {
+  ended_in_order_ = event.error.error_class() == ErrorClass::closed && was_open_;
+  LOG_INFO("link closed", "link", name_, "site", site_label(), "connection", connection(), "reason",
+           event.error.text().empty() ? "closed by the other site" : event.error.text());
+  begin_closing(std::move(event.error));
+}
+
+LinkStream* Link::find(codec::StreamId id) {
+  const auto found = streams_.find(id);
+  return found == streams_.end() ? nullptr : found->second;
+}
+
+void Link::close_stream(LinkStream& stream, CloseReason reason) {
+  streams_.erase(stream.id());
+  if (auto* sink = stream.sink()) sink->on_stream_closed(stream, reason);
+  stream_slab_.erase(stream);
+}
+
+void Link::close_all_streams(CloseReason reason) {
+  while (!streams_.empty()) {
+    LinkStream& stream = *streams_.begin()->second;
+    close_stream(stream, stream.is_reset_by_us() ? stream.reason() : reason);
+  }
+  if (mesh_) mesh_->end();
+}
+
+}  // namespace istmo::proxy

@@ -1,0 +1,109 @@
+// One inter-site connection and the streams on it: TLS below, AMQP above (codec::LinkMux).
+//
+// Owned by the Worker's LinkSet, on one worker. States: handshaking -> open -> closing; at the end
+// the transport is gone, every stream was told (link_lost), and the LinkSet frees it. Its receive
+// side is never paused: slow streams are held back by their credit alone.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "base/slab.h"
+#include "dataplane/codec/link_mux.h"
+#include "dataplane/io/loop.h"
+#include "dataplane/proxy/link_stream.h"
+#include "dataplane/proxy/report.h"
+#include "dataplane/transport/tls_transport.h"
+
+namespace istmo::proxy {
+
+class MeshChannel;
+class Worker;
+
+struct LinkOptions {
+  std::string name;  // LinkConfig::name or LinkAcceptorConfig::name
+  std::string remote_address;
+  codec::LinkMuxOptions mux;
+  codec::TlsEngineOptions tls;
+  io::Chain received;  // what the acceptor read to place the connection
+};
+
+class Link final : private transport::TransportSink {
+ public:
+  Link(Worker& worker, uint64_t id, io::Fd fd, const transport::TlsContext& context,
+       LinkOptions options);
+  ~Link();
+  void start();
+
+  uint64_t id() const { return id_; }
+  const std::string& name() const { return name_; }
+  bool is_incoming() const { return role_ == codec::LinkRole::acceptor; }
+  uint32_t connection() const;
+  bool is_open() const { return state_ == State::open; }
+  bool is_ended() const { return state_ == State::ended; }
+  const std::string& site_id() const { return site_id_; }
+  std::string site_label() const;
+  uint32_t cost() const;
+  uint32_t streams_open() const { return static_cast<uint32_t>(streams_.size()); }
+  uint32_t remote_workers() const { return mux_.remote().workers; }
+  LinkChange change() const;
+
+  // nullptr when the link is not open or out of streams.
+  LinkStream* open_stream(StreamSink& sink, const std::string& routing_key);
+  // Sends an AMQP close and ends. Orderly when `condition` is empty.
+  void close(std::string_view condition, std::string_view text);
+  bool has_mesh() const { return mesh_ != nullptr && is_open(); }
+  void send_mesh(std::string_view message);
+
+  // For LinkStream.
+  codec::LinkMux& mux() { return mux_; }
+  void schedule_flush();
+
+ private:
+  enum class State : uint8_t { handshaking, open, closing, ended };
+
+  void on_transport_open() override;
+  void on_transport_data(io::Chain&& bytes) override;
+  void on_transport_end() override;
+  void on_transport_drained(uint64_t count) override;
+  void on_transport_closed(const Error& error) override;
+  void flush();
+  void on_tick();
+
+  void process_events();
+  void handle(codec::LinkEvent& event);
+  void handle_opened();
+  void handle_requested(codec::LinkEvent& event);
+  void handle_stream_opened(codec::LinkEvent& event);
+  void handle_closed(codec::LinkEvent& event);
+  void close_stream(LinkStream& stream, CloseReason reason);
+  void close_all_streams(CloseReason reason);
+  LinkStream* find(codec::StreamId id);
+  void arm_tick();
+  void begin_closing(Error error);
+
+  Worker& worker_;
+  uint64_t id_;
+  std::string name_;
+  std::string remote_address_;
+  codec::LinkRole role_;
+  uint32_t cost_;
+  uint32_t connection_;
+  State state_ = State::handshaking;
+  bool was_open_ = false;
+  bool is_encrypted_ = false;  // the TLS handshake is done
+  bool ended_in_order_ = false;
+  std::string site_id_;
+  Error error_{ErrorClass::closed, {}};
+  io::Chain received_;
+  codec::LinkMux mux_;
+  Slab<LinkStream> stream_slab_;
+  std::unordered_map<codec::StreamId, LinkStream*> streams_;
+  std::unique_ptr<MeshChannel> mesh_;
+  transport::TlsTransport transport_;
+  io::DeferredOf<Link, &Link::flush> flush_{*this};
+  io::TimerOf<Link, &Link::on_tick> tick_timer_{*this};
+};
+
+}  // namespace istmo::proxy

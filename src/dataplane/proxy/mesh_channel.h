@@ -1,0 +1,45 @@
+// Messages of the control threads of two neighbour sites, over a stream of connection 0 of their
+// link: each message is its length (4 octets, big-endian) and that many octets.
+//
+// Owned by its Link; it ends with the link's stream. The messages' meaning is control/mesh's.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "dataplane/proxy/stream.h"
+
+namespace istmo::proxy {
+
+class Link;
+class LinkStream;
+class Worker;
+
+// The routing key that no service can have: keys with a leading $ are refused by compile().
+inline constexpr std::string_view kMeshKey = "$istmo/mesh";
+
+class MeshChannel final : private StreamSink {
+ public:
+  MeshChannel(Worker& worker, Link& link) : worker_(worker), link_(link) {}
+  StreamSink& sink() { return *this; }
+  void start(LinkStream& stream);
+  void open() { announce(); }  // acceptor: the stream came
+  void send(std::string_view message);
+  void end();  // the link ends: no call comes after this
+
+ private:
+  void on_stream_open(Stream& stream) override;
+  void on_stream_data(Stream& stream, io::Chain&& bytes) override;
+  void on_stream_end(Stream& stream) override;
+  void on_stream_drained(Stream&, uint64_t) override {}
+  void on_stream_closed(Stream& stream, CloseReason reason) override;
+  void announce();
+
+  Worker& worker_;
+  Link& link_;
+  LinkStream* stream_ = nullptr;
+  bool is_announced_ = false;
+  io::Chain received_;
+};
+
+}  // namespace istmo::proxy

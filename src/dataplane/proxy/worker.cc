@@ -1,0 +1,320 @@
+#include "dataplane/proxy/worker.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "dataplane/proxy/balancer.h"
+
+namespace istmo::proxy {
+namespace {
+
+constexpr int kTunnelIdBits = 48;
+
+bool is_tried(std::span<const uint64_t> tried, uint64_t id) {
+  return std::ranges::find(tried, id) != tried.end();
+}
+
+}  // namespace
+
+Worker::Worker(io::Loop& loop, ProcessState& process, WorkerSink& sink,
+               const WorkerOptions& options)
+    : loop_(loop), process_(process), sink_(sink), options_(options), rng_(options.seed) {}
+
+Worker::~Worker() {
+  ASSERT(tunnels_.empty() && tcp_streams_.empty());
+  ASSERT(listeners_.empty() && backends_.empty() && dialers_.empty() && acceptors_.empty());
+  ASSERT(links_.empty());
+}
+
+// --- exchanges -------------------------------------------------------------------------------
+
+std::optional<CloseReason> Worker::admit_stream() {
+  if (is_draining_) return CloseReason::shutdown;
+  if (process_.buffered_bytes.value() > static_cast<int64_t>(limits_.buffered_bytes_max)) {
+    return CloseReason::memory_limit;
+  }
+  if (!process_.streams_open.try_add(1, limits_.streams_max)) {
+    return CloseReason::connections_limit;
+  }
+  return std::nullopt;
+}
+
+void Worker::start_tcp_tunnel(Listener& listener, io::Fd fd) {
+  const auto& config = listener.config();
+  auto& tunnel = tunnels_.emplace(*this, &listener, config.routing_key, config.tcp);
+  auto& stream = emplace_tcp_stream(fd, tunnel);
+  stream.start();
+  start_tunnel(tunnel, stream);
+}
+
+void Worker::start_link_tunnel(LinkStream& stream, std::string routing_key) {
+  const auto pool = pools_.find(routing_key);
+  if (pool == pools_.end()) return stream.reset(CloseReason::no_route);
+  if (const auto refusal = admit_stream()) {
+    count_closed(*refusal, 0, 0);
+    return stream.reset(*refusal);
+  }
+  const TcpSettings settings = pool->second.backends.front()->settings();
+  auto& tunnel = tunnels_.emplace(*this, nullptr, std::move(routing_key), settings);
+  stream.set_sink(tunnel.sink());
+  start_tunnel(tunnel, stream);
+}
+
+void Worker::start_tunnel(Tunnel& tunnel, Stream& client) {
+  tunnel.set_id((uint64_t{options_.index} << kTunnelIdBits) | next_tunnel_id_++);
+  tunnel.start(client);
+}
+
+TcpStream& Worker::emplace_tcp_stream(io::Fd fd, Tunnel& tunnel) {
+  return tcp_streams_.emplace(*this, fd, tunnel.sink(), limits_.window_bytes);
+}
+
+void Worker::release(Tunnel& tunnel) {
+  tunnels_.erase(tunnel);
+  process_.streams_open.add(-1);
+  if (is_draining_) schedule_sweep();
+}
+
+void Worker::count_closed(CloseReason reason, uint64_t bytes_in, uint64_t bytes_out) {
+  ++closed_total_[static_cast<int>(reason)];
+  bytes_in_ += bytes_in;
+  bytes_out_ += bytes_out;
+}
+
+// --- routes ----------------------------------------------------------------------------------
+
+// At this site first, then the cheapest link; a backend that is set aside is better than nothing.
+Route Worker::route(const Tunnel& tunnel, std::span<const uint64_t> tried) {
+  const auto& key = tunnel.routing_key();
+  if (auto* backend = pick_backend(key, tried, false)) {
+    return {.kind = Route::Kind::backend, .backend = backend};
+  }
+  if (!tunnel.is_local_only()) {
+    if (auto* link = pick_link(key, tried)) return {.kind = Route::Kind::link, .link = link};
+  }
+  if (auto* backend = pick_backend(key, tried, true)) {
+    return {.kind = Route::Kind::backend, .backend = backend};
+  }
+  if (!tunnel.is_local_only() && may_become_reachable(key)) return {.kind = Route::Kind::wait};
+  return {};
+}
+
+Backend* Worker::pick_backend(const std::string& routing_key, std::span<const uint64_t> tried,
+                              bool with_set_aside) {
+  const auto pool = pools_.find(routing_key);
+  if (pool == pools_.end()) return nullptr;
+  std::vector<Candidate> candidates;
+  candidates.reserve(pool->second.backends.size());
+  for (const auto* backend : pool->second.backends) {
+    candidates.push_back({.streams_open = backend->streams_open(),
+                          .is_usable = (with_set_aside || !backend->is_set_aside()) &&
+                                       !is_tried(tried, backend->id())});
+  }
+  const auto picked = pick_fewest_streams(candidates, rng_);
+  return picked ? pool->second.backends[*picked] : nullptr;
+}
+
+Link* Worker::pick_link(const std::string& routing_key, std::span<const uint64_t> tried) {
+  const auto sites = remote_sites_.find(routing_key);
+  if (sites == remote_sites_.end()) return nullptr;
+  std::vector<Link*> usable;
+  uint32_t cost = UINT32_MAX;
+  for (const auto& link : links_) {
+    if (!link->is_open() || is_tried(tried, link->id())) continue;
+    if (std::ranges::find(sites->second, link->site_id()) == sites->second.end()) continue;
+    if (link->cost() > cost) continue;
+    if (link->cost() < cost) usable.clear();
+    cost = link->cost();
+    usable.push_back(link.get());
+  }
+  std::vector<Candidate> candidates;
+  for (const auto* link : usable) candidates.push_back({.streams_open = link->streams_open()});
+  const auto picked = pick_fewest_streams(candidates, rng_);
+  return picked ? usable[*picked] : nullptr;
+}
+
+bool Worker::has_alternative(const Tunnel& tunnel, std::span<const uint64_t> tried) {
+  const auto pool = pools_.find(tunnel.routing_key());
+  size_t left = 0;
+  if (pool != pools_.end()) {
+    for (const auto* backend : pool->second.backends) left += !is_tried(tried, backend->id());
+  }
+  if (left > 1) return true;
+  return !tunnel.is_local_only() && pick_link(tunnel.routing_key(), tried) != nullptr;
+}
+
+bool Worker::has_local_backend(const std::string& routing_key) const {
+  return !is_draining_ && pools_.contains(routing_key);
+}
+
+// A site that is known to serve the key is not connected now, or nobody can know yet.
+bool Worker::may_become_reachable(const std::string& routing_key) const {
+  const auto sites = remote_sites_.find(routing_key);
+  if (sites == remote_sites_.end()) {
+    return std::ranges::any_of(dialers_, [](const auto& dialer) { return !dialer->is_open(); });
+  }
+  return std::ranges::any_of(sites->second, [&](const auto& site) {
+    return std::ranges::none_of(
+        links_, [&](const auto& link) { return link->is_open() && link->site_id() == site; });
+  });
+}
+
+void Worker::on_routes_changed() {
+  List<Tunnel, TunnelsWaiting> looking;
+  looking.splice_back(waiting_);
+  while (!looking.empty()) looking.pop_front().route();  // it may wait again, in waiting_
+}
+
+// --- links -----------------------------------------------------------------------------------
+
+Result<transport::TlsContext> Worker::make_tls_context(transport::TlsRole role,
+                                                       const Credentials& credentials) {
+  transport::TlsContextOptions options;
+  options.role = role;
+  options.certificate_chain_pem = credentials.certificate;
+  options.private_key_pem = credentials.private_key;
+  options.ca_pem = credentials.ca;
+  if (role == transport::TlsRole::server) options.alpn = {"amqp"};
+  options.key_log = options_.key_log;
+  return transport::TlsContext::create(options);
+}
+
+codec::LinkMuxOptions Worker::mux_options(codec::LinkRole role) const {
+  codec::LinkMuxOptions options;
+  options.role = role;
+  options.container_id = site_id_;
+  options.site_name = site_name_;
+  options.workers = options_.count;
+  options.window_bytes = limits_.window_bytes;
+  return options;
+}
+
+Link& Worker::emplace_link(io::Fd fd, const transport::TlsContext& context, LinkOptions&& options) {
+  links_.push_back(std::make_unique<Link>(*this, next_id_++, fd, context, std::move(options)));
+  return *links_.back();
+}
+
+void Worker::on_link_changed(Link& link) {
+  sink_.on_link_changed(link.change());
+  if (!link.is_open()) return;
+  if (!link.is_incoming() && link.remote_workers() > 0) {
+    const uint32_t wanted = std::max(worker_count(), link.remote_workers());
+    const LinkConfig* config = nullptr;
+    for (auto& dialer : dialers_) {
+      if (dialer->has_link(link)) config = &dialer->config();
+      if (dialer->name() == link.name() && dialer->connection() >= wanted) dialer->retire();
+    }
+    if (config) add_dialers(LinkConfig(*config), wanted);
+  }
+  on_routes_changed();
+}
+
+void Worker::on_link_ended(Link& link, bool was_open) {
+  const std::string error = link.change().error;
+  for (auto& dialer : dialers_) {
+    if (!dialer->has_link(link)) continue;
+    dialer->on_link_ended(was_open, error);
+    break;
+  }
+  if (was_open) sink_.on_link_changed(link.change());
+  else if (link.is_incoming())
+    LOG_WARNING("incoming link refused", "address", link.change().remote_address, "reason", error);
+  schedule_sweep();
+}
+
+// Connection i of a link is this worker's when i mod N is its index (D4).
+void Worker::add_dialers(const LinkConfig& config, uint32_t connections) {
+  for (uint32_t i = options_.index; i < connections; i += options_.count) {
+    const bool exists = std::ranges::any_of(dialers_, [&](const auto& dialer) {
+      return !dialer->is_retired() && dialer->name() == config.name && dialer->connection() == i;
+    });
+    if (exists) continue;
+    dialers_.push_back(std::make_unique<LinkDialer>(*this, config, i));
+    dialers_.back()->start();
+  }
+}
+
+void Worker::place_arrival(const std::string& acceptor, io::Fd fd, std::string_view received) {
+  for (auto& candidate : acceptors_) {
+    if (candidate->name() != acceptor) continue;
+    loop_.adopt(fd, {.keepalive = Duration::seconds(10), .notsent_lowat_bytes = kLinkNotSentBytes});
+    return candidate->start_link(fd, io::Chain::copy_of(received));
+  }
+  loop_.adopt(fd, {});
+  loop_.close(fd, io::Loop::Ending::abort);
+}
+
+// Both sites may have a link to each other: the mesh is open while one channel is.
+void Worker::on_mesh_channel_opened(const std::string& site_id) {
+  if (++mesh_channels_[site_id] == 1) sink_.on_mesh_open(site_id);
+}
+
+void Worker::on_mesh_channel_closed(const std::string& site_id) {
+  const auto found = mesh_channels_.find(site_id);
+  ASSERT(found != mesh_channels_.end());
+  if (--found->second > 0) return;
+  mesh_channels_.erase(found);
+  sink_.on_mesh_closed(site_id);
+}
+
+void Worker::send_mesh(const std::string& site_id, std::string_view message) {
+  for (auto& link : links_) {
+    if (link->site_id() == site_id && link->has_mesh()) return link->send_mesh(message);
+  }
+}
+
+// --- ending ----------------------------------------------------------------------------------
+
+void Worker::delete_connection(uint64_t id) {
+  if (id >> kTunnelIdBits != options_.index) return;
+  tunnels_.for_each([id](Tunnel& tunnel) {
+    if (tunnel.id() == id) tunnel.end(CloseReason::administrator);
+  });
+}
+
+void Worker::drain(Duration timeout) {
+  if (is_draining_) {  // again: no more patience
+    if (!is_ending_) end_everything();
+    return;
+  }
+  is_draining_ = true;
+  for (auto& listener : listeners_) listener->close_sockets();
+  for (auto& acceptor : acceptors_) acceptor->retire();
+  loop_.timers().arm(drain_timer_, loop_.now() + timeout);
+  schedule_sweep();
+}
+
+void Worker::on_drain_timer() {
+  if (!is_ending_) end_everything();
+}
+
+void Worker::end_everything() {
+  is_ending_ = true;
+  loop_.timers().cancel(drain_timer_);
+  tunnels_.for_each([](Tunnel& tunnel) { tunnel.end(CloseReason::shutdown); });
+  for (auto& listener : listeners_) listener->retire();
+  for (auto& backend : backends_) backend->retire();
+  pools_.clear();
+  for (auto& dialer : dialers_) dialer->retire();
+  for (auto& link : links_) link->close("", "the site stops");
+  schedule_sweep();
+}
+
+void Worker::sweep() {
+  if (is_draining_ && !is_ending_ && tunnels_.empty()) end_everything();
+  const auto can_be_freed = [](const auto& object) { return object->can_be_freed(); };
+  std::erase_if(listeners_, can_be_freed);
+  std::erase_if(backends_, can_be_freed);
+  std::erase_if(dialers_, can_be_freed);
+  std::erase_if(acceptors_, can_be_freed);
+  std::erase_if(links_, [](const auto& link) { return link->is_ended(); });
+  if (!is_ending_ || is_drained_) return;
+  const bool is_empty = tunnels_.empty() && tcp_streams_.empty() && listeners_.empty() &&
+                        backends_.empty() && dialers_.empty() && acceptors_.empty() &&
+                        links_.empty();
+  if (!is_empty) return;
+  is_drained_ = true;
+  sink_.on_drained();  // last: the owner may stop the loop
+}
+
+}  // namespace istmo::proxy

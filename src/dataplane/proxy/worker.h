@@ -1,0 +1,173 @@
+// One core of the data plane: its loop, listeners, backends, links and exchanges. Nothing here is
+// shared with another worker but the counters of ProcessState (D4).
+//
+// Owned by the Dataplane (a thread each) or by a simulation. All methods run on the loop's thread.
+// Ends with drain(), after which everything closes and on_drained() is the last call to the sink;
+// then it may be destroyed.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/rng.h"
+#include "base/slab.h"
+#include "dataplane/proxy/backend.h"
+#include "dataplane/proxy/link.h"
+#include "dataplane/proxy/link_acceptor.h"
+#include "dataplane/proxy/link_dialer.h"
+#include "dataplane/proxy/listener.h"
+#include "dataplane/proxy/process_state.h"
+#include "dataplane/proxy/report.h"
+#include "dataplane/proxy/snapshot.h"
+#include "dataplane/proxy/tcp_stream.h"
+#include "dataplane/proxy/tunnel.h"
+
+namespace istmo::proxy {
+
+// What a worker tells its owner, on the worker's thread.
+class WorkerSink {
+ public:
+  // The snapshot of `generation` runs; the worker has let go of the one before.
+  virtual void on_applied(uint64_t generation, std::vector<Problem> problems) = 0;
+  virtual void on_link_changed(const LinkChange& change) = 0;
+  virtual void on_mesh_open(const std::string& site_id) = 0;
+  virtual void on_mesh_message(const std::string& site_id, std::string message) = 0;
+  virtual void on_mesh_closed(const std::string& site_id) = 0;
+  // A connection that belongs to worker `target`: its place_arrival() must be called there.
+  virtual void hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
+                         std::string received) = 0;
+  virtual void on_drained() = 0;
+
+ protected:
+  ~WorkerSink() = default;
+};
+
+struct WorkerOptions {
+  uint32_t index = 0;
+  uint32_t count = 1;
+  uint64_t seed = 1;
+  const transport::KeyLog* key_log = nullptr;
+};
+
+// Where an exchange goes next.
+struct Route {
+  enum class Kind : uint8_t { none, wait, backend, link };
+  Kind kind = Kind::none;
+  Backend* backend = nullptr;
+  Link* link = nullptr;
+};
+
+class Worker {
+ public:
+  static constexpr uint32_t kLinkNotSentBytes = 128 * 1024;
+  static constexpr uint32_t kMeshBytesMax = 4 * 1024 * 1024;
+  static constexpr uint32_t kLinksMax = 4096;
+
+  Worker(io::Loop& loop, ProcessState& process, WorkerSink& sink, const WorkerOptions& options);
+  ~Worker();
+
+  // --- for the owner -------------------------------------------------------------------------
+  // `snapshot` is only read during the call.
+  void apply(const Snapshot& snapshot);
+  WorkerReport report(bool with_connections);
+  void send_mesh(const std::string& site_id, std::string_view message);
+  void delete_connection(uint64_t id);
+  void place_arrival(const std::string& acceptor, io::Fd fd, std::string_view received);
+  void drain(Duration timeout);
+
+  // --- for the objects of this worker --------------------------------------------------------
+  io::Loop& loop() { return loop_; }
+  ProcessState& process() { return process_; }
+  WorkerSink& sink() { return sink_; }
+  Rng& rng() { return rng_; }
+  uint32_t index() const { return options_.index; }
+  uint32_t worker_count() const { return options_.count; }
+  const std::string& site_id() const { return site_id_; }
+
+  // Counts one more exchange, or says why there is no room for it.
+  std::optional<CloseReason> admit_stream();
+  void start_tcp_tunnel(Listener& listener, io::Fd fd);
+  void start_link_tunnel(LinkStream& stream, std::string routing_key);
+  TcpStream& emplace_tcp_stream(io::Fd fd, Tunnel& tunnel);
+  void release(TcpStream& stream) { tcp_streams_.erase(stream); }
+  void release(Tunnel& tunnel);
+  void count_closed(CloseReason reason, uint64_t bytes_in, uint64_t bytes_out);
+
+  Route route(const Tunnel& tunnel, std::span<const uint64_t> tried);
+  bool has_alternative(const Tunnel& tunnel, std::span<const uint64_t> tried);
+  bool has_local_backend(const std::string& routing_key) const;
+  void add_waiting(Tunnel& tunnel) { waiting_.push_back(tunnel); }
+  // A backend, a link or a snapshot came: exchanges that wait look again.
+  void on_routes_changed();
+
+  Result<transport::TlsContext> make_tls_context(transport::TlsRole role,
+                                                 const Credentials& credentials);
+  codec::LinkMuxOptions mux_options(codec::LinkRole role) const;
+  bool has_room_for_link() const { return links_.size() < kLinksMax && !is_draining_; }
+  Link& emplace_link(io::Fd fd, const transport::TlsContext& context, LinkOptions&& options);
+  void on_link_changed(Link& link);
+  void on_link_ended(Link& link, bool was_open);
+  void on_mesh_channel_opened(const std::string& site_id);
+  void on_mesh_channel_closed(const std::string& site_id);
+  void on_dialer_changed(LinkDialer& dialer) { sink_.on_link_changed(dialer.change()); }
+
+  // Frees retired objects at the end of the turn.
+  void schedule_sweep() { loop_.defer(sweep_); }
+
+ private:
+  struct Pool {  // the backends of one routing key
+    std::vector<Backend*> backends;
+  };
+
+  void apply_connectors(const Snapshot& snapshot);
+  void apply_listeners(const Snapshot& snapshot, std::vector<Problem>& problems);
+  void apply_links(const Snapshot& snapshot, std::vector<Problem>& problems);
+  void apply_routes(const Snapshot& snapshot);
+  void add_dialers(const LinkConfig& config, uint32_t connections);
+  Backend* pick_backend(const std::string& routing_key, std::span<const uint64_t> tried,
+                        bool with_set_aside);
+  Link* pick_link(const std::string& routing_key, std::span<const uint64_t> tried);
+  bool may_become_reachable(const std::string& routing_key) const;
+  void start_tunnel(Tunnel& tunnel, Stream& client);
+  void sweep();
+  void on_drain_timer();
+  void end_everything();
+
+  io::Loop& loop_;
+  ProcessState& process_;
+  WorkerSink& sink_;
+  WorkerOptions options_;
+  Rng rng_;
+  Limits limits_;
+  std::string site_id_;
+  std::string site_name_;
+  uint64_t next_id_ = 1;         // backends and links
+  uint64_t next_tunnel_id_ = 1;  // low 48 bits of a ConnectionReport::id
+  bool is_draining_ = false;
+  bool is_ending_ = false;
+  bool is_drained_ = false;
+
+  std::vector<std::unique_ptr<Listener>> listeners_;
+  std::vector<std::unique_ptr<Backend>> backends_;
+  std::unordered_map<std::string, Pool> pools_;
+  std::unordered_map<std::string, std::vector<std::string>> remote_sites_;  // by routing key
+  std::vector<std::unique_ptr<LinkDialer>> dialers_;
+  std::vector<std::unique_ptr<LinkAcceptor>> acceptors_;
+  std::vector<std::unique_ptr<Link>> links_;
+  std::map<std::string, uint32_t> mesh_channels_;  // open ones by site
+  Slab<TcpStream> tcp_streams_;
+  Slab<Tunnel> tunnels_;
+  List<Tunnel, TunnelsWaiting> waiting_;
+
+  uint64_t closed_total_[kCloseReasons] = {};
+  uint64_t bytes_in_ = 0;
+  uint64_t bytes_out_ = 0;
+  io::DeferredOf<Worker, &Worker::sweep> sweep_{*this};
+  io::TimerOf<Worker, &Worker::on_drain_timer> drain_timer_{*this};
+};
+
+}  // namespace istmo::proxy
