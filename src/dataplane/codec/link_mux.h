@@ -37,8 +37,8 @@ struct LinkMuxOptions {
   uint32_t connection = 0;   // open property `istmo:connection`: this connection's index (dialer)
   uint32_t cost = 1;         // open property `istmo:cost` (dialer)
   uint32_t frame_bytes_max = 128 * 1024;
-  uint32_t streams_max = 16 * 1024;         // more are refused: amqp:resource-limit-exceeded
-  uint32_t window_bytes = 256 * 1024;       // byte credit that a new stream starts with
+  uint32_t streams_max = 16 * 1024;          // more are refused: amqp:resource-limit-exceeded
+  uint32_t window_bytes = 256 * 1024;        // byte credit that a new stream starts with
   uint64_t queued_bytes_max = 4096u * 1024;  // control octets waiting to be sent; above: error
   // Sent as idle-time-out. Half of it without anything sent makes an empty frame; this long
   // without anything received ends the connection with Error::timeout.
