@@ -1,0 +1,117 @@
+// Where tokens are redeemed: HTTPS (TLS 1.3 only) on the control loop, one request a connection.
+//
+//   POST /<grant uid>    headers `name` (of the token), `subject` (id of the redeeming site),
+//                        Content-Length; the body is the code
+//   200                  YAML: Secret kubernetes.io/tls and Link, both called `name`
+//   400, 411, 413, 431   the request breaks a rule below     405  not POST
+//   404 No such claim    unknown, expired or used up         403  the code is wrong
+//   429                  too many failures                   500, 503  ours; the token stays good
+//                                                            unless the claim is on disk
+// The redemption is on disk before the reply leaves. Codes are compared in constant time, against a
+// dummy when there is no grant, and the code is judged only after that.
+//
+// Bounds: connections, also per source; request head 8 KiB, body 1 KiB, 10 s for all of it. A
+// source (IPv4 address, IPv6 /64) that failed 10 times in a minute gets 429, from 20 on its
+// connections are dropped before TLS. When all sources together failed 300 times in a minute, one
+// failure of its own is what a source may have. Counts live in memory, of at most 4096 sources.
+//
+// Owned by the controller, control thread only; borrows loop, state and sink. Ends with close(),
+// then is_idle() once the last connection is gone.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "control/access_documents.h"
+#include "control/failure_limiter.h"
+#include "control/http_message.h"
+#include "control/site_state.h"
+#include "dataplane/io/loop.h"
+#include "dataplane/transport/tls_context.h"
+
+namespace istmo::control {
+
+inline constexpr const char* kGrantServerSecret = "istmo-grant-server";
+inline constexpr uint16_t kGrantPort = 9090;
+
+// Called from turns of the loop.
+class GrantServerSink {
+ public:
+  // A grant was redeemed (state has the claim), or its count is known to have changed.
+  virtual void on_grant_redeemed(const Grant& grant) = 0;
+
+ protected:
+  ~GrantServerSink() = default;
+};
+
+struct GrantServerOptions {
+  std::function<WallTime()> clock = &wall_now;
+  uint32_t connections_max = 128;
+  uint32_t connections_per_source_max = 32;
+  Duration deadline = Duration::seconds(10);
+  FailureLimits failures;
+  const transport::KeyLog* key_log = nullptr;
+};
+
+struct GrantServerMetrics {
+  Counter redeemed;
+  Counter refused;       // 403, 404
+  Counter bad_requests;  // 400, 405, 411, 413, 431, broken TLS
+  Counter limited;       // 429, and dropped connections
+  Counter timeouts;
+  Counter failed;  // 500, 503
+};
+
+class GrantServer {
+ public:
+  GrantServer(io::Loop& loop, SiteState& state, GrantServerSink& sink, GrantServerOptions options);
+  ~GrantServer();
+
+  // Once. Binds the first port from `first_port` (0: any) that is free on every host; hosts are
+  // numeric, one socket each ("::" takes IPv4 too). Nobody is answered before set_certificate().
+  Result<> open(const std::vector<std::string>& hosts, uint16_t first_port);
+  uint16_t port() const { return port_; }
+  // The certificate of new connections: SiteState::server_credentials(kGrantServerSecret, ...).
+  Result<> set_certificate(const proxy::Credentials& credentials);
+  // What Links in replies name. Empty: redemptions are answered 503.
+  void set_link_addresses(std::vector<LinkAddress> addresses);
+  const GrantServerMetrics& metrics() const { return metrics_; }
+
+  void close();
+  bool is_idle() const;
+
+ private:
+  class Connection;
+  struct Listening;
+  struct Answer;
+  friend class Connection;
+
+  void on_accepted(Listening& listening, io::Completion&& done);
+  Answer answer(const Request& request, const std::string& source);
+  Answer redeem(const Grant& grant, const std::string& name, const std::string& subject);
+  void remove(Connection& connection);
+  uint32_t connections_of(const std::string& source) const;
+
+  io::Loop& loop_;
+  SiteState& state_;
+  GrantServerSink& sink_;
+  GrantServerOptions options_;
+  FailureLimiter failures_;
+  std::unique_ptr<transport::TlsContext> context_;
+  std::vector<LinkAddress> link_addresses_;
+  std::list<Listening> listening_;
+  std::list<Connection> connections_;
+  std::map<std::string, uint32_t> per_source_;  // open connections
+  std::string dummy_code_;
+  uint16_t port_ = 0;
+  bool is_closing_ = false;
+  GrantServerMetrics metrics_;
+};
+
+}  // namespace istmo::control

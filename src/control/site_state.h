@@ -1,0 +1,143 @@
+// What a site must remember over restarts, in its private folder `runtime/` (0700, files 0600):
+//
+//   site.json                 id of the site, chosen ports
+//   issuers/istmo-site-ca.pem certificate and key of the site's CA, in one file
+//   certs/<name>.pem          certificates of this site with their keys: istmo-site-server,
+//                             istmo-grant-server
+//   grants/<uid>.json         the ledger: one grant with its code and every redemption
+//   issued/<serial>.json      what was signed for others: for whom, when, until when
+//   links/<token>.json        tokens that were redeemed here, with the documents that they gave
+//
+// Each file is replaced as a whole (private_file.h), and before memory changes, so a crash loses
+// nothing that was answered. A file that cannot be understood is an error with its name; nothing is
+// ever made anew in its place: a new CA would cut every linked site off.
+//
+// Owned by the controller, control thread only. Ends by destruction; there is nothing to flush.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "control/pki.h"
+
+namespace istmo::control {
+
+struct SiteStateOptions {
+  std::filesystem::path runtime;  // made if it is not there
+  std::string site_name;          // in the CA's name
+  std::string site_id;            // of a site that is new here; empty: a random one
+};
+
+// One redemption of a grant.
+struct Claim {
+  std::string name;     // the token's
+  std::string subject;  // the redeeming site's id
+  std::string serial;   // of the certificate that it got
+  WallTime time;
+};
+
+struct Grant {
+  std::string uid;   // UUID: the path of its URL
+  std::string name;  // of the AccessGrant document
+  std::string code;
+  uint32_t redemptions_allowed = 1;
+  WallTime expires;
+  std::vector<Claim> claims;
+  uint32_t redemptions() const { return static_cast<uint32_t>(claims.size()); }
+  bool is_open(WallTime now) const { return now < expires && redemptions() < redemptions_allowed; }
+};
+
+// A certificate that this site's CA signed for others.
+struct IssuedCertificate {
+  std::string serial;
+  std::string subject;  // site id, or the name given to `link generate`
+  std::string reason;   // "grant <uid>", "link generate"
+  std::string fingerprint_sha256;
+  WallTime issued;
+  WallTime expires;
+};
+
+// An AccessToken that this site has redeemed.
+struct RedeemedToken {
+  std::string name;
+  std::string url;
+  std::string code_sha256;  // a document of the same name with another code is another token
+  std::string documents;    // Secret and Links, YAML; empty once the link was deleted
+  WallTime time;
+};
+
+class SiteState {
+ public:
+  // Reads what is there and makes what is not: folders, id, CA. Error::config names the file.
+  static Result<SiteState> open(const SiteStateOptions& options, WallTime now);
+
+  const std::string& site_id() const { return site_id_; }
+  const std::string& ca_certificate() const { return ca_.certificate; }
+
+  // --- certificates ------------------------------------------------------------------------
+  // This site's own server certificate `name` for `hosts`: the one on disk while it is good for
+  // them, else a new one of the same CA. Call it at start, when the hosts change, and once a day.
+  Result<proxy::Credentials> server_credentials(const std::string& name,
+                                                const std::vector<std::string>& hosts,
+                                                WallTime now);
+  // Signs for another site and remembers it. The record is on disk before this returns.
+  Result<proxy::Credentials> issue_for(const CertificateRequest& request, const std::string& reason,
+                                       WallTime now);
+  std::vector<IssuedCertificate> issued() const;
+
+  // --- the ledger of grants ------------------------------------------------------------------
+  // A new grant, or the existing one of this name (then only what may change is taken over: a
+  // higher number of redemptions; code and expiry stay, so that a restart gives no second life).
+  struct GrantRequest {
+    std::string name;
+    std::string code;  // empty: random
+    uint32_t redemptions_allowed = 1;
+    std::chrono::seconds expiration_window = std::chrono::minutes(15);
+  };
+  Result<Grant> put_grant(const GrantRequest& request, WallTime now);
+  Result<> remove_grant(const std::string& name);
+  const Grant* find_grant(std::string_view uid) const;
+  const Grant* find_grant_by_name(std::string_view name) const;
+  const std::map<std::string, Grant, std::less<>>& grants() const { return grants_; }  // by uid
+  // Raises the count. It is on disk when this returns without an error; after an error it may be,
+  // and counts as used here.
+  Result<> record_claim(const std::string& uid, const Claim& claim);
+  // Drops grants that expired more than `age` ago.
+  Result<> forget_expired_grants(WallTime now, std::chrono::seconds age = std::chrono::days(7));
+
+  // --- tokens redeemed here ------------------------------------------------------------------
+  Result<> put_redeemed(const RedeemedToken& token);
+  Result<> remove_redeemed(const std::string& name);
+  const std::map<std::string, RedeemedToken>& redeemed() const { return redeemed_; }
+
+  // --- ports ---------------------------------------------------------------------------------
+  // What was chosen last time for a purpose ("grant", "link/<RouterAccess>"), so that a restart
+  // asks for the same one first: tokens and links that exist name it.
+  std::optional<uint16_t> port(const std::string& purpose) const;
+  Result<> set_port(const std::string& purpose, uint16_t port);
+
+ private:
+  SiteState() = default;
+  Result<> read_site(const SiteStateOptions& options);
+  Result<> read_ca(const SiteStateOptions& options, WallTime now);
+  Result<> read_grants();
+  Result<> read_issued();
+  Result<> read_redeemed();
+  Result<> write_site() const;
+  Result<> write_grant(const Grant& grant) const;
+
+  std::filesystem::path runtime_;
+  std::string site_id_;
+  KeyPair ca_;
+  std::map<std::string, uint16_t> ports_;
+  std::map<std::string, Grant, std::less<>> grants_;
+  std::map<std::string, IssuedCertificate> issued_;  // by serial
+  std::map<std::string, RedeemedToken> redeemed_;
+};
+
+}  // namespace istmo::control
