@@ -1,6 +1,7 @@
 #include "dataplane/io/loop.h"
 
 #include "dataplane/io/epoll_loop.h"
+#include "dataplane/io/uring_loop.h"
 
 namespace istmo::io {
 
@@ -23,12 +24,10 @@ void Loop::run_deferred() {
   while (!deferred_.empty()) deferred_.pop_front().run();
 }
 
-Result<std::unique_ptr<Loop>> make_loop(const LoopChoice&, const LoopOptions& options) {
+Result<std::unique_ptr<Loop>> make_loop(const LoopChoice& choice, const LoopOptions& options) {
+  ASSERT(choice.kind != LoopKind::sim);  // made by its simulation
+  if (choice.kind == LoopKind::uring) return UringLoop::create(choice, options);
   return EpollLoop::create(options);
-}
-
-Result<LoopChoice> choose_loop(IoMode) {
-  return LoopChoice{.kind = LoopKind::epoll, .reason = "epoll"};
 }
 
 }  // namespace istmo::io
