@@ -88,7 +88,7 @@ def read_junit(path, tally, program):
     return True
 
 
-def run_program(test, scratch):
+def run_program(test, scratch, timeout_factor=1):
     """Runs one Meson test. Returns its tally and its output."""
     junit = pathlib.Path(scratch) / (re.sub(r"\W", "_", test["name"]) + ".xml")
     environment = dict(os.environ, BOOST_TEST_LOGGER=f"HRF,error,stdout:JUNIT,test_suite,{junit}",
@@ -100,7 +100,7 @@ def run_program(test, scratch):
     try:
         done = subprocess.run(test["cmd"], env=environment, cwd=test["workdir"],
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, timeout=test["timeout"] * 4)
+                              stderr=subprocess.STDOUT, timeout=test["timeout"] * timeout_factor)
         code, output = done.returncode, done.stdout.decode(errors="replace")
     except subprocess.TimeoutExpired as expired:
         code, output = -1, (expired.stdout or b"").decode(errors="replace") + "\ntimed out"
@@ -143,7 +143,7 @@ def command_run(options):
     with tempfile.TemporaryDirectory() as scratch:
         def one(test):
             started = time.monotonic()
-            tally, output = run_program(test, scratch)
+            tally, output = run_program(test, scratch, options.timeout_factor)
             return test["name"], tally, time.monotonic() - started, output
 
         total = run_all(meson_tests(options.build, options.prefixes), options.jobs, one)
@@ -250,6 +250,7 @@ def main():
     added.add_argument("build")
     added.add_argument("prefixes", nargs="*")
     added = command("run", command_run)
+    added.add_argument("--timeout-factor", type=int, default=1)
     added.add_argument("--jobs", type=int, default=1)
     added.add_argument("build")
     added.add_argument("prefixes", nargs="*")

@@ -6,7 +6,7 @@ usual_groups=(unit integration asan)
 all_groups=("${usual_groups[@]}" clang tsan debian13 fuzz)
 
 verb_test() {
-  local groups=("${usual_groups[@]}") only=() group
+  local groups=("${usual_groups[@]}") only=() group arguments=("$@") code=0
   while [[ $# -gt 0 ]]; do
     case $1 in
       --all) groups=("${all_groups[@]}"); shift ;;
@@ -20,6 +20,14 @@ verb_test() {
     esac
   done
   [[ ${#only[@]} -eq 0 ]] || groups=("${only[@]}")
+  if [[ -z ${ISTMO_TEST_LOCKED:-} ]]; then
+    mkdir -p "$build_root"
+    # Two runs in one checkout would delete each other's builds. -o: no process that a test leaves
+    # behind keeps the lock.
+    ISTMO_TEST_LOCKED=1 flock -n -o -E 75 "$build_root" "$top/dev" test "${arguments[@]}" || code=$?
+    [[ $code -ne 75 ]] || fail "another ./dev test runs in this checkout"
+    return "$code"
+  fi
   rm -rf "$results"
   for group in "${groups[@]}"; do
     if ! (want_packages_of_group "$group"); then
@@ -83,7 +91,7 @@ variant_group() {
   shift
   if configure_build "$dir" "$@" && compile_tests "$dir" "${prefixes[@]}"; then
     say "tests of ${dir##*/} ..."
-    run_tests "$name" "$dir" "${prefixes[@]}"
+    run_tests "$name" --timeout-factor 5 "$dir" "${prefixes[@]}"
   else
     record "$name" failed "${dir##*/} does not compile"
   fi
@@ -122,6 +130,7 @@ debian13_group() {
   as_root rm -rf "$root/out/build/test-results"
   as_root unshare -m "$top/tools/dev/in-root" "$root" "$top" ./dev test --only unit || true
   if [[ -f $root/out/build/test-results/1-release.json ]]; then
+    mkdir -p "$results"
     cp "$root/out/build/test-results/1-release.json" "$results/6-debian13.json"
   else
     record 6-debian13 failed "no result came out of the Debian 13 root"
