@@ -43,8 +43,9 @@ void TcpTransport::start() {
 void TcpTransport::send(io::Chain&& bytes) {
   if (state_ != State::open || sending_ == Sending::failed) return;
   ASSERT(sending_ == Sending::open);  // nothing follows shutdown_send()
-  if (send_op_.is_idle()) pending_.append(std::move(bytes));
-  else append_compacted(pending_, std::move(bytes));
+  const bool has_to_wait = !send_op_.is_idle() || pending_.size() >= io::Loop::kSendBytesMax;
+  if (has_to_wait) append_compacted(pending_, std::move(bytes));
+  else pending_.append(std::move(bytes));
   loop_.defer(flush_);
 }
 
@@ -96,9 +97,14 @@ void TcpTransport::on_received(io::Completion&& done) {
 
 void TcpTransport::on_receive_ended() {
   receiving_ = Receiving::ended;
-  // The send took the socket's error; what the receive side sees then is an end (Linux
-  // sock_error() clears it). It is still a reset.
+  // A reset shows once, to whichever of send and receive asks first; the other one of them then
+  // sees an end (Linux clears sk_err). The failed send may be reported after this, or be hidden
+  // behind the octets that it sent before, so the socket is asked: as long as we sent no FIN it
+  // has a remote address after an end, and none after a reset.
   if (sending_ == Sending::failed) return fail(std::move(reason_));
+  if (sending_ != Sending::finished && !loop_.remote_address(fd_)) {
+    return fail(Error::reset("receive: connection reset"));
+  }
   sink_.on_transport_end();
 }
 
