@@ -262,9 +262,9 @@ def machine_hosts():
     return hosts
 
 
-def check_machine(files, problems, hosts=None):
+def check_machine(files, problems):
     homes = re.compile(r"(?<![\w.$}/*~-])/(work|root|home)/\w")
-    names = sorted(machine_hosts() if hosts is None else hosts)
+    names = sorted(machine_hosts())
     named = re.compile("|".join(re.escape(name) for name in names)) if names else None
     for file, text in files:
         for number, line in enumerate(text.splitlines(), 1):

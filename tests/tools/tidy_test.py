@@ -4,12 +4,18 @@ import pathlib
 import sys
 import tempfile
 import unittest
+import unittest.mock
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "tools"))
 import tidy  # noqa: E402
 
 
 class HouseRules(unittest.TestCase):
+    def setUp(self):
+        hosts = unittest.mock.patch.object(tidy, "machine_hosts", lambda: {"mirror.example"})
+        hosts.start()
+        self.addCleanup(hosts.stop)
+
     def problems(self, rule, files):
         with tempfile.TemporaryDirectory() as root:
             for name, text in files.items():
@@ -90,8 +96,9 @@ class HouseRules(unittest.TestCase):
         self.assert_clean("links", {"docs/a.md": "[x](b.md#y) [z](https://example.org/)\n",
                                     "docs/b.md": "\n"})
 
-    def test_machine_path_is_caught(self):
+    def test_machine_path_and_mirror_are_caught(self):
         self.assert_caught("machine", {"a.md": "see /ho" + "me/ana/x\n"}, "a.md:1: machine")
+        self.assert_caught("machine", {"a.sh": "\ncurl mirror.example/x\n"}, "a.sh:2: machine")
         self.assert_clean("machine", {"a.md": "see ~/x and docs/home/x\n"})
 
 
