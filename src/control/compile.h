@@ -41,7 +41,7 @@ std::set<std::string> hosts_to_resolve(const Desired& desired);
 DocumentMap<RouterAccessDocument> router_accesses(const Desired& desired, const Observed& observed);
 
 // What this site tells its neighbours.
-SiteState local_state(const Desired& desired, const Observed& observed,
+MeshSiteState local_state(const Desired& desired, const Observed& observed,
                       const proxy::Snapshot& snapshot);
 
 }  // namespace istmo::control

@@ -189,6 +189,7 @@ struct Desired {
   void put(Document document);  // adds or replaces
   void erase(const ObjectId& id);
   std::optional<Document> find(const ObjectId& id) const;
+  static bool is_kind(std::string_view kind);
   std::vector<Document> all() const;  // in the order of kinds above, then by name
   friend bool operator==(const Desired&, const Desired&) = default;
 };

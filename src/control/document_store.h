@@ -28,10 +28,10 @@ class DocumentStore {
   struct File {
     std::string text;
     ParsedDocuments parsed;
-    std::vector<Document> kept;  // last valid versions of what is invalid now
   };
-  void read_file(const std::string& path, const SourceFile& source);
-  void merge(const SourceState& source);
+  Desired merge(const SourceState& source);
+  void keep_last_valid(const SourceState& source, Desired& merged);
+  void add(Document document, Desired& merged);
 
   std::map<std::string, File> files_;
   Desired desired_;

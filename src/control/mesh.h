@@ -45,26 +45,26 @@ struct MeshLink {
 };
 
 // The state that a site sends.
-struct SiteState {
+struct MeshSiteState {
   SiteInfo site;
   std::vector<ServiceInfo> services;  // sorted by routing key, each key once
   std::vector<MeshLink> links;
-  friend bool operator==(const SiteState&, const SiteState&) = default;
+  friend bool operator==(const MeshSiteState&, const MeshSiteState&) = default;
 };
 
 inline constexpr int kMeshVersion = 1;
 inline constexpr size_t kMeshServicesMax = 10'000;
 
-std::string write_mesh_message(const SiteState& state, uint64_t sequence);
+std::string write_mesh_message(const MeshSiteState& state, uint64_t sequence);
 struct MeshMessage {
   uint64_t sequence = 0;
-  SiteState state;
+  MeshSiteState state;
 };
 Result<MeshMessage> read_mesh_message(std::string_view text);
 
 // A neighbour as this site knows it.
 struct RemoteSite {
-  SiteState state;
+  MeshSiteState state;
   bool is_reachable = true;  // false: its links went away without a word, see kHoldTime
 };
 
@@ -78,8 +78,9 @@ class MeshState {
 
   explicit MeshState(std::string local_site_id) : local_site_id_(std::move(local_site_id)) {}
 
-  // A message of the site that the link's certificate names. Error: the message breaks a rule and
-  // was ignored. True: what is known changed. Old sequence numbers of one session are ignored.
+  // A message of the site that the link's certificate names; it must call itself the same. Error:
+  // the message breaks a rule and was ignored. True: what is known changed. Old sequence numbers of
+  // one session are ignored.
   Result<bool> on_message(const std::string& site_id, std::string_view message);
   // The mesh channel to the site opened: its sequence starts anew, a hold ends.
   void on_site_open(const std::string& site_id);
@@ -95,7 +96,8 @@ class MeshState {
  private:
   struct Known {
     RemoteSite remote;
-    bool has_state = false;
+    bool has_state = false;     // a message came at all
+    bool has_sequence = false;  // a message came since the mesh channel opened
     uint64_t sequence = 0;
     Instant forget_at = Instant::never();
   };
@@ -107,12 +109,12 @@ class MeshState {
 class MeshAnnouncer {
  public:
   // True: `state` differs from the last one; message() has the new text for every neighbour.
-  bool update(const SiteState& state);
+  bool update(const MeshSiteState& state);
   // The current message, for a neighbour that just came. Empty before the first update().
   const std::string& message() const { return message_; }
 
  private:
-  SiteState state_;
+  MeshSiteState state_;
   uint64_t sequence_ = 0;
   std::string message_;
 };

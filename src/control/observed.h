@@ -17,7 +17,7 @@ namespace istmo::control {
 
 // What the resolver knows of a host name. Neither addresses nor error: still asking.
 struct HostAddresses {
-  std::vector<std::string> addresses;  // numeric, IPv4 before IPv6 as the resolver sorted them
+  std::vector<std::string> addresses;  // numeric, IPv4 before IPv6, then in order: answers rotate
   std::string error;                   // the last attempt failed; addresses are the last good ones
   friend bool operator==(const HostAddresses&, const HostAddresses&) = default;
 };

@@ -31,9 +31,8 @@ class ResolverSink {
 
 struct ResolverOptions {
   std::vector<std::string> servers;  // "127.0.0.1:5353"; empty: those of /etc/resolv.conf
-  std::string hosts_file;            // empty: /etc/hosts
   Duration ttl_min = Duration::seconds(1);
-  Duration ttl_max = Duration::seconds(300);    // also for answers without a TTL (hosts file)
+  Duration ttl_max = Duration::seconds(300);
   Duration retry_first = Duration::seconds(1);  // after a failure; doubles up to retry_max
   Duration retry_max = Duration::seconds(30);
   Duration query_timeout = Duration::seconds(2);  // of one try
@@ -49,6 +48,7 @@ class Resolver {
   // The hosts wanted from now on. New ones are asked at once, others are forgotten.
   void watch(const std::set<std::string>& hosts);
   const std::map<std::string, HostAddresses>& hosts() const;
+  // Not from inside the sink's call.
   void stop();
   bool is_idle() const;
 

@@ -33,8 +33,10 @@ struct TrafficSettings {
   std::optional<uint16_t> publish_port;
 };
 
-// Keys that `kind` understands, Skupper's own included (those are accepted and not all used).
+// Keys that `kind` understands.
 std::vector<std::string_view> known_settings(std::string_view kind);
+// Skupper's keys that mean nothing here: accepted, with a warning that they have no effect.
+std::vector<std::string_view> ineffective_settings(std::string_view kind);
 // Applies one setting; Error::config says what the value should look like. Other keys: no effect.
 Result<> apply_setting(TrafficSettings& traffic, const std::string& key, const std::string& value);
 // All of them; values that cannot be understood keep the default (reading refused them before).

@@ -1,0 +1,374 @@
+#include "control/compile.h"
+
+#include <algorithm>
+#include <tuple>
+
+#include "control/settings.h"
+
+namespace istmo::control {
+namespace {
+
+bool is_numeric(const std::string& host) { return io::Address::parse(host, 0).has_value(); }
+
+// Documents in the order in which they were written, so that of two that collide the later loses.
+template <class D>
+std::vector<const D*> in_order(const DocumentMap<D>& map) {
+  std::vector<const D*> documents;
+  for (const auto& [name, document] : map) documents.push_back(&document);
+  std::stable_sort(documents.begin(), documents.end(), [](const D* a, const D* b) {
+    return std::tie(a->origin.file, a->origin.line) < std::tie(b->origin.file, b->origin.line);
+  });
+  return documents;
+}
+
+// One compilation. Lives on the stack of compile().
+class Compilation {
+ public:
+  Compilation(const Desired& desired, const Observed& observed)
+      : desired_(desired), observed_(observed) {}
+
+  Compiled run() {
+    compiled_.snapshot = std::make_unique<proxy::Snapshot>();
+    snapshot().generation = observed_.generation;
+    snapshot().site_id = observed_.site.id;
+    snapshot().site_name = observed_.site.name;
+    add_connectors();
+    add_links();
+    add_acceptors();
+    add_remote_services();
+    find_reachable_keys();
+    add_listeners();
+    add_published_services();
+    return std::move(compiled_);
+  }
+
+ private:
+  proxy::Snapshot& snapshot() { return *compiled_.snapshot; }
+
+  template <class D>
+  void problem(Severity severity, const D& document, std::string text) {
+    compiled_.problems.push_back(
+        {severity, document.origin, {std::string(D::kKind), document.name()}, std::move(text)});
+  }
+  template <class D>
+  void error(const D& document, std::string text) {
+    problem(Severity::error, document, std::move(text));
+  }
+  template <class D>
+  void wait(const D& document) {
+    compiled_.waiting.insert({std::string(D::kKind), document.name()});
+  }
+
+  // Empty: not resolved yet, or an error, which is reported.
+  template <class D>
+  std::vector<io::Address> addresses_of(const D& document, const std::string& host, uint16_t port) {
+    if (const auto numeric = io::Address::parse(host, port)) return {*numeric};
+    std::vector<io::Address> addresses;
+    const auto known = observed_.hosts.find(host);
+    if (known == observed_.hosts.end()) {
+      wait(document);
+      return addresses;
+    }
+    for (const std::string& text : known->second.addresses) {
+      if (const auto address = io::Address::parse(text, port)) addresses.push_back(*address);
+    }
+    if (!addresses.empty()) return addresses;
+    if (known->second.error.empty()) wait(document);
+    else error(document, "host " + host + ": " + known->second.error);
+    return addresses;
+  }
+
+  // Errors are reported, so that nothing that should be encrypted is served in the clear.
+  template <class D>
+  bool wants_tls(const D& document) {
+    if (document.tls_credentials.empty()) return false;
+    error(document,
+          "spec.tlsCredentials is not supported yet; nothing is served rather than in the clear");
+    return true;
+  }
+
+  template <class D>
+  std::optional<proxy::Credentials> credentials_of(const D& document, const std::string& name) {
+    proxy::Credentials credentials;
+    if (const auto secret = desired_.secrets.find(name); secret != desired_.secrets.end()) {
+      const auto& data = secret->second.data;
+      const auto part = [&](const char* key) {
+        const auto found = data.find(key);
+        return found == data.end() ? std::string() : found->second;
+      };
+      credentials = {part("tls.crt"), part("tls.key"), part("ca.crt")};
+      if (credentials.certificate.empty() || credentials.private_key.empty() ||
+          credentials.ca.empty()) {
+        error(document, "Secret " + name + " must have tls.crt, tls.key and ca.crt");
+        return std::nullopt;
+      }
+      return credentials;
+    }
+    const auto made = observed_.credentials.find(name);
+    if (made != observed_.credentials.end()) return made->second;
+    error(document, "Secret " + name + " is missing");
+    return std::nullopt;
+  }
+
+  void add_connectors() {
+    for (const ConnectorDocument* connector : in_order(desired_.connectors)) {
+      if (wants_tls(*connector)) continue;
+      if (connector->host.empty()) {
+        error(*connector, "spec.selector needs Kubernetes; write spec.host");
+        continue;
+      }
+      auto addresses = addresses_of(*connector, connector->host, connector->port);
+      if (addresses.empty()) continue;
+      const TrafficSettings traffic = traffic_settings(connector->settings);
+      snapshot().connectors.push_back({.name = connector->name(),
+                                       .routing_key = connector->routing_key,
+                                       .host = connector->host,
+                                       .addresses = std::move(addresses),
+                                       .drops_connections = traffic.drops_connections,
+                                       .tcp = traffic.tcp});
+    }
+  }
+
+  void add_links() {
+    for (const LinkDocument* link : in_order(desired_.links)) {
+      if (link->tls_credentials.empty()) {
+        error(*link, "spec.tlsCredentials is missing");
+        continue;
+      }
+      const auto credentials = credentials_of(*link, link->tls_credentials);
+      proxy::LinkConfig config{.name = link->name(), .cost = link->cost};
+      size_t endpoints = 0;
+      for (const LinkEndpoint& endpoint : link->endpoints) {
+        if (!endpoint.name.empty() && endpoint.name != "inter-router") continue;
+        ++endpoints;
+        auto addresses = addresses_of(*link, endpoint.host, endpoint.port);
+        if (!addresses.empty()) config.targets.push_back({endpoint.host, std::move(addresses)});
+      }
+      if (endpoints == 0) error(*link, "no endpoint is called inter-router");
+      if (!credentials || config.targets.empty()) continue;
+      config.credentials = *credentials;
+      snapshot().links.push_back(std::move(config));
+    }
+  }
+
+  void add_acceptors() {
+    for (const auto& [name, access] : router_accesses(desired_, observed_)) {
+      const RouterAccessRole* inter_router = nullptr;
+      for (const RouterAccessRole& role : access.roles) {
+        if (role.name == "inter-router") inter_router = &role;
+        else problem(Severity::warning, access, "role " + role.name + " is not supported yet");
+      }
+      if (!inter_router) continue;
+      const auto credentials = credentials_of(access, access.tls_credentials);
+      if (!credentials) continue;
+      uint16_t port = inter_router->port;
+      if (port == 0) {
+        const auto chosen = observed_.access_ports.find(name);
+        port = chosen == observed_.access_ports.end() ? kLinkPort : chosen->second;
+      }
+      proxy::LinkAcceptorConfig acceptor{.name = name, .credentials = *credentials};
+      if (access.bind_host.empty()) {
+        acceptor.addresses = {*io::Address::parse("0.0.0.0", port),
+                              *io::Address::parse("::", port)};
+      } else {
+        acceptor.addresses = addresses_of(access, access.bind_host, port);
+      }
+      if (!acceptor.addresses.empty()) snapshot().acceptors.push_back(std::move(acceptor));
+    }
+  }
+
+  void add_remote_services() {
+    // Those of a site that is held too: a stream for it waits for its link.
+    for (const RemoteSite& remote : observed_.remote_sites) {
+      for (const ServiceInfo& service : remote.state.services) {
+        if (service.connectors.empty()) continue;
+        snapshot().remote_services.push_back({service.routing_key, remote.state.site.id});
+      }
+    }
+  }
+
+  void find_reachable_keys() {
+    for (const auto& [name, connector] : desired_.connectors) {
+      reachable_keys_.insert(connector.routing_key);
+    }
+    for (const RemoteSite& remote : observed_.remote_sites) {
+      for (const ServiceInfo& service : remote.state.services) {
+        if (!service.connectors.empty()) reachable_keys_.insert(service.routing_key);
+      }
+    }
+    for (const auto& [name, link] : desired_.links) {
+      const bool is_up =
+          std::any_of(observed_.links.begin(), observed_.links.end(), [&](const LinkState& state) {
+            return !state.is_incoming && state.link == name && state.is_up();
+          });
+      if (!is_up) is_a_link_down_ = true;
+    }
+  }
+  bool may_be_reachable(const std::string& key) const {
+    return is_a_link_down_ || reachable_keys_.contains(key);
+  }
+
+  void add_listeners() {
+    for (const ListenerDocument* listener : in_order(desired_.listeners)) {
+      const auto host_and_port = std::pair(listener->host, listener->port);
+      const auto [first, is_free] = taken_.try_emplace(host_and_port, listener->name());
+      if (!is_free) {
+        error(*listener, "Listener " + first->second + " with host " + listener->host +
+                             " and port " + std::to_string(listener->port) + " already exists");
+        continue;
+      }
+      if (wants_tls(*listener)) continue;
+      auto addresses = addresses_of(*listener, listener->host, listener->port);
+      if (addresses.empty() || !take_addresses(*listener, addresses)) continue;
+      if (!may_be_reachable(listener->routing_key)) {
+        wait(*listener);
+        continue;
+      }
+      const TrafficSettings traffic = traffic_settings(listener->settings);
+      snapshot().listeners.push_back({.name = listener->name(),
+                                      .routing_key = listener->routing_key,
+                                      .addresses = std::move(addresses),
+                                      .connections_max = traffic.connections_max,
+                                      .drops_connections = traffic.drops_connections,
+                                      .tcp = traffic.tcp});
+    }
+  }
+
+  // `localhost` and `127.0.0.1` are two hosts and one address.
+  bool take_addresses(const ListenerDocument& listener, const std::vector<io::Address>& addresses) {
+    for (const io::Address& address : addresses) {
+      const auto found = taken_addresses_.find(address.to_string());
+      if (found == taken_addresses_.end()) continue;
+      error(listener, "Listener " + found->second + " with host " + address.host() + " and port " +
+                          std::to_string(address.port()) + " already exists");
+      return false;
+    }
+    for (const io::Address& address : addresses) {
+      taken_addresses_[address.to_string()] = listener.name();
+    }
+    return true;
+  }
+
+  void add_published_services() {
+    if (observed_.service_host.empty()) return;
+    std::set<std::string> explicit_keys;
+    for (const auto& [name, listener] : desired_.listeners) {
+      explicit_keys.insert(listener.routing_key);
+    }
+    std::set<std::pair<std::string, uint16_t>> published;  // in the order of keys
+    for (const RemoteSite& remote : observed_.remote_sites) {
+      for (const ServiceInfo& service : remote.state.services) {
+        if (service.connectors.empty() || explicit_keys.contains(service.routing_key)) continue;
+        for (const uint16_t port : service.published_ports) {
+          published.emplace(service.routing_key, port);
+        }
+      }
+    }
+    for (const auto& [key, port] : published) add_published_service(key, port);
+  }
+
+  void add_published_service(const std::string& key, uint16_t port) {
+    const std::string name = "service/" + key + ":" + std::to_string(port);
+    const auto address = io::Address::parse(observed_.service_host, port);
+    const auto refuse = [&](std::string text) {
+      compiled_.problems.push_back(
+          {Severity::error, {}, {"Service", key + ":" + std::to_string(port)}, std::move(text)});
+    };
+    if (!address) return refuse("service address: " + address.error().text());
+    const auto [first, is_free] = taken_addresses_.try_emplace(address->to_string(), name);
+    if (!is_free) {
+      return refuse("cannot be offered at " + address->to_string() + ": " + first->second +
+                    " is there; write a Listener with another port");
+    }
+    snapshot().listeners.push_back({.name = name, .routing_key = key, .addresses = {*address}});
+  }
+
+  const Desired& desired_;
+  const Observed& observed_;
+  Compiled compiled_;
+  std::set<std::string> reachable_keys_;
+  bool is_a_link_down_ = false;
+  std::map<std::pair<std::string, uint16_t>, std::string> taken_;  // host, port -> Listener
+  std::map<std::string, std::string> taken_addresses_;             // address -> listener name
+};
+
+}  // namespace
+
+Compiled compile(const Desired& desired, const Observed& observed) {
+  return Compilation(desired, observed).run();
+}
+
+std::set<std::string> hosts_to_resolve(const Desired& desired) {
+  std::set<std::string> hosts;
+  const auto add = [&](const std::string& host) {
+    if (!host.empty() && !is_numeric(host)) hosts.insert(host);
+  };
+  for (const auto& [name, listener] : desired.listeners) add(listener.host);
+  for (const auto& [name, connector] : desired.connectors) add(connector.host);
+  for (const auto& [name, access] : desired.router_accesses) add(access.bind_host);
+  for (const auto& [name, link] : desired.links) {
+    for (const LinkEndpoint& endpoint : link.endpoints) add(endpoint.host);
+  }
+  return hosts;
+}
+
+DocumentMap<RouterAccessDocument> router_accesses(const Desired& desired,
+                                                  const Observed& observed) {
+  DocumentMap<RouterAccessDocument> accesses = desired.router_accesses;
+  const bool is_written = std::any_of(accesses.begin(), accesses.end(), [](const auto& entry) {
+    const auto& roles = entry.second.roles;
+    return std::any_of(roles.begin(), roles.end(),
+                       [](const auto& role) { return role.name == "inter-router"; });
+  });
+  const bool is_asked = observed.is_link_access_asked || !desired.grants.empty() ||
+                        (desired.site() && desired.site()->accepts_links());
+  if (is_written || !is_asked) return accesses;
+  RouterAccessDocument implied;
+  if (desired.site()) implied.origin = desired.site()->origin;
+  implied.metadata.name = kImpliedAccess;
+  implied.roles = {{.name = "inter-router", .port = 0}};
+  implied.tls_credentials = kSiteServerSecret;
+  accesses.emplace(kImpliedAccess, std::move(implied));
+  return accesses;
+}
+
+MeshSiteState local_state(const Desired& desired, const Observed& observed,
+                      const proxy::Snapshot& snapshot) {
+  std::map<std::string, ServiceInfo> services;
+  const auto service_of = [&](const std::string& key) -> ServiceInfo& {
+    ServiceInfo& service = services[key];
+    service.routing_key = key;
+    return service;
+  };
+  // A connector counts once it can be used: its host is known and nothing is wrong with it.
+  for (const proxy::ConnectorConfig& connector : snapshot.connectors) {
+    ServiceInfo& service = service_of(connector.routing_key);
+    service.connectors.push_back(connector.name);
+    const auto document = desired.connectors.find(connector.name);
+    if (document == desired.connectors.end()) continue;
+    const auto port = traffic_settings(document->second.settings).publish_port;
+    auto& ports = service.published_ports;
+    if (port && std::find(ports.begin(), ports.end(), *port) == ports.end()) ports.push_back(*port);
+  }
+  for (const auto& [name, listener] : desired.listeners) {
+    service_of(listener.routing_key).listeners.push_back(name);
+  }
+  for (const proxy::ListenerConfig& listener : snapshot.listeners) {
+    if (desired.listeners.contains(listener.name)) continue;
+    service_of(listener.routing_key).listeners.push_back(listener.name);
+  }
+  MeshSiteState state{.site = observed.site};
+  for (auto& [key, service] : services) {
+    std::sort(service.published_ports.begin(), service.published_ports.end());
+    std::sort(service.connectors.begin(), service.connectors.end());
+    std::sort(service.listeners.begin(), service.listeners.end());
+    state.services.push_back(std::move(service));
+  }
+  for (const LinkState& link : observed.links) {
+    if (link.is_incoming) continue;
+    state.links.push_back({link.link, link.site_id, link.site_name, link.is_up()});
+  }
+  return state;
+}
+
+}  // namespace istmo::control

@@ -1,0 +1,74 @@
+#include "control/document_store.h"
+
+#include <algorithm>
+#include <tuple>
+
+namespace istmo::control {
+
+bool DocumentStore::apply(const SourceState& source) {
+  std::erase_if(files_, [&](const auto& file) { return !source.files.contains(file.first); });
+  for (const auto& [path, file] : source.files) {
+    if (!file.error.empty()) continue;  // what it said before is looked up in desired_
+    const auto known = files_.find(path);
+    if (known != files_.end() && known->second.text == file.text) continue;
+    files_[path] = {file.text, parse_documents(file.text, path)};
+  }
+  const std::vector<Problem> problems_before = std::exchange(problems_, {});
+  Desired merged = merge(source);
+  std::stable_sort(problems_.begin(), problems_.end(), [](const Problem& a, const Problem& b) {
+    return std::tie(a.origin.file, a.origin.line) < std::tie(b.origin.file, b.origin.line);
+  });
+  const bool is_changed = merged != desired_ || problems_ != problems_before;
+  desired_ = std::move(merged);
+  return is_changed;
+}
+
+Desired DocumentStore::merge(const SourceState& source) {
+  Desired merged;
+  for (const auto& [path, file] : source.files) {
+    if (!file.error.empty()) {
+      problems_.push_back({Severity::error, {path, 0, 0}, {}, "cannot be read: " + file.error});
+      continue;
+    }
+    const ParsedDocuments& parsed = files_.at(path).parsed;
+    problems_.insert(problems_.end(), parsed.problems.begin(), parsed.problems.end());
+    for (const Document& document : parsed.documents) add(document, merged);
+  }
+  for (const auto& [name, secret] : source.secrets) add(secret, merged);
+  keep_last_valid(source, merged);
+  return merged;
+}
+
+void DocumentStore::add(Document document, Desired& merged) {
+  const ObjectId id = id_of(document);
+  if (const auto first = merged.find(id)) {
+    problems_.push_back({Severity::error, base_of(document).origin, id,
+                         "is already defined at " + base_of(*first).origin.to_string() +
+                             "; this document is ignored"});
+    return;
+  }
+  merged.put(std::move(document));
+}
+
+void DocumentStore::keep_last_valid(const SourceState& source, Desired& merged) {
+  for (const auto& [path, file] : files_) {
+    if (!source.files.at(path).error.empty()) continue;
+    for (const ObjectId& id : file.parsed.invalid) {
+      if (merged.find(id)) continue;
+      if (auto last = desired_.find(id)) merged.put(std::move(*last));
+    }
+  }
+  for (const Document& document : desired_.all()) {
+    const Origin& origin = base_of(document).origin;
+    const auto file = source.files.find(origin.file);
+    if (file == source.files.end()) continue;
+    const bool is_unread = !file->second.error.empty() || files_.at(file->first).parsed.is_cut;
+    const ObjectId id = id_of(document);
+    if (!is_unread || merged.find(id)) continue;
+    merged.put(document);
+    problems_.push_back({Severity::error, origin, id,
+                         "keeps its last valid version: " + origin.file + " cannot be read"});
+  }
+}
+
+}  // namespace istmo::control

@@ -1,0 +1,277 @@
+#include "control/mesh.h"
+
+#include <algorithm>
+#include <charconv>
+#include <set>
+
+#include "control/json.h"
+
+namespace istmo::control {
+namespace {
+
+constexpr size_t kTextBytesMax = 253;
+constexpr size_t kNamesMax = 1'000;  // connectors or listeners of one key
+constexpr size_t kPortsMax = 64;     // published for one key
+constexpr size_t kLinksMax = 1'000;
+constexpr TextLimits kMessageLimits{.bytes_max = 4 * 1024 * 1024,
+                                    .depth_max = 8,
+                                    .nodes_max = 500'000,
+                                    .scalar_bytes_max = 4 * 1024 * 1024};
+
+// --- writing ---------------------------------------------------------------------------------
+
+Value names_value(const std::vector<std::string>& names) {
+  Value list = Value::list();
+  for (const auto& name : names) list.add(name);
+  return list;
+}
+
+Value site_value(const SiteInfo& site) {
+  Value value = Value::map();
+  value.append({}, "id", site.id);
+  value.append({}, "name", site.name);
+  value.append({}, "namespace", site.namespace_name);
+  value.append({}, "platform", site.platform);
+  value.append({}, "version", site.version);
+  return value;
+}
+
+Value service_value(const ServiceInfo& service) {
+  Value value = Value::map();
+  value.append({}, "routingKey", service.routing_key);
+  value.append({}, "type", service.type);
+  Value ports = Value::list();
+  for (const uint16_t port : service.published_ports) ports.add(port);
+  value.append({}, "ports", std::move(ports));
+  value.append({}, "connectors", names_value(service.connectors));
+  value.append({}, "listeners", names_value(service.listeners));
+  return value;
+}
+
+Value link_value(const MeshLink& link) {
+  Value value = Value::map();
+  value.append({}, "name", link.name);
+  value.append({}, "remoteSiteId", link.remote_site_id);
+  value.append({}, "remoteSiteName", link.remote_site_name);
+  value.append({}, "operational", link.is_operational);
+  return value;
+}
+
+// --- reading ---------------------------------------------------------------------------------
+
+// Fields that are not known are skipped: a later version may add some.
+Result<const Value*> need(const Value& map, std::string_view key, Value::Kind kind) {
+  const Value* value = map.find(key);
+  if (!value || value->kind() != kind) {
+    return Error::protocol("mesh message: " + std::string(key) + " must be " +
+                           std::string(to_string(kind)));
+  }
+  return value;
+}
+
+Result<uint64_t> number_at(const Value& map, std::string_view key) {
+  const Value* value = TRY(need(map, key, Value::Kind::integer));
+  uint64_t number = 0;
+  const char* end = value->text().data() + value->text().size();
+  const auto [at, failure] = std::from_chars(value->text().data(), end, number);
+  if (failure != std::errc() || at != end) {
+    return Error::protocol("mesh message: " + std::string(key) + " is out of range");
+  }
+  return number;
+}
+
+// Texts go into log lines, listener names and status files: short, and nothing invisible.
+Result<std::string> checked_text(const Value& value, std::string_view key) {
+  const std::string& text = value.text();
+  const bool is_visible = std::all_of(
+      text.begin(), text.end(), [](char c) { return static_cast<uint8_t>(c) > 0x20 && c != 0x7f; });
+  if (value.kind() != Value::Kind::string || text.size() > kTextBytesMax || !is_visible) {
+    return Error::protocol("mesh message: " + std::string(key) + " is no short visible string");
+  }
+  return text;
+}
+
+enum class Empty : uint8_t { allowed, refused };
+
+Result<std::string> text_at(const Value& map, std::string_view key, Empty empty) {
+  const Value* value = TRY(need(map, key, Value::Kind::string));
+  std::string text = TRY(checked_text(*value, key));
+  if (text.empty() && empty == Empty::refused) {
+    return Error::protocol("mesh message: " + std::string(key) + " is empty");
+  }
+  return text;
+}
+
+Result<const Value*> list_at(const Value& map, std::string_view key, size_t size_max) {
+  const Value* list = TRY(need(map, key, Value::Kind::list));
+  if (list->items().size() > size_max) {
+    return Error::limit("mesh message: " + std::string(key) + " has more than " +
+                        std::to_string(size_max) + " entries");
+  }
+  return list;
+}
+
+Result<std::vector<std::string>> names_at(const Value& map, std::string_view key) {
+  const Value* list = TRY(list_at(map, key, kNamesMax));
+  std::vector<std::string> names;
+  for (const Value& item : list->items()) names.push_back(TRY(checked_text(item, key)));
+  return names;
+}
+
+Result<ServiceInfo> read_service(const Value& map) {
+  ServiceInfo service;
+  service.routing_key = TRY(text_at(map, "routingKey", Empty::refused));
+  service.type = TRY(text_at(map, "type", Empty::refused));
+  service.connectors = TRY(names_at(map, "connectors"));
+  service.listeners = TRY(names_at(map, "listeners"));
+  const Value* ports = TRY(list_at(map, "ports", kPortsMax));
+  for (const Value& item : ports->items()) {
+    unsigned port = 0;
+    const char* end = item.text().data() + item.text().size();
+    const auto [at, failure] = std::from_chars(item.text().data(), end, port);
+    if (item.kind() != Value::Kind::integer || failure != std::errc() || at != end || port < 1 ||
+        port > 65535) {
+      return Error::protocol("mesh message: a published port is out of range");
+    }
+    service.published_ports.push_back(static_cast<uint16_t>(port));
+  }
+  return service;
+}
+
+Result<MeshLink> read_link(const Value& map) {
+  MeshLink link;
+  link.name = TRY(text_at(map, "name", Empty::allowed));
+  link.remote_site_id = TRY(text_at(map, "remoteSiteId", Empty::allowed));
+  link.remote_site_name = TRY(text_at(map, "remoteSiteName", Empty::allowed));
+  link.is_operational = TRY(need(map, "operational", Value::Kind::boolean))->text() == "true";
+  return link;
+}
+
+Result<SiteInfo> read_site(const Value& map) {
+  SiteInfo site;
+  site.id = TRY(text_at(map, "id", Empty::refused));
+  site.name = TRY(text_at(map, "name", Empty::refused));
+  site.namespace_name = TRY(text_at(map, "namespace", Empty::allowed));
+  site.platform = TRY(text_at(map, "platform", Empty::allowed));
+  site.version = TRY(text_at(map, "version", Empty::allowed));
+  return site;
+}
+
+}  // namespace
+
+std::string write_mesh_message(const MeshSiteState& state, uint64_t sequence) {
+  Value message = Value::map();
+  message.append({}, "version", kMeshVersion);
+  message.append({}, "sequence", sequence);
+  message.append({}, "site", site_value(state.site));
+  Value services = Value::list();
+  for (const ServiceInfo& service : state.services) services.add(service_value(service));
+  message.append({}, "services", std::move(services));
+  Value links = Value::list();
+  for (const MeshLink& link : state.links) links.add(link_value(link));
+  message.append({}, "links", std::move(links));
+  return write_json(message, JsonStyle::compact);
+}
+
+Result<MeshMessage> read_mesh_message(std::string_view text) {
+  const ParsedText parsed = parse_json(text, kMessageLimits);
+  if (parsed.error) return Error::protocol("mesh message: " + parsed.error->text);
+  const Value& map = parsed.documents.front();
+  const uint64_t version = TRY(number_at(map, "version"));
+  if (version != kMeshVersion) {
+    return Error::protocol("mesh message: version " + std::to_string(version) +
+                           " is not understood; this site speaks version " +
+                           std::to_string(kMeshVersion));
+  }
+  MeshMessage message;
+  message.sequence = TRY(number_at(map, "sequence"));
+  const Value* site = TRY(need(map, "site", Value::Kind::map));
+  message.state.site = TRY(read_site(*site));
+  std::set<std::string> keys;
+  for (const Value& item : TRY(list_at(map, "services", kMeshServicesMax))->items()) {
+    ServiceInfo service = TRY(read_service(item));
+    if (!keys.insert(service.routing_key).second) {
+      return Error::protocol("mesh message: a routing key is there twice");
+    }
+    message.state.services.push_back(std::move(service));
+  }
+  std::sort(message.state.services.begin(), message.state.services.end(),
+            [](const auto& a, const auto& b) { return a.routing_key < b.routing_key; });
+  for (const Value& item : TRY(list_at(map, "links", kLinksMax))->items()) {
+    message.state.links.push_back(TRY(read_link(item)));
+  }
+  return message;
+}
+
+Result<bool> MeshState::on_message(const std::string& site_id, std::string_view text) {
+  MeshMessage message = TRY(read_mesh_message(text));
+  if (message.state.site.id != site_id) {
+    return Error::protocol("mesh message: the site calls itself " + message.state.site.id +
+                           ", its certificate says " + site_id);
+  }
+  if (site_id == local_site_id_) return Error::protocol("mesh message: a link to this site itself");
+  Known& known = known_[site_id];
+  if (known.has_sequence && message.sequence <= known.sequence) return false;
+  known.has_sequence = true;
+  known.sequence = message.sequence;
+  const bool is_same =
+      known.has_state && known.remote.is_reachable && known.remote.state == message.state;
+  known.remote = {std::move(message.state), true};
+  known.has_state = true;
+  known.forget_at = Instant::never();
+  return !is_same;
+}
+
+void MeshState::on_site_open(const std::string& site_id) {
+  const auto found = known_.find(site_id);
+  if (found == known_.end()) return;
+  // What was held stays until the site says how it is now.
+  found->second.has_sequence = false;
+  found->second.forget_at = Instant::never();
+}
+
+bool MeshState::on_site_lost(const std::string& site_id, Loss loss, Instant now) {
+  const auto found = known_.find(site_id);
+  if (found == known_.end()) return false;
+  Known& known = found->second;
+  if (loss == Loss::orderly || !known.has_state) {
+    const bool was_known = known.has_state;
+    known_.erase(found);
+    return was_known;
+  }
+  if (!known.remote.is_reachable && known.forget_at != Instant::never()) return false;
+  const bool was_reachable = known.remote.is_reachable;
+  known.remote.is_reachable = false;
+  known.has_sequence = false;
+  known.forget_at = now + kHoldTime;
+  return was_reachable;
+}
+
+bool MeshState::tick(Instant now) {
+  const size_t forgotten =
+      std::erase_if(known_, [now](const auto& entry) { return entry.second.forget_at <= now; });
+  return forgotten > 0;
+}
+
+Instant MeshState::next_deadline() const {
+  Instant next = Instant::never();
+  for (const auto& [id, known] : known_) next = std::min(next, known.forget_at);
+  return next;
+}
+
+std::vector<RemoteSite> MeshState::sites() const {
+  std::vector<RemoteSite> sites;
+  for (const auto& [id, known] : known_) {
+    if (known.has_state) sites.push_back(known.remote);
+  }
+  return sites;
+}
+
+bool MeshAnnouncer::update(const MeshSiteState& state) {
+  if (sequence_ > 0 && state == state_) return false;
+  state_ = state;
+  message_ = write_mesh_message(state_, ++sequence_);
+  return true;
+}
+
+}  // namespace istmo::control

@@ -1,0 +1,93 @@
+#include "control/settings.h"
+
+#include <charconv>
+
+#include "control/durations.h"
+
+namespace istmo::control {
+namespace {
+
+Result<uint32_t> number_up_to(const std::string& text, uint32_t low, uint32_t high) {
+  uint32_t number = 0;
+  const char* end = text.data() + text.size();
+  const auto [at, failure] = std::from_chars(text.data(), end, number);
+  if (failure != std::errc() || at != end || number < low || number > high) {
+    return Error::config("must be a number from " + std::to_string(low) + " to " +
+                         std::to_string(high) + ", not \"" + text.substr(0, 32) + "\"");
+  }
+  return number;
+}
+
+Result<Duration> timeout_of(const std::string& text) {
+  const Duration duration = TRY(parse_duration(text));
+  if (duration < Duration{} || duration > Duration::seconds(366 * 24 * 3600)) {
+    return Error::config("must be from 0s (none) to one year, not " + text.substr(0, 32));
+  }
+  return duration;
+}
+
+Result<bool> truth_of(const std::string& text) {
+  if (text == "true") return true;
+  if (text == "false") return false;
+  return Error::config("must be \"true\" or \"false\", not \"" + text.substr(0, 32) + "\"");
+}
+
+}  // namespace
+
+std::vector<std::string_view> known_settings(std::string_view kind) {
+  std::vector<std::string_view> known;
+  if (kind == "Listener" || kind == "Connector") {
+    known = {kSettingConnectTimeout, kSettingIdleTimeout, kSettingHalfCloseTimeout,
+             kSettingKeepalive, kSettingDropTcpConnections};
+  }
+  if (kind == "Listener") known.push_back(kSettingMaxConnections);
+  if (kind == "Connector") known.push_back(kSettingPublishPort);
+  return known;
+}
+
+std::vector<std::string_view> ineffective_settings(std::string_view kind) {
+  if (kind == "Site") {
+    return {"router-logging",
+            "router-data-connection-count",
+            "size",
+            "tls-prior-valid-revisions",
+            "routerLogging",
+            "routerDataConnections",
+            "ingressClassName"};
+  }
+  if (kind == "Link") return {"proxy-configuration"};
+  if (kind == "RouterAccess") return {"ingressClassName"};
+  return {};
+}
+
+Result<> apply_setting(TrafficSettings& traffic, const std::string& key, const std::string& value) {
+  proxy::TcpSettings& tcp = traffic.tcp;
+  if (key == kSettingConnectTimeout) {
+    tcp.connect_timeout = TRY(timeout_of(value));
+    if (tcp.connect_timeout == Duration{}) return Error::config("must be more than 0s");
+  } else if (key == kSettingIdleTimeout) {
+    tcp.idle_timeout = TRY(timeout_of(value));
+  } else if (key == kSettingHalfCloseTimeout) {
+    tcp.half_close_timeout = TRY(timeout_of(value));
+  } else if (key == kSettingKeepalive) {
+    tcp.keepalive = TRY(timeout_of(value));
+  } else if (key == kSettingMaxConnections) {
+    traffic.connections_max = TRY(number_up_to(value, 0, UINT32_MAX));
+  } else if (key == kSettingDropTcpConnections) {
+    traffic.drops_connections = TRY(truth_of(value));
+  } else if (key == kSettingPublishPort) {
+    traffic.publish_port = static_cast<uint16_t>(TRY(number_up_to(value, 1, 65535)));
+  }
+  return {};
+}
+
+TrafficSettings traffic_settings(const Settings& settings) {
+  TrafficSettings traffic;
+  for (const auto& [key, value] : settings) {
+    TrafficSettings changed = traffic;
+    if (apply_setting(changed, key, value)) traffic = changed;
+  }
+  return traffic;
+}
+
+}  // namespace istmo::control

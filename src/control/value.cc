@@ -1,0 +1,80 @@
+#include "control/value.h"
+
+#include "base/assert.h"
+
+namespace istmo::control {
+
+Value Value::list() {
+  Value value;
+  value.kind_ = Kind::list;
+  return value;
+}
+
+Value Value::map() {
+  Value value;
+  value.kind_ = Kind::map;
+  return value;
+}
+
+Value Value::scalar(Kind kind, std::string text) {
+  ASSERT(kind != Kind::list && kind != Kind::map);
+  Value value;
+  value.kind_ = kind;
+  if (kind != Kind::null) value.text_ = std::move(text);
+  return value;
+}
+
+const Value* Value::find(std::string_view key) const {
+  for (const Entry& entry : entries_) {
+    if (entry.key == key) return &entry.value;
+  }
+  return nullptr;
+}
+
+Value& Value::set(std::string key, Value value) {
+  if (const Value* found = find(key)) {
+    Value& place = const_cast<Value&>(*found);
+    place = std::move(value);
+    return place;
+  }
+  return append({}, std::move(key), std::move(value));
+}
+
+Value& Value::append(Position position, std::string key, Value value) {
+  if (kind_ == Kind::null) kind_ = Kind::map;
+  ASSERT(kind_ == Kind::map);
+  entries_.push_back({std::move(key), position, std::move(value)});
+  return entries_.back().value;
+}
+
+Value& Value::add(Value value) {
+  if (kind_ == Kind::null) kind_ = Kind::list;
+  ASSERT(kind_ == Kind::list);
+  items_.push_back(std::move(value));
+  return items_.back();
+}
+
+bool operator==(const Value& a, const Value& b) {
+  if (a.kind_ != b.kind_ || a.text_ != b.text_ || a.items_ != b.items_) return false;
+  if (a.entries_.size() != b.entries_.size()) return false;
+  for (size_t i = 0; i < a.entries_.size(); ++i) {
+    if (a.entries_[i].key != b.entries_[i].key) return false;
+    if (!(a.entries_[i].value == b.entries_[i].value)) return false;
+  }
+  return true;
+}
+
+std::string_view to_string(Value::Kind kind) {
+  switch (kind) {
+    case Value::Kind::null: return "nothing";
+    case Value::Kind::boolean: return "true or false";
+    case Value::Kind::integer: return "a whole number";
+    case Value::Kind::real: return "a number";
+    case Value::Kind::string: return "a string";
+    case Value::Kind::list: return "a list";
+    case Value::Kind::map: return "a map";
+  }
+  return "?";
+}
+
+}  // namespace istmo::control

@@ -1,0 +1,43 @@
+// YAML texts from and to Value trees. The only home of yaml-cpp (reading).
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "control/value.h"
+
+namespace istmo::control {
+
+// Bounds of one text. What an alias stands for counts each time it is used, so that a small text
+// cannot become a large tree.
+struct TextLimits {
+  size_t bytes_max = 1024 * 1024;
+  size_t depth_max = 32;
+  size_t nodes_max = 100'000;
+  size_t scalar_bytes_max = 4 * 1024 * 1024;  // of all scalars of the tree together
+};
+
+// Why a text could not be read to its end, and where.
+struct TextError {
+  Position position;
+  std::string text;
+};
+
+struct ParsedText {
+  std::vector<Value> documents;  // those before the error, empty ones left out
+  std::optional<TextError> error;
+};
+
+ParsedText parse_yaml(std::string_view text, const TextLimits& limits);
+
+// Block style; strings that would be read as something else are quoted, texts of several lines
+// are literal blocks. Ends with a newline. parse_yaml() of it gives the same tree.
+std::string write_yaml(const Value& value);
+
+// What a plain (unquoted) scalar stands for in the YAML 1.2 core schema.
+Value::Kind plain_scalar_kind(std::string_view text);
+
+}  // namespace istmo::control
