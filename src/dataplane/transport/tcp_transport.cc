@@ -130,6 +130,7 @@ void TcpTransport::on_send_failed(Error error) {
 }
 
 void TcpTransport::flush() {
+  if (state_ == State::closed) return;  // the last completion was faster
   if (state_ == State::closing) return finish_closing();  // ends this object
   if (opening_ == Opening::starting) {
     opening_ = Opening::told;
