@@ -202,6 +202,18 @@ BOOST_AUTO_TEST_CASE(close_notify_leaves_before_everything_counts_as_sent) {
   });
 }
 
+BOOST_AUTO_TEST_CASE(the_owner_hears_when_a_late_close_notify_has_left) {
+  for_each_world([](World& world) {
+    Connection pair(world, Wire::tls);
+    pair.west.send("all");
+    BOOST_TEST_REQUIRE(world.run_until(
+        [&] { return pair.west.transport->pending_bytes() == 0 && !pair.east.received.empty(); }));
+    pair.west.on_drained = [&] { pair.west.close(); };
+    pair.west.transport->shutdown_send();
+    BOOST_TEST(world.run_until([&] { return pair.west.is_closed() && pair.east.has_ended; }));
+  });
+}
+
 BOOST_AUTO_TEST_CASE(little_ciphertext_waits_ahead_of_the_socket) {
   for_each_world([](World& world) {
     Connection pair(world, Wire::tls);
