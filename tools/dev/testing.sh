@@ -2,6 +2,7 @@
 # The groups of ./dev test. Each group leaves its result in $results/NN-name.json; the count at
 # the end is over those files. Sourced by ./dev.
 
+clang="ccache clang++-19"  # Meson finds ccache by itself for the default compiler only
 usual_groups=(unit integration asan)
 all_groups=("${usual_groups[@]}" clang tsan debian13 fuzz)
 
@@ -103,13 +104,13 @@ asan_group() {
 }
 
 clang_group() {
-  CXX=clang++-19 variant_group 4-clang "$build_root/build-clang" unit -- -Dbuildtype=release
+  CXX=$clang variant_group 4-clang "$build_root/build-clang" unit -- -Dbuildtype=release
 }
 
 # clang's runtime starts itself again without address randomisation where the kernel's is too
 # wide for its shadow; GCC 12's does not.
 tsan_group() {
-  CXX=clang++-19 variant_group 5-tsan "$build_root/build-tsan" unit sim -- \
+  CXX=$clang variant_group 5-tsan "$build_root/build-tsan" unit sim -- \
     -Dbuildtype=debugoptimized -Doptimization=1 -Db_sanitize=thread -Db_lundef=false
 }
 
@@ -151,7 +152,7 @@ make_debian13_root() {
 
 fuzz_group() {
   local dir=$build_root/build-fuzz seconds=${ISTMO_FUZZ_SECONDS:-600}
-  if CXX=clang++-19 configure_build "$dir" -Dbuildtype=debugoptimized -Doptimization=1 \
+  if CXX=$clang configure_build "$dir" -Dbuildtype=debugoptimized -Doptimization=1 \
     -Dfuzzers=true -Db_sanitize=address,undefined -Db_lundef=false &&
     compile_tests "$dir" fuzz; then
     say "fuzzing, $seconds s per target ..."
