@@ -238,9 +238,10 @@ void LinkMux::State::refuse_attach(LinkEnd& link, AmqpError error) {
 // Ends our half, if it has not ended. The link may be gone afterwards.
 void LinkMux::State::detach(LinkEnd& link, AmqpError error) {
   if (link.here == LinkEnd::Half::none) return refuse_attach(link, error);
-  if (link.here == LinkEnd::Half::detached) return;
-  send(Detach{.handle = link.handle, .closed = true, .error = error});
-  link.here = LinkEnd::Half::detached;
+  if (link.here == LinkEnd::Half::attached) {
+    send(Detach{.handle = link.handle, .closed = true, .error = error});
+    link.here = LinkEnd::Half::detached;
+  }
   erase_link_if_gone(link);
 }
 
