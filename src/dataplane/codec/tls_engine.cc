@@ -95,7 +95,7 @@ std::string fingerprint_of(X509* certificate) {
 }  // namespace
 
 TlsSharedPointer make_tls_shared(SslContextPointer context) {
-  TlsSharedPointer shared(new TlsShared);
+  TlsSharedPointer shared(std::make_unique<TlsShared>().release());
   shared->context = std::move(context);
   shared->bio_methods.reset(BIO_meth_new(BIO_TYPE_SOURCE_SINK, "istmo chain"));
   BIO_METHOD* methods = shared->bio_methods.get();
