@@ -147,8 +147,8 @@ void Link::flush() {
     io::Chain output;
     mux_.take_output(output, kOutputBytesMax - pending, worker_.loop().now());
     if (!output.empty()) transport_.send(std::move(output));
-    process_events();  // drained
   }
+  process_events();  // what the output drained, and what our verbs ended
   arm_tick();
 }
 
@@ -197,7 +197,9 @@ void Link::process_events() {
   while (state_ != State::closing && state_ != State::ended && mux_.next_event(event)) {
     handle(event);
   }
-  if (mux_.has_output()) schedule_flush();
+  // With a full transport the next flush is on_transport_drained's business.
+  const bool can_send = is_encrypted_ && transport_.pending_bytes() < kOutputBytesMax;
+  if (can_send && mux_.has_output()) schedule_flush();
 }
 
 void Link::handle(codec::LinkEvent& event) {
