@@ -152,13 +152,18 @@ def command_run(options):
     save(options.results, total, began)
 
 
+def executables(build):
+    """(name, file) of every program of a build folder."""
+    return [(target["name"], file) for target in introspect(build, "--targets")
+            if target["type"] == "executable" for file in target["filename"]]
+
+
 def command_targets(options):
-    wanted = {test["cmd"][0] for test in meson_tests(options.build, options.prefixes)}
-    build = pathlib.Path(options.build).resolve()
-    for target in introspect(options.build, "--targets"):
-        for name in target["filename"]:
-            if target["type"] == "executable" and name in wanted:
-                print(os.path.relpath(name, build))
+    programs = {test["cmd"][0] for test in meson_tests(options.build, options.prefixes)}
+    for name, file in executables(options.build):
+        # Fuzzers are not tests to Meson: how long they run is said by us.
+        if file in programs or name.startswith(tuple(options.prefixes)):
+            print(os.path.relpath(file, pathlib.Path(options.build).resolve()))
 
 
 def command_record(options):
@@ -189,14 +194,14 @@ def command_fuzz(options):
     began = time.monotonic()
     scratch = tempfile.mkdtemp()
 
-    def one(test):
+    def one(program):
         started = time.monotonic()
-        program = pathlib.Path(test["cmd"][0])
-        target = re.sub(r"^fuzz[-_]", "", program.name)
+        name, file = program
+        target = name.removeprefix("fuzz-")
         grown = pathlib.Path(scratch) / target  # new inputs go here, not into the checkout
         grown.mkdir()
         corpus = [str(path) for path in (pathlib.Path(options.corpus) / target,) if path.is_dir()]
-        done = subprocess.run([str(program), f"-max_total_time={options.seconds}",
+        done = subprocess.run([file, f"-max_total_time={options.seconds}",
                                f"-artifact_prefix={options.build}/{target}-",
                                "-print_final_stats=1", str(grown), *corpus],
                               stdin=subprocess.DEVNULL,
@@ -205,10 +210,14 @@ def command_fuzz(options):
         if done.returncode == 0:
             tally.passed = 1
         else:
-            tally.failures.append(f"{test['name']} (its input is {options.build}/{target}-*)")
-        return test["name"], tally, time.monotonic() - started, done.stdout.decode(errors="replace")
+            tally.failures.append(f"{name} (its input is {options.build}/{target}-*)")
+        return name, tally, time.monotonic() - started, done.stdout.decode(errors="replace")
 
-    total = run_all(meson_tests(options.build, ["fuzz"]), options.jobs, one)
+    programs = [program for program in executables(options.build)
+                if program[0].startswith("fuzz-")]
+    total = run_all(programs, options.jobs, one)
+    if not programs:
+        total.failures.append("no fuzz target was built")
     shutil.rmtree(scratch)
     save(options.results, total, began)
 

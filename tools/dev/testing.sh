@@ -153,8 +153,8 @@ make_debian13_root() {
 fuzz_group() {
   local dir=$build_root/build-fuzz seconds=${ISTMO_FUZZ_SECONDS:-600}
   if CXX=$clang configure_build "$dir" -Dbuildtype=debugoptimized -Doptimization=1 \
-    -Dfuzzers=true -Db_sanitize=address,undefined -Db_lundef=false &&
-    compile_tests "$dir" fuzz; then
+    -Dfuzzers=true -Db_sanitize=address,undefined -Db_lundef=false \
+    -Dcpp_args=-fsanitize=fuzzer-no-link && compile_tests "$dir" fuzz-; then
     say "fuzzing, $seconds s per target ..."
     "$python" "$top/tools/dev/run_tests.py" fuzz --results "$results/7-fuzz.json" \
       --jobs "$jobs" --seconds "$seconds" "$dir" "$top/tests/fuzz/corpus"
