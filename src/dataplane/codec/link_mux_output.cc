@@ -13,7 +13,6 @@ constexpr uint32_t kHeaderBlockBytes = 4096;
 constexpr uint32_t kDataFrameBytesMax = 16 * 1024;  // one TLS record
 // Frame header, the longest transfer that send_data_frame() makes, header of the data section.
 constexpr uint32_t kTransferBytesMax = 64;
-constexpr uint32_t kHeadScratchBytesKept = 16 * 1024;
 
 }  // namespace
 

@@ -1,0 +1,257 @@
+// Writes the seed corpora of the AMQP targets with our own encoder: make_corpus FOLDER.
+#include <array>
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "dataplane/codec/amqp_frame.h"
+#include "dataplane/codec/amqp_message.h"
+#include "dataplane/codec/link_mux.h"
+
+using namespace istmo;
+using namespace istmo::codec;
+
+namespace {
+
+class Corpus {
+ public:
+  Corpus(const std::filesystem::path& folder, const char* target) : folder_(folder / target) {
+    std::filesystem::create_directories(folder_);
+  }
+  void add(const std::string& name, const std::vector<uint8_t>& bytes) {
+    std::ofstream out(folder_ / name, std::ios::binary);
+    out.write(reinterpret_cast<const char*>(bytes.data()),
+              static_cast<std::streamsize>(bytes.size()));
+  }
+
+ private:
+  std::filesystem::path folder_;
+};
+
+template <class Performative>
+std::vector<uint8_t> frame_of(const Performative& performative, std::string_view payload = {}) {
+  std::vector<uint8_t> frame;
+  begin_frame(frame);
+  AmqpWriter out(frame);
+  encode(performative, out);
+  out.raw(bytes_of(payload));
+  end_frame(frame, Performative::kCode >= 0x40 ? FrameType::sasl : FrameType::amqp);
+  return frame;
+}
+
+std::string message(std::string_view reply_to, std::string_view body) {
+  std::vector<uint8_t> bytes;
+  AmqpWriter out(bytes);
+  StreamHead head{.to = "key", .correlation_id = "1"};
+  head.application_properties = {{"method", "GET"}};
+  head.fields = {{"host", "example"}};
+  encode_head(head, {.to = "key", .reply_to = reply_to}, out);
+  encode_data_section(static_cast<uint32_t>(body.size()), out);
+  out.raw(bytes_of(body));
+  return std::string(text_of(bytes));
+}
+
+Attach attach_of(LinkEndRole role, uint32_t handle, std::string_view name) {
+  Attach attach{.name = name, .handle = handle, .role = role};
+  attach.source.kind = attach.target.kind = Terminus::Kind::node;
+  if (role == LinkEndRole::sender) {
+    attach.target.address = "key";
+    attach.initial_delivery_count = 0;
+  } else {
+    attach.source.is_dynamic = true;
+    attach.byte_limit = 100'000;
+  }
+  return attach;
+}
+
+void make_types(const std::filesystem::path& folder) {
+  Corpus corpus(folder, "amqp_types");
+  std::vector<uint8_t> all;
+  AmqpWriter out(all);
+  const std::array<uint8_t, 16> sixteen{1, 2, 3};
+  const std::array<std::string_view, 2> symbols{"a", "bc"};
+  const auto one = [&](const char* name, auto&& write) {
+    std::vector<uint8_t> bytes;
+    AmqpWriter writer(bytes);
+    write(writer);
+    write(out);
+    corpus.add(name, bytes);
+  };
+  one("null", [](AmqpWriter& w) { w.null(); });
+  one("boolean", [](AmqpWriter& w) { w.boolean(true); });
+  one("unsigned", [](AmqpWriter& w) { w.u8(1), w.u16(2), w.u32(0), w.u32(3), w.u32(70'000); });
+  one("ulong", [](AmqpWriter& w) { w.u64(0), w.u64(9), w.u64(UINT64_MAX); });
+  one("signed", [](AmqpWriter& w) { w.i8(-1), w.i16(-2), w.i32(-3), w.i32(-300), w.i64(-4); });
+  one("floats", [](AmqpWriter& w) { w.f32(1), w.f64(2), w.decimal32(1), w.decimal64(2); });
+  one("sixteen", [&](AmqpWriter& w) { w.uuid(sixteen), w.decimal128(sixteen); });
+  one("text", [](AmqpWriter& w) { w.string("s"), w.symbol("y"), w.binary({}); });
+  one("long-text", [](AmqpWriter& w) { w.string(std::string(300, 'x')); });
+  one("times", [](AmqpWriter& w) { w.timestamp(-1), w.character('c'); });
+  one("array", [&](AmqpWriter& w) { w.symbol_array(symbols); });
+  one("described", [](AmqpWriter& w) { w.descriptor(0x75), w.binary({}); });
+  one("compounds", [](AmqpWriter& w) {
+    const auto map = w.begin_compound();
+    w.symbol("k");
+    const auto list = w.begin_compound();
+    w.u32(1), w.null();
+    w.end_list(list, 2);
+    w.end_map(map, 2);
+  });
+  corpus.add("all", all);
+}
+
+void make_frames(const std::filesystem::path& folder) {
+  Corpus corpus(folder, "amqp_frame");
+  Open open{.container_id = "c", .hostname = "h", .offered_capabilities = {"a", "b"}};
+  open.properties = {{"product", std::string_view("p")}, {"n", uint64_t{1}}};
+  corpus.add("open", frame_of(open));
+  corpus.add("begin", frame_of(Begin{.remote_channel = 0, .handle_max = 9}));
+  corpus.add("attach-sender", frame_of(attach_of(LinkEndRole::sender, 0, "s")));
+  corpus.add("attach-receiver", frame_of(attach_of(LinkEndRole::receiver, 1, "r")));
+  Flow flow{.next_incoming_id = 1, .handle = 2, .delivery_count = 3, .link_credit = 4};
+  flow.drain = flow.echo = true;
+  flow.byte_limit = 5;
+  corpus.add("flow", frame_of(flow));
+  Transfer transfer{.handle = 0, .delivery_id = 1, .delivery_tag = Bytes(), .message_format = 0};
+  corpus.add("transfer", frame_of(transfer, message("istmo.reply.1.1", "body")));
+  transfer.aborted = true;
+  transfer.state = {.kind = DeliveryState::Kind::rejected, .error = {"c", "d"}};
+  corpus.add("transfer-aborted", frame_of(transfer));
+  corpus.add("disposition",
+             frame_of(Disposition{.first = 1,
+                                  .last = 2,
+                                  .settled = true,
+                                  .state = {.kind = DeliveryState::Kind::accepted}}));
+  corpus.add("detach", frame_of(Detach{.handle = 1, .closed = true, .error = {"c", "d"}}));
+  corpus.add("end", frame_of(End{}));
+  corpus.add("close", frame_of(Close{.error = {"c", "d"}}));
+  corpus.add("mechanisms", frame_of(SaslMechanisms{.mechanisms = {"EXTERNAL", "PLAIN"}}));
+  corpus.add("init", frame_of(SaslInit{.mechanism = "EXTERNAL", .initial_response = Bytes()}));
+  corpus.add("outcome", frame_of(SaslOutcome{.code = 1}));
+  const std::string whole = message("r", "data");
+  corpus.add("message", {whole.begin(), whole.end()});
+}
+
+// Pieces as fuzz_link_mux reads them: an action and the octets in groups of 8, padded by splitting.
+class Script {
+ public:
+  explicit Script(uint8_t choice) : bytes_{choice} {}
+  Script& feed(const std::vector<uint8_t>& frame, uint8_t last_action = 1) {
+    size_t at = 0;
+    // A rest of less than a group cannot be said by its length: it goes with the next piece.
+    waiting_.insert(waiting_.end(), frame.begin(), frame.end());
+    while (waiting_.size() - at >= 8) {
+      const size_t groups = std::min<size_t>((waiting_.size() - at) / 8, 30);
+      const bool is_last = waiting_.size() - at - groups * 8 < 8;
+      bytes_.push_back(static_cast<uint8_t>(groups << 3 | (is_last ? last_action : 0)));
+      bytes_.insert(bytes_.end(), waiting_.begin() + static_cast<ptrdiff_t>(at),
+                    waiting_.begin() + static_cast<ptrdiff_t>(at + groups * 8));
+      at += groups * 8;
+    }
+    waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(at));
+    return *this;
+  }
+  Script& act(uint8_t action) {
+    bytes_.push_back(action);
+    return *this;
+  }
+  std::vector<uint8_t> end() {
+    bytes_.push_back(0xff);
+    bytes_.insert(bytes_.end(), waiting_.begin(), waiting_.end());
+    return bytes_;
+  }
+
+ private:
+  std::vector<uint8_t> bytes_;
+  std::vector<uint8_t> waiting_;
+};
+
+void make_link_mux(const std::filesystem::path& folder) {
+  Corpus corpus(folder, "link_mux");
+  const auto sender = frame_of(attach_of(LinkEndRole::sender, 0, "s"));
+  const auto receiver = frame_of(attach_of(LinkEndRole::receiver, 1, "r"));
+  Flow credit{.next_incoming_id = 0, .incoming_window = 50, .handle = 1, .delivery_count = 0};
+  credit.link_credit = 5;
+  credit.byte_limit = 200'000;
+  const auto heartbeat = std::vector<uint8_t>{0, 0, 0, 8, 2, 0, 0, 0};
+  // The receiver attaches first: it is link 0 of the slab, so its address is known.
+  const std::string head = message("istmo.reply.0.1", "hello");
+  Transfer first{.handle = 0, .delivery_id = 0, .delivery_tag = Bytes(), .message_format = 0};
+  Transfer more = first;
+  more.more = true;
+  for (uint8_t choice : {0, 1, 2, 3, 4, 10}) {
+    const auto name = [&](const char* what) { return std::string(what) + std::to_string(choice); };
+    const auto begun = [&] {
+      Script script(choice);
+      script.feed(receiver).feed(sender).feed(frame_of(credit)).feed(heartbeat);
+      return script;
+    };
+    corpus.add(name("message-"),
+               begun().feed(frame_of(first, head)).feed(heartbeat).act(3).act(4).act(1).end());
+    corpus.add(name("abort-"), begun()
+                                   .feed(frame_of(more, head))
+                                   .feed(heartbeat)
+                                   .feed(frame_of(Transfer{.handle = 0, .aborted = true}))
+                                   .end());
+    corpus.add(name("detach-"), begun()
+                                    .feed(frame_of(more, head))
+                                    .feed(heartbeat)
+                                    .act(2)
+                                    .feed(frame_of(Detach{.handle = 0, .closed = true}))
+                                    .end());
+    corpus.add(name("reset-"),
+               begun().feed(frame_of(more, head)).feed(heartbeat).act(3).act(5).act(7).end());
+    // Streams of the site under test, answered.
+    Attach taken = attach_of(LinkEndRole::receiver, 0, choice & 1 ? "istmo.d.0.1" : "istmo.a.0.1");
+    taken.source.is_dynamic = false;
+    taken.target.address = "key";
+    Attach reply = attach_of(LinkEndRole::sender, 1, choice & 1 ? "istmo.d.1.1" : "istmo.a.1.1");
+    reply.source.address = "dynamic";
+    reply.source.is_dynamic = true;
+    credit.handle = 0;
+    Transfer answer = first;
+    answer.handle = 1;
+    corpus.add(name("open-"), Script(choice)
+                                  .act(1)
+                                  .act(3)
+                                  .feed(frame_of(taken))
+                                  .feed(frame_of(reply))
+                                  .feed(frame_of(credit))
+                                  .feed(heartbeat)
+                                  .act(1)
+                                  .act(4)
+                                  .feed(frame_of(answer, message("", "world")))
+                                  .feed(heartbeat)
+                                  .act(1)
+                                  .end());
+    credit.handle = 1;
+  }
+  Script whole(0x80);
+  const auto octets = [](std::string_view text) {
+    return std::vector<uint8_t>(text.begin(), text.end());
+  };
+  whole.feed(octets(kSaslProtocolHeader)).feed(frame_of(SaslInit{.mechanism = "EXTERNAL"}));
+  whole.feed(octets(kAmqpProtocolHeader)).feed(frame_of(Open{.container_id = "c"}));
+  whole.feed(frame_of(Begin{.incoming_window = 5, .outgoing_window = 5}));
+  corpus.add("handshake-acceptor", whole.feed(frame_of(Close{})).end());
+  Script dialer(0x81);
+  dialer.feed(octets(kSaslProtocolHeader));
+  dialer.feed(frame_of(SaslMechanisms{.mechanisms = {"EXTERNAL"}})).feed(frame_of(SaslOutcome{}));
+  dialer.feed(octets(kAmqpProtocolHeader)).feed(frame_of(Open{.container_id = "c"}));
+  corpus.add("handshake-dialer", dialer.feed(frame_of(Begin{.remote_channel = 0})).end());
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc != 2) {
+    std::fputs("usage: make_corpus FOLDER\n", stderr);
+    return 2;
+  }
+  make_types(argv[1]);
+  make_frames(argv[1]);
+  make_link_mux(argv[1]);
+  return 0;
+}
