@@ -44,13 +44,10 @@ uint32_t BlockPool::take() {
 Slice BlockPool::filled(uint32_t id, uint32_t bytes) {
   ASSERT(id < max_ && bytes <= block_bytes_ && blocks_[id].references == 0);
   ASSERT(free_ > 0);
-  if (free_ - 1 < low()) {
-    if (live_ == max_) {
-      Slice copy = Slice::copy_of({data_of(id), bytes});
-      put_back(id);
-      return copy;
-    }
-    grow();
+  if (!keeps_enough_without_one()) {
+    Slice copy = Slice::copy_of({data_of(id), bytes});
+    put_back(id);
+    return copy;
   }
   --free_;
   ++filled_;
@@ -59,6 +56,8 @@ Slice BlockPool::filled(uint32_t id, uint32_t bytes) {
 }
 
 void BlockPool::put_back(uint32_t id) {
+  // A block from before a trim is parked, unless the pool has to grow for want of it.
+  if (id >= live_) static_cast<void>(keeps_enough_without_one());
   if (id < live_) {
     ready_.push_back(id);
     return;
@@ -91,6 +90,12 @@ void BlockPool::trim() {
   // when they come back.
   madvise(data_of(first), uint64_t{live_ - first} * block_bytes_, MADV_DONTNEED);
   live_ = first;
+}
+
+// Whether enough blocks stay free when one leaves; grows for that if it can.
+bool BlockPool::keeps_enough_without_one() {
+  while (free_ - 1 < low() && live_ < max_) grow();
+  return free_ - 1 >= low();
 }
 
 void BlockPool::grow() {

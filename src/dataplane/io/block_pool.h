@@ -28,7 +28,6 @@ class BlockPool final : public BlockOwner {
   uint32_t total() const { return live_; }
   uint32_t total_max() const { return max_; }
   uint32_t free_count() const { return free_; }  // ready or taken
-  bool is_low() const { return free_ < low(); }
   bool is_grown() const { return live_ > base_; }
 
   bool has_ready() const { return !ready_.empty(); }
@@ -48,6 +47,7 @@ class BlockPool final : public BlockOwner {
 
  private:
   uint32_t low() const { return live_ < 8 ? 1 : live_ / 4; }
+  bool keeps_enough_without_one();
   void grow();
 
   const uint32_t block_bytes_;

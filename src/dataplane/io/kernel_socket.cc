@@ -25,6 +25,7 @@ Error failed(int error_number, std::string_view doing, const Address& address) {
 Result<Fd> open_listener(const Address& address, const ListenOptions& options) {
   const Fd fd(socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   if (!fd.is_open()) return failed(errno, "socket for", address);
+  apply_options(fd, {});  // for connections that come before the first accept()
   set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
   if (options.reuse_port) set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
   if (address.family() == AF_INET6) {

@@ -163,7 +163,7 @@ class Loop {
   // Sends FIN behind everything sent.
   virtual void shutdown_send(Fd fd) = 0;
   enum class Ending : uint8_t { orderly, abort };  // abort: RST (SO_LINGER 0)
-  // All ops of `fd` must be idle.
+  // All ops of `fd` must be idle. Takes effect with the next turn at the latest.
   virtual void close(Fd fd, Ending ending) = 0;
   virtual Result<Address> local_address(Fd fd) const = 0;
   virtual Result<Address> remote_address(Fd fd) const = 0;

@@ -168,9 +168,9 @@ void UringLoop::run_finished() {
   }
 }
 
-// A few at a time: all at once would only find the ring empty again.
+// A few at a time: all at once would only find the ring empty again. There are free blocks by now,
+// because the pool never lends out its last ones.
 void UringLoop::resume_starved() {
-  if (starved_.empty() || pool_.is_low()) return;
   for (uint32_t left = std::max(1U, pool_.free_count() / 2); left > 0 && !starved_.empty();
        --left) {
     arm_receive(starved_.pop_front());

@@ -1,0 +1,2 @@
+// Defines main() of unit-base.
+#include <boost/test/unit_test.hpp>

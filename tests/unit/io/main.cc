@@ -1,0 +1,2 @@
+// Defines main() of unit-io.
+#include <boost/test/unit_test.hpp>
