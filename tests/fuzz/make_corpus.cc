@@ -228,6 +228,11 @@ void make_link_mux(const std::filesystem::path& folder) {
                                   .end());
     credit.handle = 1;
   }
+}
+
+// The whole conversation, from the first protocol header.
+void make_handshakes(const std::filesystem::path& folder) {
+  Corpus corpus(folder, "link_mux");
   Script whole(0x80);
   const auto octets = [](std::string_view text) {
     return std::vector<uint8_t>(text.begin(), text.end());
@@ -253,5 +258,6 @@ int main(int argc, char** argv) {
   make_types(argv[1]);
   make_frames(argv[1]);
   make_link_mux(argv[1]);
+  make_handshakes(argv[1]);
   return 0;
 }
