@@ -29,6 +29,8 @@ test_targets() { "$python" "$top/tools/dev/run_tests.py" targets "$@"; }
 # compile_tests DIR PREFIX...: the programs of the tests whose names begin so.
 compile_tests() {
   local targets=()
+  # What Meson tells of the folder is as old as its last configuration.
+  step "refresh ${1##*/}" ninja -C "$1" build.ninja || return 1
   mapfile -t targets < <(test_targets "$@")
   [[ ${#targets[@]} -gt 0 ]] || return 0  # running no test is what fails then
   compile "$1" "${targets[@]}"
