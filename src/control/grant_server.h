@@ -73,8 +73,9 @@ class GrantServer {
   GrantServer(io::Loop& loop, SiteState& state, GrantServerSink& sink, GrantServerOptions options);
   ~GrantServer();
 
-  // Once. Binds the first port from `first_port` (0: any) that is free on every host; hosts are
-  // numeric, one socket each ("::" takes IPv4 too). Nobody is answered before set_certificate().
+  // Once. Binds the first port from `first_port` (0: any) that is free on every host. Hosts are
+  // numeric, one socket each ("::" takes IPv4 too); none: every address of the machine. Nobody is
+  // answered before set_certificate().
   Result<> open(const std::vector<std::string>& hosts, uint16_t first_port);
   uint16_t port() const { return port_; }
   // The certificate of new connections: SiteState::server_credentials(kGrantServerSecret, ...).
@@ -92,11 +93,12 @@ class GrantServer {
   struct Answer;
   friend class Connection;
 
-  void on_accepted(Listening& listening, io::Completion&& done);
+  Result<> open_port(const std::vector<std::string>& hosts, uint16_t port);
+  void on_accepted(io::Fd fd);
   Answer answer(const Request& request, const std::string& source);
   Answer redeem(const Grant& grant, const std::string& name, const std::string& subject);
-  void remove(Connection& connection);
-  uint32_t connections_of(const std::string& source) const;
+  bool has_room_for(const std::string& source);
+  void remove(Connection& connection);  // ends it
 
   io::Loop& loop_;
   SiteState& state_;

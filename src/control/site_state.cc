@@ -1,0 +1,468 @@
+#include "control/site_state.h"
+
+#include <charconv>
+#include <utility>
+
+#include "control/json.h"
+#include "control/private_file.h"
+
+namespace istmo::control {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr std::string_view kCaName = "istmo-site-ca";
+constexpr std::string_view kCertificateBegin = "-----BEGIN CERTIFICATE-----";
+constexpr std::string_view kKeyBegin = "-----BEGIN PRIVATE KEY-----";
+constexpr int64_t kVersion = 1;
+
+fs::path site_file(const fs::path& runtime) { return runtime / "site.json"; }
+fs::path ca_file(const fs::path& runtime) {
+  return runtime / "issuers" / (std::string(kCaName) + ".pem");
+}
+
+// --- one key pair in one file, so that key and certificate change together ---------------------
+
+Result<KeyPair> read_key_pair(const fs::path& path) {
+  const std::string text = TRY(read_private_file(path));
+  const size_t certificate = text.find(kCertificateBegin);
+  const size_t key = text.find(kKeyBegin);
+  if (certificate == std::string::npos || key == std::string::npos || key < certificate) {
+    return Error::config(path.string() +
+                         ": damaged: a certificate and its private key belong here");
+  }
+  return KeyPair{.certificate = text.substr(certificate, key - certificate),
+                 .private_key = text.substr(key)};
+}
+
+Result<> write_key_pair(const fs::path& path, const KeyPair& pair) {
+  return write_private_file(path, pair.certificate + pair.private_key);
+}
+
+// --- maps of text and numbers, with their file in every error ----------------------------------
+
+class Record {
+ public:
+  static Result<Record> read(const fs::path& path) {
+    const std::string text = TRY(read_private_file(path));
+    ParsedText parsed = parse_json(text, {.bytes_max = kPrivateFileBytesMax});
+    if (parsed.error) return damaged(path, parsed.error->text);
+    if (parsed.documents.size() != 1 || !parsed.documents[0].is_map()) {
+      return damaged(path, "a map belongs here");
+    }
+    Record record(path, std::move(parsed.documents[0]));
+    if (const auto version = TRY(record.number("version")); version != kVersion) {
+      return Error::config(path.string() + ": written by another version of Istmo (" +
+                           std::to_string(version) + ")");
+    }
+    return record;
+  }
+  Record(const fs::path& path, Value value) : path_(path), value_(std::move(value)) {}
+
+  const fs::path& path() const { return path_; }
+  Result<std::string> text(std::string_view key) const {
+    const Value* found = value_.find(key);
+    if (!found || found->kind() != Value::Kind::string) return missing(key);
+    return found->text();
+  }
+  Result<int64_t> number(std::string_view key) const {
+    const Value* found = value_.find(key);
+    if (!found || found->kind() != Value::Kind::integer) return missing(key);
+    int64_t number = 0;
+    const std::string& text = found->text();
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    if (error != std::errc() || end != text.data() + text.size()) return missing(key);
+    return number;
+  }
+  Result<uint32_t> count(std::string_view key) const {
+    const int64_t value = TRY(number(key));
+    if (value < 0 || value > UINT32_MAX) return missing(key);
+    return static_cast<uint32_t>(value);
+  }
+  Result<WallTime> time(std::string_view key) const {
+    auto parsed = parse_rfc3339(TRY(text(key)));
+    if (!parsed) return damaged(path_, parsed.error().text());
+    return parsed;
+  }
+  const Value* find(std::string_view key) const { return value_.find(key); }
+  Error missing(std::string_view key) const {
+    return damaged(path_, "'" + std::string(key) + "' is missing or wrong");
+  }
+
+ private:
+  static Error damaged(const fs::path& path, std::string_view why) {
+    return Error::config(path.string() + ": damaged: " + std::string(why) +
+                         "; restore it from a copy, or delete the site and make it anew");
+  }
+  fs::path path_;
+  Value value_;
+};
+
+Value new_record() {
+  Value value = Value::map();
+  value.set("version", kVersion);
+  return value;
+}
+
+Result<> write_record(const fs::path& path, const Value& value) {
+  return write_private_file(path, write_json(value, JsonStyle::indented) + "\n");
+}
+
+Result<std::vector<fs::path>> record_files(const fs::path& folder) {
+  std::error_code error;
+  std::vector<fs::path> files;
+  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
+    if (at->path().extension() == ".json") files.push_back(at->path());
+  }
+  if (error) return Error::config("read folder " + folder.string() + ": " + error.message());
+  return files;
+}
+
+// --- what the records hold ---------------------------------------------------------------------
+
+Value to_record(const Grant& grant) {
+  Value value = new_record();
+  value.set("uid", grant.uid);
+  value.set("name", grant.name);
+  value.set("code", grant.code);
+  value.set("redemptionsAllowed", grant.redemptions_allowed);
+  value.set("expires", to_rfc3339(grant.expires));
+  Value claims = Value::list();
+  for (const Claim& claim : grant.claims) {
+    Value& item = claims.add(Value::map());
+    item.set("name", claim.name);
+    item.set("subject", claim.subject);
+    item.set("serial", claim.serial);
+    item.set("time", to_rfc3339(claim.time));
+  }
+  value.set("claims", std::move(claims));
+  return value;
+}
+
+Result<Grant> to_grant(const Record& record) {
+  Grant grant{.uid = TRY(record.text("uid")),
+              .name = TRY(record.text("name")),
+              .code = TRY(record.text("code")),
+              .redemptions_allowed = TRY(record.count("redemptionsAllowed")),
+              .expires = TRY(record.time("expires")),
+              .claims = {}};
+  if (record.path().stem() != grant.uid) return record.missing("uid");
+  const Value* claims = record.find("claims");
+  if (!claims || !claims->is_list()) return record.missing("claims");
+  for (const Value& item : claims->items()) {
+    const Record claim(record.path(), item);
+    grant.claims.push_back({.name = TRY(claim.text("name")),
+                            .subject = TRY(claim.text("subject")),
+                            .serial = TRY(claim.text("serial")),
+                            .time = TRY(claim.time("time"))});
+  }
+  return grant;
+}
+
+Value to_record(const IssuedCertificate& issued) {
+  Value value = new_record();
+  value.set("serial", issued.serial);
+  value.set("subject", issued.subject);
+  value.set("reason", issued.reason);
+  value.set("sha256", issued.fingerprint_sha256);
+  value.set("issued", to_rfc3339(issued.issued));
+  value.set("expires", to_rfc3339(issued.expires));
+  return value;
+}
+
+Result<IssuedCertificate> to_issued(const Record& record) {
+  return IssuedCertificate{.serial = TRY(record.text("serial")),
+                           .subject = TRY(record.text("subject")),
+                           .reason = TRY(record.text("reason")),
+                           .fingerprint_sha256 = TRY(record.text("sha256")),
+                           .issued = TRY(record.time("issued")),
+                           .expires = TRY(record.time("expires"))};
+}
+
+Value to_record(const RedeemedToken& token) {
+  Value value = new_record();
+  value.set("name", token.name);
+  value.set("url", token.url);
+  value.set("codeSha256", token.code_sha256);
+  value.set("documents", token.documents);
+  value.set("time", to_rfc3339(token.time));
+  return value;
+}
+
+Result<RedeemedToken> to_redeemed(const Record& record) {
+  return RedeemedToken{.name = TRY(record.text("name")),
+                       .url = TRY(record.text("url")),
+                       .code_sha256 = TRY(record.text("codeSha256")),
+                       .documents = TRY(record.text("documents")),
+                       .time = TRY(record.time("time"))};
+}
+
+// Names come from documents, which were checked; a second look where a path is made of them.
+Result<fs::path> record_path(const fs::path& folder, const std::string& name) {
+  if (name.empty() || name.front() == '.' || name.find('/') != std::string::npos ||
+      name.find('\0') != std::string::npos) {
+    return Error::config("'" + name + "' cannot be the name of a file");
+  }
+  return folder / (name + ".json");
+}
+
+Result<> write_record(const fs::path& folder, const std::string& name, const Value& value) {
+  const fs::path path = TRY(record_path(folder, name));
+  return write_record(path, value);
+}
+
+Result<> remove_record(const fs::path& folder, const std::string& name) {
+  const fs::path path = TRY(record_path(folder, name));
+  return remove_private_file(path);
+}
+
+}  // namespace
+
+Result<SiteState> SiteState::open(const SiteStateOptions& options, WallTime now) {
+  SiteState state;
+  state.runtime_ = options.runtime;
+  TRY(make_private_folder(options.runtime));
+  for (const char* folder : {"issuers", "certs", "grants", "issued", "links"}) {
+    TRY(make_private_folder(options.runtime / folder));
+  }
+  TRY(state.read_site(options));
+  TRY(state.read_ca(options, now));
+  TRY(state.read_grants());
+  TRY(state.read_issued());
+  TRY(state.read_redeemed());
+  return state;
+}
+
+Result<> SiteState::read_site(const SiteStateOptions& options) {
+  const auto record = Record::read(site_file(runtime_));
+  if (!record && record.error().error_class() != ErrorClass::closed) {
+    return std::unexpected(record.error());
+  }
+  if (!record) {
+    // The id is written first of all files: a CA without it means that the id was lost.
+    std::error_code ignored;
+    if (fs::exists(ca_file(runtime_), ignored)) {
+      return Error::config(site_file(runtime_).string() +
+                           ": lost, but the CA of the site is there; restore it from a copy, or "
+                           "delete the site and make it anew");
+    }
+    site_id_ = options.site_id.empty() ? random_uuid() : options.site_id;
+    return write_site();
+  }
+  site_id_ = TRY(record->text("id"));
+  const Value* ports = record->find("ports");
+  if (!is_uuid(site_id_)) return record->missing("id");
+  if (!ports || !ports->is_map()) return record->missing("ports");
+  const Record chosen(record->path(), *ports);
+  for (const auto& entry : ports->entries()) {
+    const uint32_t port = TRY(chosen.count(entry.key));
+    if (port == 0 || port > UINT16_MAX) return chosen.missing(entry.key);
+    ports_[entry.key] = static_cast<uint16_t>(port);
+  }
+  return {};
+}
+
+Result<> SiteState::write_site() const {
+  Value value = new_record();
+  value.set("id", site_id_);
+  Value ports = Value::map();
+  for (const auto& [purpose, port] : ports_) ports.set(purpose, port);
+  value.set("ports", std::move(ports));
+  return write_record(site_file(runtime_), value);
+}
+
+Result<> SiteState::read_ca(const SiteStateOptions& options, WallTime now) {
+  const fs::path path = ca_file(runtime_);
+  auto ca = read_key_pair(path);
+  if (!ca && ca.error().error_class() != ErrorClass::closed) return std::unexpected(ca.error());
+  if (ca) {
+    ca_ = std::move(*ca);
+    return check_credentials(
+        {.certificate = ca_.certificate, .private_key = ca_.private_key, .ca = ca_.certificate},
+        path.string(), now);
+  }
+  // Something was signed once: a fresh CA would silently cut those sites off.
+  if (!TRY(record_files(runtime_ / "issued")).empty()) {
+    return Error::config(path.string() +
+                         ": lost, but certificates were issued with it; restore it from a copy, or "
+                         "delete the site and make it anew");
+  }
+  const std::string name = options.site_name.empty() ? site_id_ : options.site_name;
+  ca_ = TRY(make_ca("istmo-site-ca " + name, now));
+  return write_key_pair(path, ca_);
+}
+
+Result<> SiteState::read_grants() {
+  for (const fs::path& path : TRY(record_files(runtime_ / "grants"))) {
+    const Record record = TRY(Record::read(path));
+    Grant grant = TRY(to_grant(record));
+    const std::string uid = grant.uid;
+    grants_.emplace(uid, std::move(grant));
+  }
+  return {};
+}
+
+Result<> SiteState::read_issued() {
+  for (const fs::path& path : TRY(record_files(runtime_ / "issued"))) {
+    const Record record = TRY(Record::read(path));
+    IssuedCertificate issued = TRY(to_issued(record));
+    const std::string serial = issued.serial;
+    issued_.emplace(serial, std::move(issued));
+  }
+  return {};
+}
+
+Result<> SiteState::read_redeemed() {
+  for (const fs::path& path : TRY(record_files(runtime_ / "links"))) {
+    const Record record = TRY(Record::read(path));
+    RedeemedToken token = TRY(to_redeemed(record));
+    const std::string name = token.name;
+    redeemed_.emplace(name, std::move(token));
+  }
+  return {};
+}
+
+Result<proxy::Credentials> SiteState::server_credentials(const std::string& name,
+                                                         const std::vector<std::string>& hosts,
+                                                         WallTime now) {
+  const fs::path path = runtime_ / "certs" / (name + ".pem");
+  auto pair = read_key_pair(path);
+  if (!pair && pair.error().error_class() != ErrorClass::closed) {
+    return std::unexpected(pair.error());
+  }
+  proxy::Credentials credentials{.certificate = {}, .private_key = {}, .ca = ca_.certificate};
+  if (pair) {
+    credentials.certificate = pair->certificate;
+    credentials.private_key = pair->private_key;
+    // A certificate of this site can be made anew at any time, so a bad one is replaced.
+    if (check_credentials(credentials, path.string(), now) &&
+        !needs_rotation(pair->certificate, now) && names_hosts(pair->certificate, hosts)) {
+      return credentials;
+    }
+  }
+  const CertificateRequest request{.common_name = name,
+                                   .hosts = hosts,
+                                   .site_id = site_id_,
+                                   .use = CertificateUse::client_and_server};
+  KeyPair fresh = TRY(issue_certificate(ca_, request, now));
+  TRY(write_key_pair(path, fresh));
+  credentials.certificate = std::move(fresh.certificate);
+  credentials.private_key = std::move(fresh.private_key);
+  return credentials;
+}
+
+Result<proxy::Credentials> SiteState::issue_for(const CertificateRequest& request,
+                                                const std::string& reason, WallTime now) {
+  KeyPair pair = TRY(issue_certificate(ca_, request, now));
+  const CertificateInfo info = TRY(inspect_certificate(pair.certificate, "new certificate"));
+  IssuedCertificate issued{
+      .serial = info.serial,
+      .subject = request.site_id.empty() ? request.common_name : request.site_id,
+      .reason = reason,
+      .fingerprint_sha256 = info.fingerprint_sha256,
+      .issued = now,
+      .expires = info.not_after};
+  TRY(write_record(runtime_ / "issued", info.serial, to_record(issued)));
+  issued_.emplace(info.serial, std::move(issued));
+  return proxy::Credentials{.certificate = std::move(pair.certificate),
+                            .private_key = std::move(pair.private_key),
+                            .ca = ca_.certificate};
+}
+
+std::vector<IssuedCertificate> SiteState::issued() const {
+  std::vector<IssuedCertificate> all;
+  for (const auto& [serial, issued] : issued_) all.push_back(issued);
+  return all;
+}
+
+Result<> SiteState::write_grant(const Grant& grant) const {
+  return write_record(runtime_ / "grants", grant.uid, to_record(grant));
+}
+
+Result<Grant> SiteState::put_grant(const GrantRequest& request, WallTime now) {
+  if (const Grant* known = find_grant_by_name(request.name)) {
+    Grant changed = *known;
+    if (request.redemptions_allowed <= known->redemptions_allowed) return changed;
+    changed.redemptions_allowed = request.redemptions_allowed;
+    TRY(write_grant(changed));
+    grants_.find(changed.uid)->second = changed;
+    return changed;
+  }
+  Grant grant{.uid = random_uuid(),
+              .name = request.name,
+              .code = request.code.empty() ? random_code() : request.code,
+              .redemptions_allowed = request.redemptions_allowed,
+              .expires = now + request.expiration_window,
+              .claims = {}};
+  TRY(write_grant(grant));
+  grants_.emplace(grant.uid, grant);
+  return grant;
+}
+
+Result<> SiteState::remove_grant(const std::string& name) {
+  const Grant* grant = find_grant_by_name(name);
+  if (!grant) return {};
+  TRY(remove_record(runtime_ / "grants", grant->uid));
+  grants_.erase(grants_.find(grant->uid));
+  return {};
+}
+
+const Grant* SiteState::find_grant(std::string_view uid) const {
+  const auto found = grants_.find(uid);
+  return found == grants_.end() ? nullptr : &found->second;
+}
+
+const Grant* SiteState::find_grant_by_name(std::string_view name) const {
+  for (const auto& [uid, grant] : grants_) {
+    if (grant.name == name) return &grant;
+  }
+  return nullptr;
+}
+
+Result<> SiteState::record_claim(const std::string& uid, const Claim& claim) {
+  const auto found = grants_.find(uid);
+  if (found == grants_.end()) return Error::config("grant " + uid + " is not there");
+  // In memory first: whatever the disk says afterwards, the redemption counts in this process.
+  found->second.claims.push_back(claim);
+  return write_grant(found->second);
+}
+
+Result<> SiteState::forget_expired_grants(WallTime now, std::chrono::seconds age) {
+  for (auto at = grants_.begin(); at != grants_.end();) {
+    if (at->second.expires + age >= now) {
+      ++at;
+      continue;
+    }
+    TRY(remove_record(runtime_ / "grants", at->first));
+    at = grants_.erase(at);
+  }
+  return {};
+}
+
+Result<> SiteState::put_redeemed(const RedeemedToken& token) {
+  TRY(write_record(runtime_ / "links", token.name, to_record(token)));
+  redeemed_[token.name] = token;
+  return {};
+}
+
+Result<> SiteState::remove_redeemed(const std::string& name) {
+  TRY(remove_record(runtime_ / "links", name));
+  redeemed_.erase(name);
+  return {};
+}
+
+std::optional<uint16_t> SiteState::port(const std::string& purpose) const {
+  const auto found = ports_.find(purpose);
+  return found == ports_.end() ? std::nullopt : std::optional(found->second);
+}
+
+Result<> SiteState::set_port(const std::string& purpose, uint16_t port) {
+  const auto before = ports_;
+  ports_[purpose] = port;
+  auto written = write_site();
+  if (!written) ports_ = before;
+  return written;
+}
+
+}  // namespace istmo::control
