@@ -1,0 +1,247 @@
+#include "control/grant_server.h"
+
+#include <algorithm>
+
+#include "control/document_text.h"
+#include "grant_world.h"
+
+using namespace istmo;
+using namespace istmo::control;
+using istmo::control::test::GrantWorld;
+using istmo::control::test::RawClient;
+using istmo::control::test::run_until;
+
+namespace {
+
+bool has(const std::string& text, std::string_view part) {
+  BOOST_TEST_INFO(text);
+  return text.find(part) != std::string::npos;
+}
+
+// Runs a program while the loop goes on; its exit code.
+int run_beside(io::Loop& loop, const std::string& command) {
+  const pid_t child = fork();
+  if (child == 0) {
+    execl("/bin/sh", "sh", "-c", command.c_str(), nullptr);
+    _exit(127);
+  }
+  int status = 0;
+  run_until(loop, [&] { return waitpid(child, &status, WNOHANG) == child; });
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(grant_server)
+
+BOOST_AUTO_TEST_CASE(a_token_gives_secret_and_link_once) {
+  GrantWorld world;
+  auto token = world.token();
+  token.link_cost = 7;
+  const Redemption got = world.redeem(token).value();
+  BOOST_TEST(got.secret.name() == "west-token");
+  BOOST_TEST(got.secret.type == "kubernetes.io/tls");
+  BOOST_TEST(got.secret.data.at("ca.crt") == world.state->ca_certificate());
+  const auto info = inspect_certificate(got.secret.data.at("tls.crt"), "").value();
+  BOOST_TEST(info.site_id == test::kRedeemingSite);
+  BOOST_REQUIRE(got.links.size() == 1u);
+  BOOST_TEST(got.links[0].cost == 7u);
+  BOOST_TEST(got.links[0].tls_credentials == "west-token");
+  BOOST_TEST(got.links[0].endpoints.at(0).host == "192.0.2.1");
+  BOOST_TEST(got.links[0].endpoints.at(0).name == "inter-router");
+  BOOST_TEST(got.links[0].endpoints.at(1).host == "2001:db8::1");
+  BOOST_TEST(parse_documents(got.to_yaml(), "").documents.size() == 2u);
+  BOOST_TEST(world.redemptions() == 1u);
+  BOOST_TEST(world.redeemed_grants.size() == 1u);
+  BOOST_TEST(world.state->issued().at(0).serial == info.serial);
+
+  BOOST_TEST(world.redeem_error(token) ==
+             "redemption refused: No such claim (token expired, used up or unknown); ask for a new "
+             "token with `istmo token create`");
+  BOOST_TEST(world.redemptions() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(wrong_code_is_refused_and_costs_nothing) {
+  GrantWorld world;
+  auto token = world.token();
+  token.code = random_code();
+  BOOST_TEST(has(world.redeem_error(token), "Redemption of access token refused"));
+  token.code.clear();
+  BOOST_TEST(has(world.redeem_error(token), "Redemption of access token refused"));
+  BOOST_TEST(world.redemptions() == 0u);
+  BOOST_TEST(world.redeem(world.token()).has_value());
+}
+
+BOOST_AUTO_TEST_CASE(an_expired_token_is_no_claim) {
+  GrantWorld world;
+  world.now += std::chrono::minutes(15) - std::chrono::seconds(1);
+  BOOST_TEST(world.ask(world.request("wrong")) == 403);
+  world.now += std::chrono::seconds(1);
+  BOOST_TEST(has(world.redeem_error(world.token()), "No such claim"));
+  BOOST_TEST(world.ask(world.request(world.grant.code)) == 404);
+}
+
+BOOST_AUTO_TEST_CASE(two_redeemers_of_one_last_use_have_one_winner) {
+  GrantWorld world;
+  test::ResultSink sinks[2];
+  Redeemer first(*world.loop, sinks[0]);
+  Redeemer second(*world.loop, sinks[1]);
+  first.start(world.token(), test::kRedeemingSite, {}, nullptr);
+  second.start(world.token(), test::kRedeemingSite, {}, nullptr);
+  run_until(*world.loop, [&] { return sinks[0].has_result() && sinks[1].has_result(); });
+  BOOST_TEST(sinks[0].result().has_value() + sinks[1].result().has_value() == 1);
+  BOOST_TEST(world.redemptions() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(the_claim_is_on_disk_when_the_answer_arrives) {
+  GrantWorld world;
+  BOOST_TEST(world.redeem(world.token()).has_value());
+  const auto again =
+      SiteState::open({.runtime = world.folder.path(), .site_name = {}, .site_id = {}}, world.now);
+  BOOST_TEST(again->find_grant(world.grant.uid)->redemptions() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(without_a_ledger_nothing_is_given) {
+  GrantWorld world;
+  std::filesystem::create_directories(world.folder.path() / "grants" /
+                                      (world.grant.uid + ".json.new") / "x");
+  BOOST_TEST(has(world.redeem_error(world.token()), "500"));
+  BOOST_TEST(world.redeemed_grants.empty());
+}
+
+BOOST_AUTO_TEST_CASE(without_link_addresses_the_token_stays_good) {
+  GrantWorld world;
+  world.server->set_link_addresses({});
+  BOOST_TEST(has(world.redeem_error(world.token()), "503"));
+  world.server->set_link_addresses({{"192.0.2.1", 55671}});
+  BOOST_TEST(world.redeem(world.token()).has_value());
+}
+
+BOOST_AUTO_TEST_CASE(a_site_cannot_redeem_its_own_token) {
+  GrantWorld world;
+  const auto result = world.redeem(world.token(), world.state->site_id());
+  BOOST_REQUIRE(!result.has_value());
+  BOOST_TEST(has(result.error().text(), "A site cannot link to itself"));
+  BOOST_TEST(world.redemptions() == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(a_server_of_another_ca_is_not_told_the_code) {
+  GrantWorld world;
+  auto token = world.token();
+  token.ca = make_ca("other", world.now)->certificate;
+  BOOST_TEST(has(world.redeem_error(token), "certificate not accepted"));
+  BOOST_TEST(world.redemptions() == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(a_server_whose_certificate_lacks_the_host_is_not_told_the_code) {
+  GrantWorld world;
+  const auto other = world.state->server_credentials(kGrantServerSecret, {"192.0.2.9"}, world.now);
+  BOOST_TEST(world.server->set_certificate(*other).has_value());
+  BOOST_TEST(has(world.redeem_error(world.token()), "certificate not accepted"));
+  BOOST_TEST(world.redemptions() == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(a_certificate_that_a_token_gave_cannot_stand_in_for_the_server) {
+  GrantWorld world;
+  const auto stolen = world.state->issue_for(
+      {.common_name = "east", .hosts = {"127.0.0.1"}, .use = CertificateUse::client}, "test",
+      world.now);
+  BOOST_TEST(world.server->set_certificate(*stolen).has_value());
+  BOOST_TEST(has(world.redeem_error(world.token()), "certificate not accepted"));
+}
+
+BOOST_AUTO_TEST_CASE(further_urls_are_tried_in_turn) {
+  GrantWorld world;
+  auto urls = world.urls({"127.0.0.3", "127.0.0.1"});  // nobody listens on the first
+  const auto token = make_access_token("west-token", world.grant, urls,
+                                       world.state->ca_certificate(), std::nullopt);
+  BOOST_TEST(token.url == urls[0]);
+  const auto read = parse_documents(write_document(token, Format::yaml), "token.yaml");
+  const auto& same = std::get<AccessTokenDocument>(read.documents.at(0));
+  BOOST_TEST(!read.has_errors());
+  BOOST_TEST(world.redeem(same).has_value());
+}
+
+BOOST_AUTO_TEST_CASE(older_tls_is_refused_and_1_3_is_not) {
+  GrantWorld world;
+  const std::string client =
+      "openssl s_client -connect 127.0.0.1:" + std::to_string(world.server->port()) +
+      " </dev/null >/dev/null 2>&1 ";
+  BOOST_TEST(run_beside(*world.loop, client + "-tls1_2") != 0);
+  BOOST_TEST(run_beside(*world.loop, client + "-tls1_3") == 0);
+}
+
+BOOST_AUTO_TEST_CASE(curl_can_redeem_too) {
+  GrantWorld world;
+  const std::string ca = (world.folder.path() / "ca.pem").string();
+  const std::string body = (world.folder.path() / "body").string();
+  test::write_text(ca, world.state->ca_certificate());
+  const std::string curl = "curl -s -f --cacert " + ca + " -o " + body +
+                           " -H 'name: t' -H 'subject: " + test::kRedeemingSite +
+                           "' --data-binary '" + world.grant.code + "' " + world.urls()[0];
+  BOOST_TEST(run_beside(*world.loop, curl) == 0);
+  BOOST_TEST(parse_documents(test::read_text(body), "").documents.size() == 2u);
+}
+
+BOOST_AUTO_TEST_CASE(requests_outside_the_rules_are_answered_and_bounded) {
+  GrantWorld world({.failures = {.per_source_max = 100}});
+  const std::string post = "POST /" + world.grant.uid + " HTTP/1.1\r\nHost: a\r\n";
+  BOOST_TEST(world.ask("GET /" + world.grant.uid + " HTTP/1.1\r\nHost: a\r\n\r\n") == 405);
+  BOOST_TEST(world.ask(post + "\r\n") == 411);
+  BOOST_TEST(world.ask(post + "Content-Length: 2000\r\n\r\n" + std::string(2000, 'x')) == 413);
+  BOOST_TEST(world.ask(post + "a: " + std::string(100'000, 'x')) == 431);
+  BOOST_TEST(world.ask(post + "Content-Length: 1\r\n\r\nx") == 400);  // neither name nor subject
+  BOOST_TEST(world.ask(post + "name: ../x\r\nsubject: s\r\nContent-Length: 1\r\n\r\nx") == 400);
+  BOOST_TEST(world.ask(post + "name: t\r\nsubject: a b\r\nContent-Length: 1\r\n\r\nx") == 400);
+  BOOST_TEST(world.ask(write_request("a", "/nobody", {{"name", "t"}, {"subject", "s"}}, "x")) ==
+             404);
+  BOOST_TEST(world.redemptions() == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(a_client_that_never_finishes_is_ended_at_the_deadline) {
+  GrantWorld world({.deadline = Duration::milliseconds(200)});
+  RawClient slow(*world.loop, world.server->port(), "POST /x HTTP/1.1\r\n");
+  run_until(*world.loop, [&] { return slow.is_done(); });
+  BOOST_TEST(slow.reply().empty());
+  BOOST_TEST(world.server->metrics().timeouts.value() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(a_source_that_keeps_failing_is_limited_then_dropped) {
+  GrantWorld world({.failures = {.per_source_max = 3}});
+  for (int i = 0; i < 3; ++i) BOOST_TEST(world.ask(world.request("wrong")) == 403);
+  for (int i = 0; i < 3; ++i) BOOST_TEST(world.ask(world.request(world.grant.code)) == 429);
+  RawClient dropped(*world.loop, world.server->port(), world.request(world.grant.code));
+  run_until(*world.loop, [&] { return dropped.is_done(); });
+  BOOST_TEST(!dropped.was_opened());
+  BOOST_TEST(world.redemptions() == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(connections_are_bounded) {
+  GrantWorld world({.connections_max = 2});
+  const uint16_t port = world.server->port();
+  RawClient first(*world.loop, port, "POST");
+  RawClient second(*world.loop, port, "POST");
+  run_until(*world.loop, [&] { return first.was_opened() && second.was_opened(); });
+  RawClient third(*world.loop, port, "POST");
+  run_until(*world.loop, [&] { return third.is_done(); });
+  BOOST_TEST(!third.was_opened());
+  BOOST_TEST(world.server->metrics().limited.value() == 1u);
+  world.server->close();
+  run_until(*world.loop, [&] { return first.is_done() && second.is_done(); });
+}
+
+BOOST_AUTO_TEST_CASE(the_next_free_port_is_taken) {
+  GrantWorld world;
+  struct : GrantServerSink {
+    void on_grant_redeemed(const Grant&) override {}
+  } sink;
+  GrantServer second(*world.loop, *world.state, sink, {});
+  BOOST_TEST(second.open({"127.0.0.1"}, world.server->port()).has_value());
+  BOOST_TEST(second.port() > world.server->port());
+  second.close();
+  run_until(*world.loop, [&] { return second.is_idle(); });
+  GrantServer nowhere(*world.loop, *world.state, sink, {});
+  BOOST_TEST(!nowhere.open({"192.0.2.1"}, 9090).has_value());
+}
+
+BOOST_AUTO_TEST_SUITE_END()

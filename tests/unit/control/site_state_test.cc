@@ -1,0 +1,225 @@
+#include "control/site_state.h"
+
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <boost/test/unit_test.hpp>
+
+#include "control/private_file.h"
+#include "site_folder.h"
+
+using namespace istmo;
+using namespace istmo::control;
+namespace fs = std::filesystem;
+
+namespace {
+
+const WallTime kNow = wall_now();
+
+SiteState open_state(const fs::path& folder) {
+  auto state = SiteState::open({.runtime = folder, .site_name = "west", .site_id = {}}, kNow);
+  if (!state) BOOST_FAIL(state.error().text());
+  return std::move(*state);
+}
+
+std::string open_error(const fs::path& folder) {
+  const auto state = SiteState::open({.runtime = folder, .site_name = "west", .site_id = {}}, kNow);
+  return state ? std::string() : state.error().text();
+}
+
+Claim claim_number(int number) {
+  return {.name = "token", .subject = "site", .serial = std::to_string(number), .time = kNow};
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(site_state)
+
+BOOST_AUTO_TEST_CASE(everything_survives_a_restart) {
+  const test::TemporaryFolder folder;
+  std::string id, ca, uid, code, certificate;
+  {
+    SiteState state = open_state(folder.path());
+    id = state.site_id();
+    ca = state.ca_certificate();
+    const Grant grant = state.put_grant({.name = "g", .code = {}}, kNow).value();
+    uid = grant.uid;
+    code = grant.code;
+    BOOST_TEST(state.record_claim(uid, claim_number(1)).has_value());
+    BOOST_TEST(state.set_port("grant", 9091).has_value());
+    certificate = state.server_credentials("istmo-site-server", {"127.0.0.1"}, kNow)->certificate;
+    BOOST_TEST(state
+                   .issue_for({.common_name = "east", .hosts = {}, .site_id = "east-id"},
+                              "link generate", kNow)
+                   .has_value());
+    BOOST_TEST(state
+                   .put_redeemed({.name = "t",
+                                  .url = "https://a:1/b",
+                                  .code_sha256 = "00",
+                                  .documents = "kind: Link\n---\n",
+                                  .time = kNow})
+                   .has_value());
+  }
+  SiteState state = open_state(folder.path());
+  BOOST_TEST(is_uuid(id));
+  BOOST_TEST(state.site_id() == id);
+  BOOST_TEST(state.ca_certificate() == ca);
+  BOOST_TEST(state.find_grant(uid)->redemptions() == 1u);
+  BOOST_TEST(state.find_grant(uid)->claims[0].subject == "site");
+  BOOST_TEST(!state.find_grant(uid)->is_open(kNow));
+  BOOST_TEST(state.find_grant_by_name("g")->code == code);
+  BOOST_TEST(state.port("grant").value() == 9091);
+  BOOST_TEST(state.server_credentials("istmo-site-server", {"127.0.0.1"}, kNow)->certificate ==
+             certificate);
+  BOOST_TEST(state.issued().at(0).subject == "east-id");
+  BOOST_TEST(state.redeemed().at("t").documents == "kind: Link\n---\n");
+}
+
+BOOST_AUTO_TEST_CASE(a_restart_gives_a_grant_no_second_life) {
+  const test::TemporaryFolder folder;
+  SiteState state = open_state(folder.path());
+  const Grant first = state.put_grant({.name = "g", .code = {}}, kNow).value();
+  BOOST_TEST(state.record_claim(first.uid, claim_number(1)).has_value());
+  const WallTime later = kNow + std::chrono::hours(1);
+  const Grant again = state.put_grant({.name = "g", .code = {}}, later).value();
+  BOOST_TEST(again.uid == first.uid);
+  BOOST_TEST((again.expires == first.expires));
+  BOOST_TEST(again.redemptions() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(files_are_private) {
+  const test::TemporaryFolder folder;
+  const mode_t mask = umask(0);
+  SiteState state = open_state(folder.path() / "runtime");
+  const Grant grant = state.put_grant({.name = "g", .code = {}}, kNow).value();
+  BOOST_TEST(state.server_credentials("istmo-site-server", {"a"}, kNow).has_value());
+  umask(mask);
+  int files = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(folder.path() / "runtime")) {
+    struct stat status;
+    BOOST_REQUIRE(stat(entry.path().c_str(), &status) == 0);
+    BOOST_TEST((status.st_mode & 0777) == (entry.is_directory() ? 0700u : 0600u));
+    files += entry.is_regular_file();
+  }
+  BOOST_TEST(files == 4);  // site, CA, certificate, grant; no temporary file is left
+}
+
+BOOST_AUTO_TEST_CASE(server_certificate_is_renewed_for_new_hosts_and_with_age_under_the_same_ca) {
+  const test::TemporaryFolder folder;
+  SiteState state = open_state(folder.path());
+  const auto first = state.server_credentials("s", {"127.0.0.1"}, kNow).value();
+  const auto moved = state.server_credentials("s", {"127.0.0.1", "192.0.2.1"}, kNow).value();
+  BOOST_TEST(moved.certificate != first.certificate);
+  const WallTime old = kNow + std::chrono::days(300);
+  const auto renewed = state.server_credentials("s", {"127.0.0.1"}, old).value();
+  BOOST_TEST(renewed.certificate != moved.certificate);
+  BOOST_TEST(check_credentials(renewed, "", old).has_value());
+  BOOST_TEST(renewed.ca == first.ca);
+}
+
+BOOST_AUTO_TEST_CASE(damaged_files_are_errors_with_their_names_and_stay_as_they_are) {
+  const test::TemporaryFolder folder;
+  std::string uid;
+  {
+    SiteState state = open_state(folder.path());
+    uid = state.put_grant({.name = "g", .code = {}}, kNow)->uid;
+    BOOST_TEST(
+        state.issue_for({.common_name = "east", .hosts = {}}, "link generate", kNow).has_value());
+  }
+  const std::vector<fs::path> files{folder.path() / "site.json",
+                                    folder.path() / "issuers/istmo-site-ca.pem",
+                                    folder.path() / "grants" / (uid + ".json")};
+  for (const fs::path& file : files) {
+    const std::string good = test::read_text(file);
+    for (const std::string& bad : {std::string(), good.substr(0, good.size() / 2),
+                                   std::string("{}"), std::string("\0\0\0", 3)}) {
+      test::write_text(file, bad);
+      BOOST_TEST(open_error(folder.path()).find(file.string()) != std::string::npos);
+      BOOST_TEST(test::read_text(file) == bad);
+    }
+    test::write_text(file, good);
+    BOOST_TEST(open_error(folder.path()).empty());
+  }
+  for (const fs::path& file : {files[0], files[1]}) {
+    const std::string good = test::read_text(file);
+    fs::remove(file);
+    BOOST_TEST(open_error(folder.path()).find("lost") != std::string::npos);
+    BOOST_TEST(!fs::exists(file));
+    test::write_text(file, good);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(claims_that_were_answered_survive_a_kill_at_any_moment) {
+  // A child redeems as fast as it can and tells each claim through a pipe when record_claim has
+  // returned; it is killed at moments that shift from round to round.
+  const test::TemporaryFolder folder;
+  const Grant grant =
+      open_state(folder.path())
+          .put_grant({.name = "g", .code = {}, .redemptions_allowed = 1000000}, kNow)
+          .value();
+  for (int round = 0; round < 12; ++round) {
+    int ends[2];
+    BOOST_REQUIRE(pipe(ends) == 0);
+    const pid_t child = fork();
+    if (child == 0) {
+      SiteState state = open_state(folder.path());
+      while (state.record_claim(grant.uid, claim_number(round))) {
+        const auto count = state.find_grant(grant.uid)->redemptions();
+        if (write(ends[1], &count, sizeof count) != sizeof count) break;
+      }
+      _exit(1);
+    }
+    close(ends[1]);
+    uint32_t answered = 0;
+    for (int i = 0; i <= round; ++i) {
+      BOOST_REQUIRE(read(ends[0], &answered, sizeof answered) == sizeof answered);
+    }
+    kill(child, SIGKILL);
+    while (read(ends[0], &answered, sizeof answered) == sizeof answered) continue;
+    close(ends[0]);
+    waitpid(child, nullptr, 0);
+    const SiteState state = open_state(folder.path());
+    BOOST_TEST(state.find_grant(grant.uid)->redemptions() >= answered);
+    BOOST_TEST(state.find_grant(grant.uid)->redemptions() <= answered + 1);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_claim_that_cannot_be_written_counts_and_the_ledger_on_disk_stays_whole) {
+  const test::TemporaryFolder folder;
+  SiteState state = open_state(folder.path());
+  const Grant grant = state.put_grant({.name = "g", .code = {}}, kNow).value();
+  // What the new file would be called is a folder that is not empty (works as root too).
+  const fs::path in_the_way = folder.path() / "grants" / (grant.uid + ".json.new");
+  fs::create_directories(in_the_way / "x");
+  const auto recorded = state.record_claim(grant.uid, claim_number(1));
+  BOOST_TEST(!recorded.has_value());
+  BOOST_TEST(recorded.error().text().find(in_the_way.string()) != std::string::npos);
+  BOOST_TEST(!state.find_grant(grant.uid)->is_open(kNow));
+  fs::remove_all(in_the_way);
+  BOOST_TEST(open_state(folder.path()).find_grant(grant.uid)->redemptions() == 0u);
+}
+
+BOOST_AUTO_TEST_CASE(expired_grants_are_forgotten_after_a_week) {
+  const test::TemporaryFolder folder;
+  SiteState state = open_state(folder.path());
+  const std::string uid = state.put_grant({.name = "g", .code = {}}, kNow)->uid;
+  BOOST_TEST(state.forget_expired_grants(kNow + std::chrono::days(6)).has_value());
+  BOOST_TEST(state.find_grant(uid));
+  BOOST_TEST(state.forget_expired_grants(kNow + std::chrono::days(8)).has_value());
+  BOOST_TEST(!state.find_grant(uid));
+  BOOST_TEST(fs::is_empty(folder.path() / "grants"));
+}
+
+BOOST_AUTO_TEST_CASE(names_cannot_leave_the_folder) {
+  const test::TemporaryFolder folder;
+  SiteState state = open_state(folder.path());
+  for (const char* name : {"../x", "a/b", "", ".."}) {
+    BOOST_TEST(!state
+                    .put_redeemed(
+                        {.name = name, .url = {}, .code_sha256 = {}, .documents = {}, .time = kNow})
+                    .has_value());
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
