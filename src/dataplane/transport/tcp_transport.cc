@@ -130,7 +130,6 @@ void TcpTransport::on_send_failed(Error error) {
 }
 
 void TcpTransport::flush() {
-  if (state_ == State::closed) return;  // the last completion was faster
   if (state_ == State::closing) return finish_closing();  // ends this object
   if (opening_ == Opening::starting) {
     opening_ = Opening::told;
@@ -161,6 +160,7 @@ void TcpTransport::finish_closing() {
   ASSERT(state_ == State::closing);
   if (!is_idle()) return;
   state_ = State::closed;
+  flush_.unlink();  // deferred before the last completion came
   pending_.clear();
   loop_.close(std::exchange(fd_, io::Fd()), ending_);
   const Error reason = std::move(reason_);

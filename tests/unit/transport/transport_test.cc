@@ -239,6 +239,21 @@ BOOST_AUTO_TEST_CASE(the_owner_may_close_inside_every_call) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_transport_that_is_kept_beyond_its_end_does_nothing) {
+  for_each_connection([](Connection& pair) {
+    pair.west.keeps_transport = true;
+    pair.west.on_data = [&] {
+      pair.west.send("too late");
+      pair.west.transport->shutdown_send();
+      pair.west.close();
+    };
+    pair.east.send("from east");
+    BOOST_TEST(pair.run_until([&] { return pair.west.is_closed(); }));
+    pair.world.run_turns(5);
+    pair.west.transport.reset();
+  });
+}
+
 BOOST_AUTO_TEST_CASE(close_before_the_first_turn_is_reported_once) {
   for (const auto& world : make_worlds()) {
     for (const Wire wire : {Wire::tcp, Wire::tls}) {

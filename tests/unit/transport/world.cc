@@ -171,7 +171,7 @@ void End::on_transport_drained(uint64_t count) {
 void End::on_transport_closed(const Error& error) {
   BOOST_TEST_REQUIRE(!is_closed());
   closed_as = error;
-  transport.reset();
+  if (!keeps_transport) transport.reset();
 }
 
 std::string End::closed_text() const {

@@ -62,6 +62,7 @@ struct End final : transport::TransportSink {
   std::unique_ptr<transport::Transport> transport;
   std::string received;
   uint64_t drained = 0;
+  bool keeps_transport = false;  // beyond its end
   bool is_open = false;
   bool has_ended = false;
   std::optional<Error> closed_as;
