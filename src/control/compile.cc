@@ -256,6 +256,13 @@ class Compilation {
       explicit_keys.insert(listener.routing_key);
     }
     std::set<std::pair<std::string, uint16_t>> published;  // in the order of keys
+    // This site offers its own services too, so that a workload finds them at every site alike.
+    for (const auto& [name, connector] : desired_.connectors) {
+      const auto port = traffic_settings(connector.settings).publish_port;
+      if (port && !explicit_keys.contains(connector.routing_key)) {
+        published.emplace(connector.routing_key, *port);
+      }
+    }
     for (const RemoteSite& remote : observed_.remote_sites) {
       for (const ServiceInfo& service : remote.state.services) {
         if (service.connectors.empty() || explicit_keys.contains(service.routing_key)) continue;

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "control/json.h"
+#include "control/pki.h"
 
 namespace istmo::control {
 namespace {
@@ -205,6 +206,9 @@ Result<MeshMessage> read_mesh_message(std::string_view text) {
 
 Result<bool> MeshState::on_message(const std::string& site_id, std::string_view text) {
   MeshMessage message = TRY(read_mesh_message(text));
+  // A certificate that no token gave (`link generate`) names no site: then its name is the identity
+  // under which the neighbour is known here, whatever it calls itself.
+  if (!is_uuid(site_id)) message.state.site.id = site_id;
   if (message.state.site.id != site_id) {
     return Error::protocol("mesh message: the site calls itself " + message.state.site.id +
                            ", its certificate says " + site_id);

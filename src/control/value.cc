@@ -4,6 +4,24 @@
 
 namespace istmo::control {
 
+// Here, not in the class: an Entry has to be complete where a vector of it is made or destroyed.
+Value::Value() = default;
+Value::Value(const Value&) = default;
+Value::Value(Value&&) noexcept = default;
+Value& Value::operator=(const Value&) = default;
+Value& Value::operator=(Value&&) noexcept = default;
+Value::~Value() = default;
+
+Value::Value(bool value) : kind_(Kind::boolean), text_(value ? "true" : "false") {}
+Value::Value(int value) : Value(int64_t{value}) {}
+Value::Value(uint16_t value) : Value(int64_t{value}) {}
+Value::Value(uint32_t value) : Value(int64_t{value}) {}
+Value::Value(int64_t value) : kind_(Kind::integer), text_(std::to_string(value)) {}
+Value::Value(uint64_t value) : kind_(Kind::integer), text_(std::to_string(value)) {}
+Value::Value(const char* text) : kind_(Kind::string), text_(text) {}
+Value::Value(std::string text) : kind_(Kind::string), text_(std::move(text)) {}
+Value::Value(std::string_view text) : kind_(Kind::string), text_(text) {}
+
 Value Value::list() {
   Value value;
   value.kind_ = Kind::list;

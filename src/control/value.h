@@ -23,16 +23,21 @@ class Value {
   enum class Kind : uint8_t { null, boolean, integer, real, string, list, map };
   struct Entry;
 
-  Value() = default;
-  Value(bool value) : kind_(Kind::boolean), text_(value ? "true" : "false") {}
-  Value(int value) : Value(int64_t{value}) {}
-  Value(uint16_t value) : Value(int64_t{value}) {}
-  Value(uint32_t value) : Value(int64_t{value}) {}
-  Value(int64_t value) : kind_(Kind::integer), text_(std::to_string(value)) {}
-  Value(uint64_t value) : kind_(Kind::integer), text_(std::to_string(value)) {}
-  Value(const char* text) : kind_(Kind::string), text_(text) {}
-  Value(std::string text) : kind_(Kind::string), text_(std::move(text)) {}
-  Value(std::string_view text) : kind_(Kind::string), text_(text) {}
+  Value();
+  Value(const Value&);
+  Value(Value&&) noexcept;
+  Value& operator=(const Value&);
+  Value& operator=(Value&&) noexcept;
+  ~Value();
+  Value(bool value);
+  Value(int value);
+  Value(uint16_t value);
+  Value(uint32_t value);
+  Value(int64_t value);
+  Value(uint64_t value);
+  Value(const char* text);
+  Value(std::string text);
+  Value(std::string_view text);
   static Value list();
   static Value map();
   // A scalar of `kind` with its text: "1e3" as real.

@@ -1,0 +1,360 @@
+#include "control_fixture.h"
+
+#include "control/compile.h"
+#include "control/status.h"
+#include "control/status_writer.h"
+
+using namespace istmo;
+using namespace istmo::control;
+
+namespace {
+
+Observed observed() {
+  Observed observed;
+  observed.site = {"west-id", "west", "oeste", "linux", "0.1.0"};
+  observed.service_host = "127.5.6.7";
+  observed.published_generation = 1;
+  observed.credentials["creds"] = {"cert", "key", "ca"};
+  observed.credentials[kSiteServerSecret] = {"cert", "key", "ca"};
+  return observed;
+}
+
+RemoteSite east_with(std::vector<ServiceInfo> services) {
+  RemoteSite east;
+  east.state.site = {"east-id", "east", "leste", "linux", "0.1.0"};
+  east.state.services = std::move(services);
+  return east;
+}
+
+const std::string kListener =
+    document("Listener", "backend", "{routingKey: k, host: 127.0.0.1, port: 80}");
+const std::string kConnector =
+    document("Connector", "server", "{routingKey: k, host: ::1, port: 81}");
+const std::string kLink =
+    document("Link", "l",
+             "{endpoints: [{name: inter-router, host: 10.0.0.1, port: '55671'}], "
+             "tlsCredentials: creds, cost: 4}");
+
+Value status_of(const std::vector<ObjectStatus>& objects, std::string kind, std::string name) {
+  for (const auto& object : objects) {
+    if (object.id == ObjectId{kind, name}) return object.status;
+  }
+  BOOST_FAIL("no status of " + kind + " " + name);
+  return {};
+}
+std::string text_of(const Value& status, std::string_view key) {
+  const Value* value = status.find(key);
+  return value ? value->text() : "(none)";
+}
+std::string summary(const Value& status) {
+  return text_of(status, "status") + ": " + text_of(status, "message");
+}
+Value derive_one(const std::string& text, const Observed& seen, std::string kind,
+                 std::string name) {
+  const Desired desired = desired_from(text);
+  const Compiled compiled = compile(desired, seen);
+  return status_of(derive_status(desired, seen, compiled, compiled.problems, {}, "T1"), kind, name);
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(compiling)
+
+BOOST_AUTO_TEST_CASE(listener_and_connector_of_one_key_become_a_proxy) {
+  const auto compiled = compile(desired_from(kListener + kConnector), observed());
+  BOOST_TEST(compiled.problems.empty());
+  BOOST_REQUIRE(compiled.snapshot->listeners.size() == 1u);
+  BOOST_TEST(compiled.snapshot->listeners[0].addresses.at(0).to_string() == "127.0.0.1:80");
+  BOOST_REQUIRE(compiled.snapshot->connectors.size() == 1u);
+  BOOST_TEST(compiled.snapshot->connectors[0].addresses.at(0).to_string() == "[::1]:81");
+  BOOST_TEST(compiled.snapshot->site_id == "west-id");
+}
+
+BOOST_AUTO_TEST_CASE(listener_without_any_way_stays_closed) {
+  Observed seen = observed();
+  const Desired lonely = desired_from(kListener);
+  BOOST_TEST(compile(lonely, seen).snapshot->listeners.empty());
+  BOOST_TEST(compile(lonely, seen).waiting.contains({"Listener", "backend"}));
+  seen.remote_sites = {east_with({{"k", "tcp", {}, {}, {"l"}}})};
+  BOOST_TEST(compile(lonely, seen).snapshot->listeners.empty());
+  seen.remote_sites = {east_with({{"k", "tcp", {}, {"c"}, {}}})};
+  const auto open = compile(lonely, seen);
+  BOOST_TEST(open.snapshot->listeners.size() == 1u);
+  BOOST_REQUIRE(open.snapshot->remote_services.size() == 1u);
+  BOOST_TEST(open.snapshot->remote_services[0].site_id == "east-id");
+  seen.remote_sites[0].is_reachable = false;  // held: it may come back
+  BOOST_TEST(compile(lonely, seen).snapshot->listeners.size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(listener_is_open_while_a_link_is_down) {
+  Observed seen = observed();
+  const Desired desired = desired_from(kListener + kLink);
+  BOOST_TEST(compile(desired, seen).snapshot->listeners.size() == 1u);
+  seen.links = {{.link = "l", .connections_open = 1}};
+  BOOST_TEST(compile(desired, seen).snapshot->listeners.empty());
+}
+
+BOOST_AUTO_TEST_CASE(second_listener_of_one_host_and_port_is_an_error) {
+  const std::string second =
+      document("Listener", "another", "{routingKey: k, host: 127.0.0.1, port: 80}");
+  const auto compiled = compile(desired_from(kListener + second + kConnector), observed());
+  BOOST_REQUIRE(compiled.snapshot->listeners.size() == 1u);
+  BOOST_TEST(compiled.snapshot->listeners[0].name == "backend");
+  BOOST_TEST(has_problem(compiled.problems,
+                         "test.yaml:6: error: Listener another: Listener backend with host "
+                         "127.0.0.1 and port 80 already exists"));
+  Observed seen = observed();
+  seen.hosts["localhost"] = {{"127.0.0.1"}, {}};
+  const std::string same =
+      document("Listener", "same", "{routingKey: k, host: localhost, port: 80}");
+  BOOST_TEST(has_problem(compile(desired_from(kListener + same + kConnector), seen).problems,
+                         "Listener same: Listener backend with host 127.0.0.1 and port 80"));
+}
+
+BOOST_AUTO_TEST_CASE(hosts_are_taken_from_the_resolver) {
+  const Desired desired =
+      desired_from(kListener + document("Connector", "c", "{routingKey: k, host: db, port: 5}"));
+  BOOST_TEST(bool(hosts_to_resolve(desired) == std::set<std::string>{"db"}));
+  Observed seen = observed();
+  const auto waiting = compile(desired, seen);
+  BOOST_TEST(waiting.snapshot->connectors.empty());
+  BOOST_TEST(waiting.problems.empty());
+  BOOST_TEST(waiting.waiting.contains({"Connector", "c"}));
+  seen.hosts["db"] = {{}, "Domain name not found"};
+  BOOST_TEST(has_problem(compile(desired, seen).problems,
+                         "error: Connector c: host db: Domain name not found"));
+  seen.hosts["db"] = {{"10.0.0.1", "fd00::1"}, "timeout"};  // the last good answer counts
+  const auto resolved = compile(desired, seen);
+  BOOST_TEST(resolved.problems.empty());
+  BOOST_TEST(resolved.snapshot->connectors.at(0).addresses.size() == 2u);
+}
+
+BOOST_AUTO_TEST_CASE(published_services_are_offered_at_the_service_address) {
+  Observed seen = observed();
+  seen.remote_sites = {east_with({{"a", "tcp", {8080}, {"c"}, {}},
+                                  {"b", "tcp", {8080}, {"c"}, {}},
+                                  {"d", "tcp", {9090}, {}, {}},
+                                  {"k", "tcp", {7070}, {"c"}, {}}})};
+  const auto compiled = compile(desired_from(kListener), seen);
+  BOOST_REQUIRE(compiled.snapshot->listeners.size() == 2u);
+  BOOST_TEST(compiled.snapshot->listeners[0].name == "backend");  // explicit: not published
+  BOOST_TEST(compiled.snapshot->listeners[1].name == "service/a:8080");
+  BOOST_TEST(compiled.snapshot->listeners[1].addresses.at(0).to_string() == "127.5.6.7:8080");
+  BOOST_TEST(has_problem(compiled.problems,
+                         "Service b:8080: cannot be offered at 127.5.6.7:8080: service/a:8080"));
+  seen.service_host.clear();
+  BOOST_TEST(compile(desired_from(kListener), seen).snapshot->listeners.size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(links_need_their_credentials) {
+  Observed seen = observed();
+  const auto compiled = compile(desired_from(kLink), seen);
+  BOOST_REQUIRE(compiled.snapshot->links.size() == 1u);
+  BOOST_TEST(compiled.snapshot->links[0].cost == 4u);
+  BOOST_TEST(compiled.snapshot->links[0].targets.at(0).host == "10.0.0.1");
+  BOOST_TEST(compiled.snapshot->links[0].credentials.private_key == "key");
+  seen.credentials.clear();
+  BOOST_TEST(has_problem(compile(desired_from(kLink), seen).problems, "Secret creds is missing"));
+  const std::string half =
+      "apiVersion: v1\nkind: Secret\nmetadata: {name: creds}\nstringData: {tls.crt: a}\n---\n";
+  BOOST_TEST(has_problem(compile(desired_from(half + kLink), seen).problems,
+                         "Secret creds must have tls.crt, tls.key and ca.crt"));
+}
+
+BOOST_AUTO_TEST_CASE(link_access_opens_only_when_asked) {
+  Observed seen = observed();
+  seen.access_ports[kImpliedAccess] = 55672;
+  BOOST_TEST(compile(desired_from(document("Site", "s", "{}")), seen).snapshot->acceptors.empty());
+  const auto asked = compile(desired_from(document("Site", "s", "{linkAccess: default}")), seen);
+  BOOST_REQUIRE(asked.snapshot->acceptors.size() == 1u);
+  BOOST_TEST(asked.snapshot->acceptors[0].addresses.at(0).to_string() == "0.0.0.0:55672");
+  const auto written =
+      compile(desired_from(document("Site", "s", "{linkAccess: default}") +
+                           document("RouterAccess", "r",
+                                    "{roles: [{name: inter-router, port: 7}], "
+                                    "tlsCredentials: creds, bindHost: 127.0.0.1}")),
+              seen);
+  BOOST_REQUIRE(written.snapshot->acceptors.size() == 1u);
+  BOOST_TEST(written.snapshot->acceptors[0].addresses.at(0).to_string() == "127.0.0.1:7");
+}
+
+BOOST_AUTO_TEST_CASE(tls_that_is_not_there_yet_is_never_served_in_the_clear) {
+  const std::string listener =
+      document("Listener", "t", "{routingKey: k, host: ::1, port: 1, tlsCredentials: creds}");
+  const std::string connector =
+      document("Connector", "t", "{routingKey: k, host: ::1, port: 1, tlsCredentials: creds}");
+  const auto compiled = compile(desired_from(listener + connector), observed());
+  BOOST_TEST(compiled.snapshot->listeners.empty());
+  BOOST_TEST(compiled.snapshot->connectors.empty());
+  BOOST_TEST(compiled.problems.size() == 2u);
+}
+
+BOOST_AUTO_TEST_CASE(local_state_tells_connectors_listeners_and_published_ports) {
+  Observed seen = observed();
+  seen.remote_sites = {east_with({{"a", "tcp", {8080}, {"c"}, {}}})};
+  const Desired desired = desired_from(kListener + document("Connector", "c",
+                                                            "{routingKey: p, host: ::1, port: 1, "
+                                                            "settings: {publishPort: '99'}}"));
+  const auto state = local_state(desired, seen, *compile(desired, seen).snapshot);
+  BOOST_REQUIRE(state.services.size() == 3u);
+  BOOST_TEST(state.services[0].listeners.at(0) == "service/a:8080");
+  BOOST_TEST(state.services[1].routing_key == "k");
+  BOOST_TEST(state.services[1].listeners.at(0) == "backend");
+  BOOST_TEST(state.services[2].published_ports.at(0) == 99);
+  BOOST_TEST(state.services[2].connectors.at(0) == "c");
+}
+
+BOOST_AUTO_TEST_CASE(examples_are_valid_and_compile) {
+  for (const char* name : {"tcp-proxy", "two-sites-east", "two-sites-west", "database"}) {
+    DocumentStore store;
+    store.apply(read_source({std::string(ISTMO_EXAMPLES) + "/" + name + ".yaml", ""}));
+    for (const auto& problem : store.problems()) BOOST_TEST_ERROR(problem.to_string());
+    Observed seen = observed();
+    for (const auto& host : hosts_to_resolve(store.desired()))
+      seen.hosts[host] = {{"10.0.0.9"}, {}};
+    const auto compiled = compile(store.desired(), seen);
+    for (const auto& problem : compiled.problems) BOOST_TEST_ERROR(problem.to_string());
+    const auto& snapshot = *compiled.snapshot;
+    BOOST_TEST(snapshot.listeners.size() + snapshot.connectors.size() > 0u, name);
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+BOOST_AUTO_TEST_SUITE(status)
+
+BOOST_AUTO_TEST_CASE(listener_is_ready_only_with_a_matching_connector) {
+  Observed seen = observed();
+  const Value alone = derive_one(kListener, seen, "Listener", "backend");
+  BOOST_TEST(summary(alone) == "Pending: No matching connectors");
+  BOOST_TEST(text_of(alone, "hasMatchingConnector") == "false");
+  const Value local = derive_one(kListener + kConnector, seen, "Listener", "backend");
+  BOOST_TEST(summary(local) == "Ready: OK");
+  BOOST_TEST(local.find("conditions")->items().size() == 3u);
+  seen.remote_sites = {east_with({{"k", "tcp", {}, {"c"}, {}}})};
+  BOOST_TEST(summary(derive_one(kListener, seen, "Listener", "backend")) == "Ready: OK");
+  seen.remote_sites[0].is_reachable = false;
+  BOOST_TEST(summary(derive_one(kListener, seen, "Listener", "backend")) ==
+             "Pending: No matching connectors");
+}
+
+BOOST_AUTO_TEST_CASE(connector_looks_for_listeners_here_and_at_neighbours) {
+  Observed seen = observed();
+  BOOST_TEST(summary(derive_one(kConnector, seen, "Connector", "server")) ==
+             "Pending: No matching listeners");
+  seen.remote_sites = {east_with({{"k", "tcp", {}, {}, {"l"}}})};
+  const Value matched = derive_one(kConnector, seen, "Connector", "server");
+  BOOST_TEST(summary(matched) == "Ready: OK");
+  BOOST_TEST(text_of(matched, "hasMatchingListener") == "true");
+}
+
+BOOST_AUTO_TEST_CASE(what_the_workers_could_not_do_is_an_error) {
+  Observed seen = observed();
+  seen.running_problems = {{"Listener", "backend", "bind 127.0.0.1:80: Address in use"}};
+  BOOST_TEST(summary(derive_one(kListener + kConnector, seen, "Listener", "backend")) ==
+             "Error: bind 127.0.0.1:80: Address in use");
+  seen = observed();
+  seen.published_generation = 0;
+  BOOST_TEST(summary(derive_one(kListener + kConnector, seen, "Listener", "backend")) ==
+             "Pending: Not running yet");
+}
+
+BOOST_AUTO_TEST_CASE(link_says_why_it_is_down_and_whom_it_reaches) {
+  Observed seen = observed();
+  BOOST_TEST(summary(derive_one(kLink, seen, "Link", "l")) == "Pending: Not Operational");
+  seen.links = {{.link = "l", .error = "connect 10.0.0.1:55671: refused"}};
+  BOOST_TEST(summary(derive_one(kLink, seen, "Link", "l")) ==
+             "Pending: connect 10.0.0.1:55671: refused");
+  seen.links = {{.link = "l", .site_id = "e", .site_name = "east", .connections_open = 1}};
+  const Value up = derive_one(kLink, seen, "Link", "l");
+  BOOST_TEST(summary(up) == "Ready: OK");
+  BOOST_TEST(text_of(up, "remoteSiteId") == "e");
+  BOOST_TEST(text_of(up, "remoteSiteName") == "east");
+}
+
+BOOST_AUTO_TEST_CASE(site_shows_the_network) {
+  Observed seen = observed();
+  seen.remote_sites = {east_with({{"k", "tcp", {}, {"c"}, {}}})};
+  const std::string site = document("Site", "west", "{linkAccess: default}");
+  BOOST_TEST(summary(derive_one(site, seen, "Site", "west")) ==
+             "Pending: No link access endpoint is open yet");
+  seen.endpoints = {{"inter-router", "10.0.0.2", 55671, kImpliedAccess}};
+  const Value status = derive_one(site, seen, "Site", "west");
+  BOOST_TEST(summary(status) == "Ready: OK");
+  BOOST_TEST(text_of(status, "sitesInNetwork") == "2");
+  const auto& network = status.find("network")->items();
+  BOOST_REQUIRE(network.size() == 2u);
+  BOOST_TEST(text_of(network[1], "name") == "east");
+  BOOST_TEST(text_of(status.find("endpoints")->items().at(0), "port") == "55671");
+  const Value access = derive_one(site, seen, "RouterAccess", kImpliedAccess);
+  BOOST_TEST(summary(access) == "Ready: OK");
+}
+
+BOOST_AUTO_TEST_CASE(grants_and_tokens_tell_their_state) {
+  Observed seen = observed();
+  const std::string text = document("AccessGrant", "g", "{}") +
+                           document("AccessToken", "t", "{url: 'https://h', code: c, ca: p}");
+  BOOST_TEST(summary(derive_one(text, seen, "AccessGrant", "g")) == "Pending: Not processed yet");
+  BOOST_TEST(summary(derive_one(text, seen, "AccessToken", "t")) == "Pending: Not redeemed yet");
+  seen.grants["g"] = {"https://u", "code", "ca", 1, "2026-01-01T00:00:00Z", ""};
+  seen.tokens["t"] = {false, "404 No such claim"};
+  const Value grant = derive_one(text, seen, "AccessGrant", "g");
+  BOOST_TEST(summary(grant) == "Ready: OK");
+  BOOST_TEST(text_of(grant, "redemptions") == "1");
+  BOOST_TEST(summary(derive_one(text, seen, "AccessToken", "t")) == "Error: 404 No such claim");
+  seen.tokens["t"] = {true, ""};
+  BOOST_TEST(text_of(derive_one(text, seen, "AccessToken", "t"), "redeemed") == "true");
+}
+
+BOOST_AUTO_TEST_CASE(object_that_never_was_valid_has_a_status) {
+  const std::string broken = document("Listener", "bad", "{routingKey: k, host: h, port: 0}");
+  DocumentStore store;
+  store.apply({.files = {{"t.yaml", {broken, {}}}}, .secrets = {}});
+  const Compiled compiled = compile(store.desired(), observed());
+  const auto objects =
+      derive_status(store.desired(), observed(), compiled, store.problems(), {}, "T1");
+  BOOST_REQUIRE(objects.size() == 1u);
+  BOOST_TEST(summary(objects[0].status).starts_with("Error: spec.port must be"));
+}
+
+BOOST_AUTO_TEST_CASE(conditions_keep_the_time_of_their_last_change) {
+  const Desired desired = desired_from(kListener + kConnector);
+  Observed seen = observed();
+  const Compiled compiled = compile(desired, seen);
+  const auto first = derive_status(desired, seen, compiled, {}, {}, "T1");
+  seen.running_problems = {{"Listener", "backend", "bind"}};
+  const auto second = derive_status(desired, seen, compiled, {}, first, "T2");
+  const Value listener = status_of(second, "Listener", "backend");
+  const Value& conditions = *listener.find("conditions");
+  BOOST_TEST(text_of(conditions.items().at(0), "lastTransitionTime") == "T2");  // Configured
+  BOOST_TEST(text_of(conditions.items().at(1), "lastTransitionTime") == "T1");  // Matched
+}
+
+BOOST_AUTO_TEST_CASE(status_files_follow_the_objects) {
+  TestFolder folder;
+  folder.write("runtime/Listener-old.yaml", "x");
+  folder.write("runtime/keep.txt", "x");
+  StatusWriter writer(folder / "runtime");
+  Desired desired = desired_from(kListener + kConnector);
+  const Observed seen = observed();
+  const Compiled compiled = compile(desired, seen);
+  auto objects = derive_status(desired, seen, compiled, {}, {}, "T1");
+  BOOST_REQUIRE(writer.write(objects).has_value());
+  const auto path = folder.path() / "runtime" / "Listener-backend.yaml";
+  BOOST_TEST(std::filesystem::exists(path));
+  BOOST_TEST(!std::filesystem::exists(folder.path() / "runtime" / "Listener-old.yaml"));
+  BOOST_TEST(std::filesystem::exists(folder.path() / "runtime" / "keep.txt"));
+  const auto read = read_source({folder / "runtime", ""});
+  const auto text = read.files.at(path.string()).text;
+  BOOST_TEST(text.contains("hasMatchingConnector: true"), text);
+  BOOST_TEST(!parse_documents(text, "x.yaml").has_errors());
+  const auto before = std::filesystem::last_write_time(path);
+  std::filesystem::last_write_time(path, before - std::chrono::hours(1));
+  BOOST_REQUIRE(writer.write(objects).has_value());
+  BOOST_TEST(bool(std::filesystem::last_write_time(path) == before - std::chrono::hours(1)));
+  desired.listeners.clear();
+  objects = derive_status(desired, seen, compile(desired, seen), {}, objects, "T2");
+  BOOST_REQUIRE(writer.write(objects).has_value());
+  BOOST_TEST(!std::filesystem::exists(path));
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,173 @@
+#include <boost/test/unit_test.hpp>
+
+#include "control/link_table.h"
+#include "control/mesh.h"
+
+using namespace istmo;
+using namespace istmo::control;
+
+namespace {
+
+const std::string kEast = "11111111-2222-4333-8444-555555555555";
+const std::string kWest = "99999999-2222-4333-8444-555555555555";
+const std::string kOther = "22222222-2222-4333-8444-555555555555";
+
+MeshSiteState east() {
+  MeshSiteState state;
+  state.site = {kEast, "east", "leste", "linux", "0.1.0"};
+  state.services = {{"a", "tcp", {8080, 9090}, {"c1", "c2"}, {}}, {"b", "tcp", {}, {}, {"l"}}};
+  state.links = {{"link1", kWest, "west", true}};
+  return state;
+}
+
+std::string message(uint64_t sequence) { return write_mesh_message(east(), sequence); }
+
+std::string replaced(std::string text, std::string_view from, std::string_view to) {
+  const size_t at = text.find(from);
+  BOOST_REQUIRE(at != std::string::npos);
+  return text.replace(at, from.size(), to);
+}
+
+constexpr Instant kStart{1'000'000'000};
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(mesh)
+
+BOOST_AUTO_TEST_CASE(message_is_read_back_the_same) {
+  const auto read = read_mesh_message(message(7));
+  BOOST_REQUIRE_MESSAGE(read.has_value(), read.error().text());
+  BOOST_TEST(read->sequence == 7u);
+  BOOST_TEST(bool(read->state == east()));
+}
+
+BOOST_AUTO_TEST_CASE(hostile_messages_are_refused) {
+  const std::string good = message(1);
+  const std::pair<const char*, const char*> changes[] = {
+      {"\"version\":1,", "\"version\":2,"},
+      {"\"sequence\":1", "\"sequence\":-1"},
+      {"\"id\":\"11111111-2222-4333-8444-555555555555\"", "\"id\":\"\""},
+      {"\"name\":\"east\"", "\"name\":\"ea\\nst\""},
+      {"\"name\":\"east\"", "\"name\":5"},
+      {"8080", "80800"},
+      {"8080", "0"},
+      {"8080", "\"80\""},
+      {"\"routingKey\":\"a\"", "\"routingKey\":\"b\""},
+      {"\"routingKey\":\"a\"", "\"routingKey\":\"\""},
+      {"\"services\":[", "\"services\":[5,"},
+      {"\"connectors\":[", "\"connectors\":[{},"}};
+  for (const auto& [from, to] : changes) {
+    BOOST_TEST(!read_mesh_message(replaced(good, from, to)).has_value(), from << " -> " << to);
+  }
+  for (size_t cut = 0; cut < good.size(); ++cut) {
+    BOOST_TEST(!read_mesh_message(good.substr(0, cut)).has_value());
+  }
+  BOOST_TEST(!read_mesh_message("[]").has_value());
+  BOOST_TEST(read_mesh_message(replaced(good, "\"version\":1,", "\"new\":[1],\"version\":1,"))
+                 .has_value());
+}
+
+BOOST_AUTO_TEST_CASE(site_must_call_itself_as_its_certificate_does) {
+  MeshState state(kWest);
+  const std::string other = "6f0c3b1e-7d52-4a86-9a53-1f2e3d4c5b6a";
+  BOOST_TEST(!state.on_message(other, message(1)).has_value());
+  MeshState self(kEast);
+  BOOST_TEST(!self.on_message(kEast, message(1)).has_value());
+  BOOST_TEST(state.sites().empty());
+}
+
+BOOST_AUTO_TEST_CASE(certificate_that_names_no_site_gives_the_neighbour_its_name) {
+  MeshState state(kWest);
+  BOOST_TEST(*state.on_message("link-from-east", message(1)));
+  BOOST_REQUIRE(state.sites().size() == 1u);
+  BOOST_TEST(state.sites().front().state.site.id == "link-from-east");
+}
+
+BOOST_AUTO_TEST_CASE(certificate_that_names_no_site_is_the_identity) {
+  MeshState state(kWest);
+  BOOST_TEST(*state.on_message("link-file", message(1)));
+  BOOST_TEST(state.sites().at(0).state.site.id == "link-file");
+}
+
+BOOST_AUTO_TEST_CASE(old_sequence_numbers_change_nothing_until_the_channel_opens_anew) {
+  MeshState state(kWest);
+  BOOST_TEST(*state.on_message(kEast, message(5)));
+  MeshSiteState changed = east();
+  changed.services.pop_back();
+  BOOST_TEST(!*state.on_message(kEast, write_mesh_message(changed, 4)));
+  BOOST_TEST(state.sites().at(0).state.services.size() == 2u);
+  BOOST_TEST(!*state.on_message(kEast, message(6)));  // the same again
+  state.on_site_open(kEast);
+  BOOST_TEST(*state.on_message(kEast, write_mesh_message(changed, 1)));
+  BOOST_TEST(state.sites().at(0).state.services.size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(orderly_end_is_forgotten_at_once) {
+  MeshState state(kWest);
+  BOOST_TEST(*state.on_message(kEast, message(1)));
+  BOOST_TEST(state.on_site_lost(kEast, MeshState::Loss::orderly, kStart));
+  BOOST_TEST(state.sites().empty());
+}
+
+BOOST_AUTO_TEST_CASE(silent_loss_is_held_for_the_hold_time) {
+  MeshState state(kWest);
+  BOOST_TEST(*state.on_message(kEast, message(1)));
+  BOOST_TEST(state.on_site_lost(kEast, MeshState::Loss::silent, kStart));
+  BOOST_TEST(!state.sites().at(0).is_reachable);
+  BOOST_TEST(state.next_deadline().ns == (kStart + MeshState::kHoldTime).ns);
+  BOOST_TEST(!state.tick(kStart + MeshState::kHoldTime - Duration{1}));
+  BOOST_TEST(state.sites().size() == 1u);
+  BOOST_TEST(state.tick(kStart + MeshState::kHoldTime));
+  BOOST_TEST(state.sites().empty());
+  BOOST_TEST(bool(state.next_deadline() == Instant::never()));
+}
+
+BOOST_AUTO_TEST_CASE(return_within_the_hold_time_ends_the_hold) {
+  MeshState state(kWest);
+  BOOST_TEST(*state.on_message(kEast, message(9)));
+  BOOST_TEST(state.on_site_lost(kEast, MeshState::Loss::silent, kStart));
+  state.on_site_open(kEast);
+  BOOST_TEST(*state.on_message(kEast, message(1)));
+  BOOST_TEST(state.sites().at(0).is_reachable);
+  BOOST_TEST(!state.tick(kStart + MeshState::kHoldTime * 2));
+}
+
+BOOST_AUTO_TEST_CASE(open_without_a_message_can_be_lost_again) {
+  MeshState state(kWest);
+  BOOST_TEST(*state.on_message(kEast, message(9)));
+  BOOST_TEST(state.on_site_lost(kEast, MeshState::Loss::silent, kStart));
+  state.on_site_open(kEast);
+  BOOST_TEST(!state.on_site_lost(kEast, MeshState::Loss::silent, kStart));
+  BOOST_TEST(state.tick(kStart + MeshState::kHoldTime));
+}
+
+BOOST_AUTO_TEST_CASE(announcer_speaks_only_of_changes) {
+  MeshAnnouncer announcer;
+  BOOST_TEST(announcer.message().empty());
+  BOOST_TEST(announcer.update(east()));
+  BOOST_TEST(!announcer.update(east()));
+  MeshSiteState changed = east();
+  changed.services.clear();
+  BOOST_TEST(announcer.update(changed));
+  BOOST_TEST(read_mesh_message(announcer.message())->sequence == 2u);
+}
+
+BOOST_AUTO_TEST_CASE(link_table_counts_connections) {
+  LinkTable table;
+  table.on_link_changed(
+      {.link = "l", .connection = 0, .is_open = true, .site_id = "e", .connections_wanted = 2});
+  table.on_link_changed(
+      {.link = "l", .connection = 1, .is_open = true, .site_id = "e", .connections_wanted = 2});
+  table.on_link_changed({.link = "l", .connection = 0, .site_id = "e", .error = "reset"});
+  table.on_link_changed({.is_incoming = true, .connection = 0, .is_open = true, .site_id = "x"});
+  BOOST_REQUIRE(table.links().size() == 2u);
+  const LinkState link = table.links().at(1);
+  BOOST_TEST(link.link == "l");
+  BOOST_TEST(link.connections_open == 1u);
+  BOOST_TEST(link.is_up());
+  table.on_link_changed({.is_incoming = true, .connection = 0, .site_id = "x"});
+  table.keep_only({});
+  BOOST_TEST(table.links().empty());
+}
+
+BOOST_AUTO_TEST_SUITE_END()

@@ -1,0 +1,300 @@
+#include "control_fixture.h"
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+
+#include "control/directory_source.h"
+#include "control/resolver.h"
+
+using namespace istmo;
+using namespace istmo::control;
+
+namespace {
+
+class SourceWatcher final : public SourceSink {
+ public:
+  void on_source_changed(const SourceState& state) override {
+    last = state;
+    ++changes;
+  }
+  SourceState last;
+  int changes = 0;
+};
+
+struct WatchedSource {
+  explicit WatchedSource(SourcePaths paths) : source(*loop, watcher, std::move(paths)) {
+    source.start();
+  }
+  ~WatchedSource() {
+    source.stop();
+    while (!source.is_idle()) loop->run_turn(Duration::milliseconds(1));
+  }
+  template <class IsDone>
+  void until(IsDone&& is_done) {
+    run_until(*loop, [&] { return is_done(source.state()); });
+  }
+  std::unique_ptr<io::Loop> loop = make_test_loop();
+  SourceWatcher watcher;
+  DirectorySource source;
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(directory_source)
+
+BOOST_AUTO_TEST_CASE(files_are_read_at_the_start_and_watched) {
+  TestFolder folder;
+  const std::string a = folder.write("a.yaml", "one");
+  folder.write(".hidden.yaml", "x");
+  folder.write("notes.txt", "x");
+  WatchedSource watched({folder.path().string(), ""});
+  BOOST_TEST(watched.source.state().files.size() == 1u);
+  folder.write("a.yaml", "two");
+  watched.until([&](const SourceState& s) { return s.files.at(a).text == "two"; });
+  const std::string b = folder.write("b.json", "{}");
+  watched.until([&](const SourceState& s) { return s.files.contains(b); });
+  std::filesystem::remove(a);
+  watched.until([&](const SourceState& s) { return s.files.size() == 1; });
+  BOOST_TEST(bool(watched.watcher.last == watched.source.state()));
+}
+
+BOOST_AUTO_TEST_CASE(save_by_rename_is_seen) {
+  TestFolder folder;
+  const std::string a = folder.write("a.yaml", "one");
+  WatchedSource watched({folder.path().string(), ""});
+  const std::string swap = folder.write("a.yaml.swp", "two");
+  std::filesystem::rename(swap, a);
+  watched.until([&](const SourceState& s) { return s.files.at(a).text == "two"; });
+}
+
+BOOST_AUTO_TEST_CASE(folder_that_is_removed_and_made_again_is_watched_on) {
+  TestFolder folder;
+  const std::string a = folder.write("input/resources/a.yaml", "one");
+  WatchedSource watched(SourcePaths::of(folder.path().string()));
+  BOOST_TEST(watched.source.state().files.size() == 1u);
+  std::filesystem::remove_all(folder / "input");
+  watched.until([&](const SourceState& s) { return s.files.empty(); });
+  folder.write("input/resources/a.yaml", "two");
+  watched.until([&](const SourceState& s) { return s.files.contains(a); });
+  folder.write("input/resources/a.yaml", "three");
+  watched.until([&](const SourceState& s) { return s.files.at(a).text == "three"; });
+}
+
+BOOST_AUTO_TEST_CASE(one_file_is_watched) {
+  TestFolder folder;
+  const std::string a = folder.write("site.yaml", "one");
+  WatchedSource watched(SourcePaths::of(a));
+  BOOST_TEST(watched.source.state().files.at(a).text == "one");
+  const std::string next = folder.write("next", "two");
+  std::filesystem::rename(next, a);
+  watched.until([&](const SourceState& s) { return s.files.at(a).text == "two"; });
+}
+
+BOOST_AUTO_TEST_CASE(certificates_become_secrets) {
+  TestFolder folder;
+  folder.write("input/resources/a.yaml", "");
+  folder.write("input/certs/mine/tls.crt", "c");
+  WatchedSource watched(SourcePaths::of(folder.path().string()));
+  BOOST_REQUIRE(watched.source.state().secrets.contains("mine"));
+  BOOST_TEST(watched.source.state().secrets.at("mine").data.at("tls.crt") == "c");
+  folder.write("input/certs/mine/tls.key", "k");
+  folder.write("input/certs/other/ca.crt", "a");
+  watched.until([](const SourceState& s) {
+    return s.secrets.contains("other") && s.secrets.at("mine").data.contains("tls.key");
+  });
+}
+
+BOOST_AUTO_TEST_CASE(too_long_a_file_is_an_error_of_that_file) {
+  TestFolder folder;
+  const std::string a = folder.write("a.yaml", std::string(kDocumentBytesMax + 1, ' '));
+  folder.write("b.yaml", "");
+  const SourceState state = read_source({folder.path().string(), ""});
+  BOOST_TEST(state.files.size() == 2u);
+  BOOST_TEST(state.files.at(a).error.starts_with("longer than"));
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+BOOST_AUTO_TEST_SUITE(resolver)
+
+namespace {
+
+// A DNS server on the loop: answers A and AAAA of the names it knows, NXDOMAIN for others.
+class DnsServer {
+ public:
+  explicit DnsServer(io::Loop& loop) : loop_(loop) {
+    fd_ = ::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    BOOST_REQUIRE(::bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
+    socklen_t size = sizeof address;
+    ::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size);
+    port_ = ntohs(address.sin_port);
+    loop_.poll(poll_, io::Fd(fd_), POLLIN);
+  }
+  ~DnsServer() {
+    if (!poll_.is_idle()) loop_.cancel(poll_);
+    while (!poll_.is_idle()) loop_.run_turn(Duration::milliseconds(1));
+    ::close(fd_);
+  }
+  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
+
+  std::map<std::string, std::vector<std::string>> known;  // name -> addresses
+  uint32_t ttl = 1;
+  int questions = 0;
+
+ private:
+  void on_question(io::Completion&& done) {
+    if (done.failed()) return;
+    std::array<char, 512> buffer;
+    sockaddr_in from{};
+    socklen_t size = sizeof from;
+    const ssize_t count =
+        ::recvfrom(fd_, buffer.data(), buffer.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
+    if (count > 16) {
+      const std::string reply = answer(std::string(buffer.data(), static_cast<size_t>(count)));
+      ::sendto(fd_, reply.data(), reply.size(), 0, reinterpret_cast<sockaddr*>(&from), size);
+    }
+    loop_.poll(poll_, io::Fd(fd_), POLLIN);
+  }
+
+  // RFC 1035 4.1: header, the question as it came, answers that point to its name.
+  std::string answer(const std::string& question) {
+    ++questions;
+    std::string name;
+    size_t at = 12;
+    while (at < question.size() && question[at] != 0) {
+      const size_t length = static_cast<uint8_t>(question[at]);
+      name += (name.empty() ? "" : ".") + question.substr(at + 1, length);
+      at += length + 1;
+    }
+    const bool wants_ipv6 = question.at(at + 2) == 28;
+    std::string records;
+    int count = 0;
+    for (const std::string& address : known[name]) {
+      const int family = address.contains(':') ? AF_INET6 : AF_INET;
+      if ((family == AF_INET6) != wants_ipv6) continue;
+      std::string octets(family == AF_INET6 ? 16 : 4, '\0');
+      ::inet_pton(family, address.c_str(), octets.data());
+      records += std::string("\xc0\x0c\x00", 3) + (wants_ipv6 ? '\x1c' : '\x01') +
+                 std::string("\x00\x01\x00\x00\x00", 5) + static_cast<char>(ttl) + '\0' +
+                 static_cast<char>(octets.size()) + octets;
+      ++count;
+    }
+    std::string reply = question.substr(0, 2) + (known[name].empty() ? "\x81\x83" : "\x81\x80") +
+                        std::string("\x00\x01\x00", 3) + static_cast<char>(count) +
+                        std::string(4, '\0') + question.substr(12, at + 5 - 12) + records;
+    return reply;
+  }
+
+  io::Loop& loop_;
+  int fd_ = -1;
+  uint16_t port_ = 0;
+  io::OpOf<DnsServer, &DnsServer::on_question> poll_{*this};
+};
+
+class Answers final : public ResolverSink {
+ public:
+  void on_host_resolved(const std::string& host, const HostAddresses& addresses) override {
+    told[host] = addresses;
+  }
+  std::map<std::string, HostAddresses> told;
+};
+
+struct Resolving {
+  Resolving() {
+    auto made = Resolver::make(*loop, answers,
+                               {.servers = {server.address()},
+                                .ttl_min = Duration::milliseconds(50),
+                                .retry_first = Duration::milliseconds(20),
+                                .query_timeout = Duration::milliseconds(300),
+                                .tries = 2});
+    BOOST_REQUIRE(made.has_value());
+    resolver = std::move(*made);
+  }
+  ~Resolving() {
+    resolver->stop();
+    while (!resolver->is_idle()) loop->run_turn(Duration::milliseconds(1));
+  }
+  std::unique_ptr<io::Loop> loop = make_test_loop();
+  DnsServer server{*loop};
+  Answers answers;
+  std::unique_ptr<Resolver> resolver;
+};
+
+using Texts = std::vector<std::string>;
+
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(ipv4_and_ipv6_addresses_are_found) {
+  Resolving test;
+  test.server.known["db.test"] = {"fd00::5", "10.0.0.9", "10.0.0.10"};
+  test.resolver->watch({"db.test"});
+  BOOST_TEST(test.answers.told.empty());
+  run_until(*test.loop, [&] { return !test.answers.told["db.test"].addresses.empty(); });
+  BOOST_TEST(
+      bool(test.answers.told["db.test"].addresses == Texts{"10.0.0.10", "10.0.0.9", "fd00::5"}));
+  BOOST_TEST(test.resolver->hosts().at("db.test").error.empty());
+}
+
+BOOST_AUTO_TEST_CASE(answers_are_asked_again_when_their_ttl_is_over) {
+  Resolving test;
+  test.server.ttl = 0;
+  test.server.known["db.test"] = {"10.0.0.1"};
+  test.resolver->watch({"db.test"});
+  run_until(*test.loop, [&] { return test.answers.told.contains("db.test"); });
+  test.server.known["db.test"] = {"10.0.0.2"};
+  run_until(*test.loop,
+            [&] { return test.answers.told["db.test"].addresses == Texts{"10.0.0.2"}; });
+}
+
+BOOST_AUTO_TEST_CASE(failure_keeps_the_last_answer_and_is_tried_again) {
+  Resolving test;
+  test.server.ttl = 0;
+  test.server.known["db.test"] = {"10.0.0.1"};
+  test.resolver->watch({"db.test", "new.test"});
+  run_until(*test.loop, [&] {
+    return !test.answers.told["new.test"].error.empty() &&
+           !test.answers.told["db.test"].addresses.empty();
+  });
+  BOOST_TEST(test.answers.told["new.test"].addresses.empty());
+  test.server.known.clear();
+  run_until(*test.loop, [&] { return !test.answers.told["db.test"].error.empty(); });
+  BOOST_TEST(bool(test.answers.told["db.test"].addresses == Texts{"10.0.0.1"}));
+  test.server.known["new.test"] = {"10.0.0.3"};
+  run_until(*test.loop, [&] { return test.answers.told["new.test"].error.empty(); });
+  BOOST_TEST(bool(test.answers.told["new.test"].addresses == Texts{"10.0.0.3"}));
+}
+
+BOOST_AUTO_TEST_CASE(numeric_and_local_hosts_need_no_server) {
+  Resolving test;
+  test.resolver->watch({"127.0.0.9", "localhost"});
+  run_until(*test.loop, [&] { return test.answers.told.size() == 2; });
+  BOOST_TEST(bool(test.answers.told["127.0.0.9"].addresses == Texts{"127.0.0.9"}));
+  const auto& local = test.answers.told["localhost"].addresses;
+  BOOST_TEST(std::count(local.begin(), local.end(), "127.0.0.1") == 1);
+  BOOST_TEST(test.server.questions == 0);
+}
+
+BOOST_AUTO_TEST_CASE(forgotten_hosts_are_not_told) {
+  Resolving test;
+  test.server.known["a.test"] = {"10.0.0.1"};
+  test.server.known["b.test"] = {"10.0.0.2"};
+  test.resolver->watch({"a.test"});
+  test.resolver->watch({"b.test"});
+  run_until(*test.loop, [&] { return test.answers.told.contains("b.test"); });
+  BOOST_TEST(!test.answers.told.contains("a.test"));
+  BOOST_TEST(!test.resolver->hosts().contains("a.test"));
+}
+
+BOOST_AUTO_TEST_CASE(stopping_with_a_question_in_flight_leaves_nothing) {
+  Resolving test;
+  test.resolver->watch({"a.test"});
+  test.loop->run_turn(Duration{});
+}
+
+BOOST_AUTO_TEST_SUITE_END()
