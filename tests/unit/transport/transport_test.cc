@@ -241,16 +241,21 @@ BOOST_AUTO_TEST_CASE(the_owner_may_close_inside_every_call) {
 
 BOOST_AUTO_TEST_CASE(a_transport_that_is_kept_beyond_its_end_does_nothing) {
   for_each_connection([](Connection& pair) {
-    pair.west.keeps_transport = true;
+    World& world = pair.world;
+    const auto sockets = world.connect();
+    world.east().close(sockets.east, io::Loop::Ending::orderly);
+    End kept;
+    kept.keeps_transport = true;
+    kept.make_tcp(world.west(), sockets.west);
+    // Started and closed by a handler: the end may come in this turn, deferred work in the next.
     pair.west.on_data = [&] {
-      pair.west.send("too late");
-      pair.west.transport->shutdown_send();
-      pair.west.close();
+      kept.transport->start();
+      kept.close();
     };
-    pair.east.send("from east");
-    BOOST_TEST(pair.run_until([&] { return pair.west.is_closed(); }));
-    pair.world.run_turns(5);
-    pair.west.transport.reset();
+    pair.east.send("go");
+    BOOST_TEST(pair.run_until([&] { return kept.is_closed(); }));
+    world.run_turns(5);
+    BOOST_TEST(!kept.is_open);
   });
 }
 
