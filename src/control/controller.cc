@@ -1,0 +1,303 @@
+#include "control/controller.h"
+
+#include <poll.h>
+#include <signal.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+
+namespace istmo::control {
+
+namespace {
+
+constexpr Duration kCertificateCheck = Duration::seconds(6 * 3600);
+constexpr Duration kBindAgain = Duration::seconds(1);
+constexpr Duration kEndPatience = Duration::seconds(2);
+
+bool run_the_same(const proxy::Snapshot& a, const proxy::Snapshot& b) {
+  return a.site_id == b.site_id && a.site_name == b.site_name && a.listeners == b.listeners &&
+         a.connectors == b.connectors && a.links == b.links && a.acceptors == b.acceptors &&
+         a.remote_services == b.remote_services;
+}
+
+std::string site_name_of(const Desired& desired, const std::string& namespace_name) {
+  return desired.site() == nullptr ? namespace_name : desired.site()->name();
+}
+
+}  // namespace
+
+Controller::Controller(io::Loop& loop, ControllerOptions options)
+    : loop_(loop),
+      options_(std::move(options)),
+      status_writer_((options_.state / "resources").string()),
+      source_(loop, *this, options_.source),
+      admin_(loop, *this) {}
+
+Controller::~Controller() = default;
+
+Result<> Controller::run() {
+  const Result<> started = start();
+  if (started) loop_.run();
+  stop();
+  return started;
+}
+
+Result<> Controller::start() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  for (int number : {SIGTERM, SIGINT}) sigaddset(&signals, number);
+  signals_ = io::Fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
+  loop_.poll(signal_op_, signals_, POLLIN);
+
+  resolver_ = TRY(Resolver::make(loop_, *this, {}));
+  source_.start();
+  store_.apply(source_.state());
+  desired_ = store_.desired();
+  const SiteDocument* site = desired_.site();
+  const std::string uid = site != nullptr && is_uuid(site->metadata.uid) ? site->metadata.uid : "";
+  const std::string name = site_name_of(desired_, options_.namespace_name);
+  state_.emplace(TRY(
+      SiteState::open({.runtime = options_.state, .site_name = name, .site_id = uid}, wall_now())));
+  observed_.site = {.id = state_->site_id(),
+                    .name = name,
+                    .namespace_name = options_.namespace_name,
+                    .platform = "linux",
+                    .version = ISTMO_VERSION};
+  observed_.service_host = options_.service_host;
+  observed_.generation = 0;
+  if (options_.ingress_hosts.empty()) options_.ingress_hosts = default_ingress_hosts();
+  mesh_ = std::make_unique<MeshState>(state_->site_id());
+  SiteAccessSink& access_sink = *this;
+  access_ = std::make_unique<SiteAccess>(
+      loop_, *state_, access_sink,
+      SiteAccessOptions{.ingress_hosts = options_.ingress_hosts, .key_log = options_.key_log});
+  TokenRedemptionSink& token_sink = *this;
+  tokens_ = std::make_unique<TokenRedemption>(loop_, *state_, token_sink, options_.key_log);
+  DataplaneSink& dataplane_sink = *this;
+  dataplane_ = TRY(Dataplane::start({.workers = options_.workers,
+                                     .loop = options_.loop,
+                                     .loop_options = {},
+                                     .key_log = options_.key_log},
+                                    loop_, dataplane_sink));
+  TRY(admin_.listen(options_.admin));
+  next_certificate_check_ = loop_.now() + kCertificateCheck;
+  mark_dirty();
+  LOG_INFO("site started", "site", name, "id", state_->site_id(), "namespace",
+           options_.namespace_name, "workers", options_.workers, "io", options_.loop.reason);
+  return {};
+}
+
+// Everything lets go of the loop; turns are run until it has. The data plane ends its threads.
+void Controller::stop() {
+  phase_ = Phase::ended;
+  loop_.timers().cancel(timer_);
+  refresh_.unlink();
+  source_.stop();
+  admin_.stop();
+  if (resolver_) resolver_->stop();
+  if (access_) access_->close();
+  if (tokens_) tokens_->cancel();
+  if (!signal_op_.is_idle()) loop_.cancel(signal_op_);
+  if (dataplane_) dataplane_->stop();
+  const Instant deadline = monotonic_now() + kEndPatience;
+  while (!is_idle() && monotonic_now() < deadline) loop_.run_turn(Duration::milliseconds(20));
+  refresh_.unlink();
+  if (!is_idle()) {
+    // A client that does not let go (of a grant, of the resolver): the process ends anyway.
+    LOG_WARNING("the site ends with work unfinished");
+    ::_exit(0);
+  }
+  if (signals_.is_open()) loop_.close(signals_, io::Loop::Ending::orderly);
+}
+
+bool Controller::is_idle() const {
+  return signal_op_.is_idle() && source_.is_idle() && admin_.is_idle() &&
+         (!resolver_ || resolver_->is_idle()) && (!access_ || access_->is_idle()) &&
+         (!tokens_ || tokens_->is_idle());
+}
+
+// --- what changes ----------------------------------------------------------------------------
+
+void Controller::on_source_changed(const SourceState& state) {
+  if (store_.apply(state)) mark_dirty();
+}
+
+void Controller::on_host_resolved(const std::string& host, const HostAddresses& addresses) {
+  LOG_DEBUG("host resolved", "host", host, "addresses", addresses.addresses.size(), "error",
+            addresses.error);
+  mark_dirty();
+}
+
+void Controller::on_published(uint64_t generation, std::vector<proxy::Problem> problems) {
+  for (const proxy::Problem& problem : problems) {
+    const auto is_same = [&](const proxy::Problem& old) {
+      return old.kind == problem.kind && old.name == problem.name && old.text == problem.text;
+    };
+    if (std::ranges::any_of(observed_.running_problems, is_same)) continue;  // told before
+    LOG_ERROR("cannot run", "kind", problem.kind, "name", problem.name, "error", problem.text);
+  }
+  observed_.running_problems = std::move(problems);
+  observed_.published_generation = generation;
+  if (generation == publishing_) publishing_ = 0;
+  mark_dirty();
+}
+
+bool Controller::is_site_linked(const std::string& site_id) const {
+  return std::ranges::any_of(links_.links(), [&](const LinkState& link) {
+    return link.site_id == site_id && link.is_up();
+  });
+}
+
+void Controller::on_link_changed(const proxy::LinkChange& change) {
+  LOG_INFO(change.is_open ? "link open" : "link not open", "link", change.link, "site",
+           change.site_name.empty() ? change.site_id : change.site_name, "connection",
+           change.connection, "remote", change.remote_address, "error", change.error);
+  const bool was_linked = is_site_linked(change.site_id);
+  links_.on_link_changed(change);
+  if (was_linked && !is_site_linked(change.site_id)) {
+    // A link that we deleted is an end in order, too.
+    const bool is_ours = !change.is_incoming && !desired_.links.contains(change.link);
+    const bool is_orderly = change.ended_in_order || is_ours;
+    mesh_->on_site_lost(change.site_id,
+                        is_orderly ? MeshState::Loss::orderly : MeshState::Loss::silent,
+                        loop_.now());
+  }
+  mark_dirty();
+}
+
+void Controller::on_mesh_message(const std::string& site_id, std::string message) {
+  const auto changed = mesh_->on_message(site_id, message);
+  if (!changed)
+    LOG_WARNING("mesh message ignored", "site", site_id, "error", changed.error().text());
+  else if (*changed) mark_dirty();
+}
+
+void Controller::on_mesh_open(const std::string& site_id) {
+  open_meshes_[site_id] = true;
+  mesh_->on_site_open(site_id);
+  if (!announcer_.message().empty()) dataplane_->send_mesh(site_id, announcer_.message());
+}
+
+void Controller::on_mesh_closed(const std::string& site_id) { open_meshes_.erase(site_id); }
+
+void Controller::on_signal(io::Completion&& done) {
+  if (phase_ == Phase::ended) return;
+  signalfd_siginfo info;
+  const bool is_told = !done.failed() && ::read(signals_.number(), &info, sizeof info) > 0;
+  loop_.poll(signal_op_, signals_, POLLIN);
+  if (is_told) end_soon();
+}
+
+// The first call lets connections end, the second does not.
+void Controller::end_soon() {
+  if (phase_ == Phase::draining) return loop_.stop();
+  phase_ = Phase::draining;
+  LOG_INFO("site ends", "drain_timeout_ms", options_.drain_timeout.to_milliseconds());
+  source_.stop();
+  dataplane_->drain(options_.drain_timeout);
+}
+
+void Controller::on_drained() { loop_.stop(); }
+
+void Controller::on_timer() {
+  if (mesh_->tick(loop_.now())) LOG_INFO("a silent site was forgotten");
+  if (loop_.now() >= next_certificate_check_) {
+    next_certificate_check_ = loop_.now() + kCertificateCheck;
+    if (const auto done = state_->forget_expired_grants(wall_now()); !done) {
+      LOG_WARNING("old grants not removed", "error", done.error().text());
+    }
+  }
+  mark_dirty();
+}
+
+// --- bringing it in line ---------------------------------------------------------------------
+
+void Controller::refresh() {
+  if (phase_ == Phase::draining || phase_ == Phase::ended) return;
+  refresh_observed();
+  Compiled compiled = compile(desired_, observed_);
+  std::swap(compiled_, compiled);
+  publish_if_changed();
+  if (publishing_ == 0) refresh_status();  // else when the workers have said what they run
+  announce();
+  arm_timer();
+}
+
+void Controller::refresh_observed() {
+  desired_ = store_.desired();
+  tokens_->add_redeemed(desired_);
+  observed_.site.name = site_name_of(desired_, options_.namespace_name);
+  std::set<std::string> names;
+  for (const auto& [name, link] : desired_.links) names.insert(name);
+  links_.keep_only(names);
+  observed_.links = links_.links();
+  observed_.remote_sites = mesh_->sites();
+  access_->update(desired_, observed_);
+  std::set<std::string> hosts = hosts_to_resolve(desired_);
+  hosts.merge(tokens_->hosts_to_resolve(desired_));
+  resolver_->watch(hosts);
+  observed_.hosts = resolver_->hosts();
+  tokens_->update(desired_, observed_);
+}
+
+// What could not be bound is tried again: publishing is how.
+void Controller::publish_if_changed() {
+  if (publishing_ != 0) return;  // on_published() comes back here
+  static const proxy::Snapshot kNothing;
+  const proxy::Snapshot& next = *compiled_.snapshot;
+  const proxy::Snapshot& running = running_ ? *running_ : kNothing;
+  const bool binds_again = !observed_.running_problems.empty() && loop_.now() >= bind_again_at_;
+  if (running_ && run_the_same(next, running) && !binds_again) return;
+  auto snapshot = std::make_unique<proxy::Snapshot>(next);
+  snapshot->generation = ++observed_.generation;
+  running_ = std::make_unique<proxy::Snapshot>(*snapshot);
+  publishing_ = snapshot->generation;
+  bind_again_at_ = loop_.now() + kBindAgain;
+  dataplane_->publish(std::move(snapshot));
+}
+
+void Controller::refresh_status() {
+  std::vector<Problem> problems = store_.problems();
+  problems.insert(problems.end(), compiled_.problems.begin(), compiled_.problems.end());
+  for (const Problem& problem : problems) {
+    if (std::ranges::find(told_problems_, problem) != told_problems_.end()) continue;
+    if (problem.severity == Severity::error) LOG_ERROR(problem.to_string());
+    else LOG_WARNING(problem.to_string());
+  }
+  status_ = derive_status(desired_, observed_, compiled_, problems, status_, wall_clock_text());
+  told_problems_ = std::move(problems);
+  if (const auto written = status_writer_.write(status_); !written) {
+    LOG_WARNING("status not written", "error", written.error().text());
+  }
+  tell_ready();
+}
+
+// One line for whoever started us, once: every listener of the documents is bound.
+void Controller::tell_ready() {
+  if (phase_ != Phase::starting || observed_.published_generation == 0) return;
+  if (!observed_.running_problems.empty()) return;
+  for (const auto& [host, known] : observed_.hosts) {
+    if (known.addresses.empty() && known.error.empty()) return;
+  }
+  phase_ = Phase::ready;
+  static constexpr char kReady[] = "ready\n";
+  [[maybe_unused]] const ssize_t written = ::write(2, kReady, sizeof kReady - 1);
+}
+
+void Controller::announce() {
+  if (!announcer_.update(local_state(desired_, observed_, *compiled_.snapshot))) return;
+  for (const auto& [site_id, is_open] : open_meshes_) {
+    dataplane_->send_mesh(site_id, announcer_.message());
+  }
+}
+
+void Controller::arm_timer() {
+  Instant next = std::min(mesh_->next_deadline(), next_certificate_check_);
+  if (!observed_.running_problems.empty()) next = std::min(next, loop_.now() + kBindAgain);
+  loop_.timers().arm(timer_, next);
+}
+
+}  // namespace istmo::control

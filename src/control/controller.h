@@ -1,0 +1,147 @@
+// The control thread of a site: one loop that turns documents into what the workers run, and what
+// they report into status.
+//
+//   DirectorySource -> DocumentStore -+
+//   Resolver, SiteAccess (ports,      +-> compile() -> Snapshot -> Dataplane
+//   certificates, grants), tokens,    |       |
+//   LinkTable, MeshState -------------+       +-> status -> files, AdminServer
+//
+// Whatever changes marks the site dirty; one refresh at the end of the turn brings everything in
+// line. Owned by main, on the thread that calls run(), which returns when the site has ended.
+#pragma once
+
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "control/admin_server.h"
+#include "control/compile.h"
+#include "control/directory_source.h"
+#include "control/document_store.h"
+#include "control/link_table.h"
+#include "control/mesh.h"
+#include "control/observed.h"
+#include "control/resolver.h"
+#include "control/site_access.h"
+#include "control/site_state.h"
+#include "control/status.h"
+#include "control/status_writer.h"
+#include "control/token_redemption.h"
+#include "dataplane/dataplane.h"
+
+namespace istmo::control {
+
+struct ControllerOptions {
+  std::string namespace_name;
+  SourcePaths source;
+  std::filesystem::path state;
+  AdminAddress admin;
+  std::string service_host;
+  std::vector<std::string> ingress_hosts;  // empty: default_ingress_hosts()
+  uint32_t workers = 1;
+  io::LoopChoice loop;
+  Duration drain_timeout = Duration::seconds(10);
+  const transport::KeyLog* key_log = nullptr;
+};
+
+class Controller final : private DataplaneSink,
+                         private SourceSink,
+                         private ResolverSink,
+                         private AdminSink,
+                         private SiteAccessSink,
+                         private TokenRedemptionSink {
+ public:
+  // `loop` is the control loop. The signals SIGTERM and SIGINT must be blocked in every thread:
+  // they are read here.
+  Controller(io::Loop& loop, ControllerOptions options);
+  ~Controller();
+  // Runs the site until it is told to end. An error: it could not start.
+  Result<> run();
+
+ private:
+  Result<> start();
+  void stop();
+  void end_soon();
+  bool is_idle() const;
+
+  // --- what changes ------------------------------------------------------------------------
+  void on_source_changed(const SourceState& state) override;
+  void on_host_resolved(const std::string& host, const HostAddresses& addresses) override;
+  void on_access_changed() override { mark_dirty(); }
+  void on_tokens_changed() override { mark_dirty(); }
+  void on_published(uint64_t generation, std::vector<proxy::Problem> problems) override;
+  void on_link_changed(const proxy::LinkChange& change) override;
+  void on_mesh_message(const std::string& site_id, std::string message) override;
+  void on_mesh_open(const std::string& site_id) override;
+  void on_mesh_closed(const std::string& site_id) override;
+  void on_reports(uint64_t request, std::vector<proxy::WorkerReport> reports) override;
+  void on_drained() override;
+  void on_signal(io::Completion&& done);
+  void on_timer();
+
+  // --- bringing it in line -----------------------------------------------------------------
+  void mark_dirty() { loop_.defer(refresh_); }
+  void refresh();
+  void refresh_observed();
+  void publish_if_changed();
+  void refresh_status();
+  void announce();
+  void arm_timer();
+  void tell_ready();
+  bool is_site_linked(const std::string& site_id) const;
+
+  // --- answers -----------------------------------------------------------------------------
+  void on_admin_request(AdminRequestId id, const Value& request) override;
+  AdminAnswer answer_now(const std::string& verb, const Value& request);
+  Value describe_site() const;
+  std::vector<Value> documents(const Value& request) const;
+  void ask_workers(AdminRequestId id, const std::string& verb,
+                   std::optional<uint64_t> connection_to_delete);
+
+  io::Loop& loop_;
+  ControllerOptions options_;
+  DocumentStore store_;
+  Desired desired_;
+  Observed observed_;
+  Compiled compiled_;
+  std::vector<ObjectStatus> status_;
+  LinkTable links_;
+  MeshAnnouncer announcer_;
+  StatusWriter status_writer_;
+  DirectorySource source_;
+  AdminServer admin_;
+
+  // Made by start(), in this order.
+  std::unique_ptr<Resolver> resolver_;
+  std::optional<SiteState> state_;
+  std::unique_ptr<MeshState> mesh_;
+  std::unique_ptr<SiteAccess> access_;
+  std::unique_ptr<TokenRedemption> tokens_;
+  std::unique_ptr<Dataplane> dataplane_;
+
+  std::unique_ptr<proxy::Snapshot> running_;  // what was published last
+  std::vector<Problem> told_problems_;        // logged already
+  Instant bind_again_at_;
+  uint64_t publishing_ = 0;  // generation that the workers have not all applied; 0: none
+  std::map<std::string, bool> open_meshes_;
+  struct Question {
+    AdminRequestId id;
+    std::string verb;
+    std::optional<uint64_t> connection_to_delete;
+  };
+  std::map<uint64_t, Question> questions_;  // to the workers, by request number
+  uint64_t next_question_ = 1;
+  enum class Phase : uint8_t { starting, ready, draining, ended };
+  Phase phase_ = Phase::starting;
+  Instant next_certificate_check_;
+  io::Fd signals_;
+  io::OpOf<Controller, &Controller::on_signal> signal_op_{*this};
+  io::DeferredOf<Controller, &Controller::refresh> refresh_{*this};
+  io::TimerOf<Controller, &Controller::on_timer> timer_{*this};
+};
+
+}  // namespace istmo::control

@@ -1,0 +1,234 @@
+#include "control/site_access.h"
+
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <set>
+
+#include "base/log.h"
+#include "control/compile.h"
+
+namespace istmo::control {
+
+namespace {
+
+constexpr std::chrono::minutes kDefaultWindow{15};
+
+// Nobody listens there. SO_REUSEADDR: connections that ended lately do not count.
+bool is_port_free(int family, uint16_t port) {
+  const int probe = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (probe < 0) return true;  // no such family here
+  const int on = 1;
+  ::setsockopt(probe, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+  if (family == AF_INET6) ::setsockopt(probe, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  const auto any = io::Address::parse(family == AF_INET6 ? "::" : "0.0.0.0", port);
+  const bool is_free = ::bind(probe, any->raw(), any->raw_size()) == 0 || errno == EADDRNOTAVAIL;
+  ::close(probe);
+  return is_free;
+}
+
+bool is_free_everywhere(uint16_t port) {
+  return is_port_free(AF_INET, port) && is_port_free(AF_INET6, port);
+}
+
+bool has_ipv6() {
+  const int probe = ::socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (probe < 0) return false;
+  const auto any = io::Address::parse("::", 0);
+  const bool has = ::bind(probe, any->raw(), any->raw_size()) == 0;
+  ::close(probe);
+  return has;
+}
+
+bool is_reachable_from_outside(const ifaddrs& entry) {
+  if (entry.ifa_addr == nullptr || (entry.ifa_flags & IFF_UP) == 0) return false;
+  if ((entry.ifa_flags & IFF_LOOPBACK) != 0) return false;
+  if (entry.ifa_addr->sa_family == AF_INET) return true;
+  if (entry.ifa_addr->sa_family != AF_INET6) return false;
+  const auto& address = reinterpret_cast<const sockaddr_in6*>(entry.ifa_addr)->sin6_addr;
+  return !IN6_IS_ADDR_LINKLOCAL(&address) && !IN6_IS_ADDR_LOOPBACK(&address);
+}
+
+}  // namespace
+
+std::vector<std::string> default_ingress_hosts() {
+  std::vector<std::string> hosts;
+  ifaddrs* list = nullptr;
+  if (::getifaddrs(&list) == 0) {
+    for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
+      if (!is_reachable_from_outside(*entry)) continue;
+      const socklen_t size =
+          entry->ifa_addr->sa_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
+      hosts.push_back(io::Address::from_sockaddr(entry->ifa_addr, size).host());
+    }
+    ::freeifaddrs(list);
+  }
+  // IPv4 first: what most machines can reach.
+  std::ranges::stable_partition(hosts, [](const auto& host) { return !host.contains(':'); });
+  hosts.push_back("127.0.0.1");
+  return hosts;
+}
+
+uint16_t first_free_port(uint16_t first) {
+  for (uint32_t port = first; port <= 65535; ++port) {
+    if (is_free_everywhere(static_cast<uint16_t>(port))) return static_cast<uint16_t>(port);
+  }
+  return first;  // binding it will say what is wrong
+}
+
+SiteAccess::SiteAccess(io::Loop& loop, SiteState& state, SiteAccessSink& sink,
+                       SiteAccessOptions options)
+    : loop_(loop), state_(state), sink_(sink), options_(std::move(options)) {}
+
+void SiteAccess::update(const Desired& desired, Observed& observed) {
+  update_accesses(desired, observed);
+  update_grants(desired, observed);
+  std::erase_if(closing_, [](const auto& server) { return server->is_idle(); });
+}
+
+uint16_t SiteAccess::port_for(const RouterAccessDocument& access, const RouterAccessRole& role) {
+  if (role.port != 0) return role.port;
+  const auto chosen = ports_.find(access.name());
+  if (chosen != ports_.end()) return chosen->second;
+  const std::string purpose = "link/" + access.name();
+  uint16_t port = state_.port(purpose).value_or(0);
+  if (port == 0 || !is_free_everywhere(port)) port = first_free_port(kLinkPort);
+  if (const auto saved = state_.set_port(purpose, port); !saved) {
+    LOG_WARNING("port not remembered", "purpose", purpose, "error", saved.error().text());
+  }
+  ports_[access.name()] = port;
+  return port;
+}
+
+void SiteAccess::update_accesses(const Desired& desired, Observed& observed) {
+  observed.access_ports.clear();
+  observed.endpoints.clear();
+  observed.credentials.clear();
+  link_addresses_.clear();
+  const auto accesses = router_accesses(desired, observed);
+  std::erase_if(ports_, [&](const auto& entry) { return !accesses.contains(entry.first); });
+  for (const auto& [name, access] : accesses) {
+    const auto role =
+        std::ranges::find(access.roles, std::string("inter-router"), &RouterAccessRole::name);
+    if (role == access.roles.end()) continue;
+    const uint16_t port = port_for(access, *role);
+    observed.access_ports[name] = port;
+    std::vector<std::string> hosts = access.subject_alternative_names;
+    hosts.insert(hosts.end(), options_.ingress_hosts.begin(), options_.ingress_hosts.end());
+    for (const std::string& host : hosts) {
+      observed.endpoints.push_back({"inter-router", host, port, name});
+      link_addresses_.push_back({host, port});
+    }
+    const bool is_ours = name == kImpliedAccess || access.generates_tls_credentials ||
+                         access.tls_credentials == kSiteServerSecret;
+    if (!is_ours || desired.secrets.contains(access.tls_credentials)) continue;
+    auto credentials = state_.server_credentials(access.tls_credentials, hosts, wall_now());
+    if (credentials) observed.credentials[access.tls_credentials] = std::move(*credentials);
+    else LOG_ERROR("no certificate for links", "access", name, "error", credentials.error().text());
+  }
+}
+
+void SiteAccess::update_grants(const Desired& desired, Observed& observed) {
+  observed.grants.clear();
+  std::vector<std::string> gone;
+  for (const auto& [uid, grant] : state_.grants()) {
+    if (!desired.grants.contains(grant.name)) gone.push_back(grant.name);
+  }
+  for (const std::string& name : gone) {
+    if (const auto removed = state_.remove_grant(name); !removed) {
+      LOG_WARNING("grant not removed", "grant", name, "error", removed.error().text());
+    }
+  }
+  if (desired.grants.empty()) return close_grant_server();
+  const Result<> opened = open_grant_server();
+  if (grant_server_) grant_server_->set_link_addresses(link_addresses_);
+  for (const auto& [name, document] : desired.grants) {
+    std::chrono::seconds window = kDefaultWindow;
+    if (document.expiration_window) {
+      window = std::chrono::seconds(document.expiration_window->to_milliseconds() / 1000);
+    }
+    const auto grant = state_.put_grant({.name = name,
+                                         .code = document.code,
+                                         .redemptions_allowed = document.redemptions_allowed,
+                                         .expiration_window = window},
+                                        wall_now());
+    GrantState& state = observed.grants[name];
+    if (!grant) state.error = grant.error().text();
+    else if (!opened) state.error = opened.error().text();
+    if (!state.error.empty()) continue;
+    const auto urls = grant_urls(options_.ingress_hosts, grant_server_->port(), grant->uid);
+    state = {.url = urls.front(),
+             .code = grant->code,
+             .ca = state_.ca_certificate(),
+             .redemptions = grant->redemptions(),
+             .expiration_time = to_rfc3339(grant->expires),
+             .error = {}};
+  }
+}
+
+Result<> SiteAccess::open_grant_server() {
+  if (!grant_server_) {
+    GrantServerSink& sink = *this;
+    auto server = std::make_unique<GrantServer>(loop_, state_, sink,
+                                                GrantServerOptions{.key_log = options_.key_log});
+    const std::vector<std::string> any{has_ipv6() ? "::" : "0.0.0.0"};
+    uint16_t first = state_.port("grant").value_or(kGrantPort);
+    if (!is_free_everywhere(first)) first = kGrantPort;
+    TRY(server->open(any, first_free_port(first)));
+    TRY(state_.set_port("grant", server->port()));
+    grant_server_ = std::move(server);
+    LOG_INFO("tokens can be redeemed", "port", grant_server_->port());
+  }
+  const auto credentials =
+      TRY(state_.server_credentials(kGrantServerSecret, options_.ingress_hosts, wall_now()));
+  return grant_server_->set_certificate(credentials);
+}
+
+void SiteAccess::close_grant_server() {
+  if (!grant_server_) return;
+  grant_server_->close();
+  closing_.push_back(std::move(grant_server_));
+}
+
+Result<std::vector<Document>> SiteAccess::generate_link(const std::string& name,
+                                                        const std::string& host, uint32_t cost) {
+  if (link_addresses_.empty()) {
+    return Error::config(
+        "this site does not let others link to it; let it with `istmo site update "
+        "--enable-link-access`");
+  }
+  std::vector<LinkAddress> addresses = link_addresses_;
+  if (!host.empty()) addresses = {{host, link_addresses_.front().port}};
+  const auto credentials =
+      TRY(state_.issue_for({.common_name = name}, "link generate", wall_now()));
+  return make_link_documents(name, credentials, addresses, cost);
+}
+
+Result<Document> SiteAccess::make_token(const std::string& grant_name,
+                                        const std::vector<std::string>& hosts) {
+  const Grant* grant = state_.find_grant_by_name(grant_name);
+  if (grant == nullptr || !grant_server_) {
+    return Error::config("there is no AccessGrant '" + grant_name + "'");
+  }
+  const auto urls =
+      grant_urls(hosts.empty() ? options_.ingress_hosts : hosts, grant_server_->port(), grant->uid);
+  return make_access_token(grant_name, *grant, urls, state_.ca_certificate(), std::nullopt);
+}
+
+void SiteAccess::close() { close_grant_server(); }
+
+bool SiteAccess::is_idle() const {
+  return !grant_server_ &&
+         std::ranges::all_of(closing_, [](const auto& server) { return server->is_idle(); });
+}
+
+void SiteAccess::on_grant_redeemed(const Grant& grant) {
+  LOG_INFO("token redeemed", "grant", grant.name, "redemptions", grant.redemptions());
+  sink_.on_access_changed();
+}
+
+}  // namespace istmo::control

@@ -1,0 +1,78 @@
+// How other sites get in: ports, certificates, grants. Turns AccessGrant and RouterAccess documents
+// into an open grant server, chosen ports and issued credentials, and tells what it did in
+// Observed.
+//
+// Owned by the controller, control thread only; borrows loop and state. Nothing is opened unless a
+// document asks. close(), then wait for is_idle() on the loop, before it is destroyed.
+#pragma once
+
+#include <list>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "control/desired.h"
+#include "control/grant_server.h"
+#include "control/observed.h"
+#include "control/site_state.h"
+#include "dataplane/io/loop.h"
+
+namespace istmo::control {
+
+// Called from turns of the loop.
+class SiteAccessSink {
+ public:
+  virtual void on_access_changed() = 0;  // a grant was redeemed
+
+ protected:
+  ~SiteAccessSink() = default;
+};
+
+struct SiteAccessOptions {
+  std::vector<std::string> ingress_hosts;  // what tokens and certificates name
+  const transport::KeyLog* key_log = nullptr;
+};
+
+class SiteAccess final : private GrantServerSink {
+ public:
+  SiteAccess(io::Loop& loop, SiteState& state, SiteAccessSink& sink, SiteAccessOptions options);
+
+  // Brings everything in line with `desired` and writes its part of `observed`: credentials,
+  // access_ports, grants, endpoints. Call it when documents changed and once a day.
+  void update(const Desired& desired, Observed& observed);
+
+  // For `link generate`: the documents with which another site links to this one.
+  Result<std::vector<Document>> generate_link(const std::string& name, const std::string& host,
+                                              uint32_t cost);
+  // For `token create`: what the other site needs to redeem a grant. `hosts`: instead of the
+  // ingress hosts.
+  Result<Document> make_token(const std::string& grant_name, const std::vector<std::string>& hosts);
+  void close();
+  bool is_idle() const;
+
+ private:
+  void on_grant_redeemed(const Grant& grant) override;
+  uint16_t port_for(const RouterAccessDocument& access, const RouterAccessRole& role);
+  void update_accesses(const Desired& desired, Observed& observed);
+  void update_grants(const Desired& desired, Observed& observed);
+  Result<> open_grant_server();
+  void close_grant_server();
+
+  io::Loop& loop_;
+  SiteState& state_;
+  SiteAccessSink& sink_;
+  SiteAccessOptions options_;
+  std::map<std::string, uint16_t> ports_;  // chosen in this run, by RouterAccess
+  std::vector<LinkAddress> link_addresses_;
+  std::unique_ptr<GrantServer> grant_server_;
+  std::list<std::unique_ptr<GrantServer>> closing_;
+};
+
+// Every address of this machine that others can reach, and 127.0.0.1 at the end.
+std::vector<std::string> default_ingress_hosts();
+
+// The first port from `first` that nobody listens on, on any address.
+uint16_t first_free_port(uint16_t first);
+
+}  // namespace istmo::control
