@@ -1,0 +1,121 @@
+// What a command line says: plain values, one struct per family of options. Each verb reads its
+// own and ignores the rest. Values; made by command_line.h.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/log.h"
+#include "dataplane/io/loop.h"
+
+namespace istmo::control {
+
+enum class Verb : uint8_t {
+  init,
+  remove,
+  status,
+  token_create,
+  token_status,
+  link_create,
+  link_status,
+  link_remove,
+  link_generate,
+  expose,
+  unexpose,
+  service_status,
+  resource_create,
+  resource_update,
+  resource_status,
+  resource_remove,
+  resource_generate,
+  connection_list,
+  connection_remove,
+  run,
+  check,
+  version,
+  completion,
+};
+
+enum class Noun : uint8_t { site, listener, connector };
+
+enum class Output : uint8_t { text, json, yaml };
+
+// How a site runs: `run` and `init` understand these.
+struct RunArguments {
+  std::string path;       // `run`: a file or a folder
+  std::string state;      // `run`: the state folder; empty: see the issue of `run`
+  std::string admin;      // empty: unix socket in the state folder
+  std::string log_level;  // empty: info
+  std::string tls_keylog;
+  std::string drain_timeout = "10s";
+  std::string service_host;
+  std::vector<std::string> ingress_hosts;
+  uint32_t workers = 0;  // 0: one per usable core
+  std::string io = "auto";
+};
+
+struct InitArguments {
+  std::string site_name;
+  std::string ingress;  // v1: "external" or "none"
+  std::string timeout = "30s";
+};
+
+struct TokenArguments {
+  std::string file;
+  std::string type = "claim";
+  std::string expiry = "15m";
+  uint32_t uses = 1;
+  std::string name;
+  std::string password;  // the code; empty: a random one
+};
+
+struct LinkArguments {
+  std::string name;
+  uint32_t cost = 1;
+  std::string wait;  // a duration, or seconds
+  std::string host;
+};
+
+struct ExposeArguments {
+  std::vector<std::string> target;  // "host/10.0.0.1", or "host" "10.0.0.1"
+  std::string address;
+  std::vector<std::string> ports;  // "8080" or v1's "8080:9090" (port:target port)
+  std::vector<uint16_t> target_ports;
+  std::string protocol = "tcp";
+};
+
+struct ResourceArguments {
+  Noun noun = Noun::site;
+  std::string name;
+  std::optional<uint16_t> port;
+  std::optional<std::string> routing_key;
+  std::optional<std::string> host;
+  std::optional<std::string> selector;
+  std::optional<std::string> tls_credentials;
+  std::optional<std::string> type;
+  bool enables_link_access = false;
+  std::string link_access_type;
+  bool all = false;
+  std::string wait;
+  std::string timeout = "60s";
+};
+
+struct Arguments {
+  Verb verb = Verb::version;
+  std::string namespace_name;
+  std::string platform;
+  Output output = Output::text;
+  bool is_verbose = false;
+  std::string shell;          // completion
+  std::string connection_id;  // connection delete
+  RunArguments run;
+  InitArguments init;
+  TokenArguments token;
+  LinkArguments link;
+  ExposeArguments expose;
+  ResourceArguments resource;
+};
+
+}  // namespace istmo::control

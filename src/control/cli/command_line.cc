@@ -1,0 +1,419 @@
+#include "control/cli/command_line.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <functional>
+#include <map>
+
+namespace istmo::control {
+
+namespace {
+
+const std::vector<std::string> kPlatforms{"linux", "kubernetes"};
+const std::vector<std::string> kOutputs{"json", "yaml"};
+const std::vector<std::string> kLogLevels{"debug", "info", "warning", "error"};
+const std::vector<std::string> kIoModes{"auto", "uring", "epoll"};
+const std::vector<std::string> kShells{"bash", "zsh", "fish"};
+
+// Names of values tell the completions what to offer.
+constexpr const char* kFile = "FILE";
+constexpr const char* kNamespace = "NAMESPACE";
+
+// The CLI11 application around one Arguments, which its options write into.
+class Parser {
+ public:
+  Parser();
+  Parser(const Parser&) = delete;
+  Parser& operator=(const Parser&) = delete;
+  std::variant<Arguments, UsageAnswer> parse(int argc, const char* const* argv);
+  CommandNode tree() const { return node_of(app_); }
+
+ private:
+  using Setup = void (Parser::*)(CLI::App&);
+  CLI::App& verb(CLI::App& parent, const char* name, const char* description, Verb verb,
+                 Setup setup);
+  CLI::App& group(const char* name, const char* description);
+  void choice(CLI::Option* option, const std::vector<std::string>& choices);
+
+  void add_global_flags();
+  void add_v1_verbs();
+  void add_links_and_tokens();
+  void add_resources();
+  void add_resource(const char* name, Noun noun, Setup create, Setup update, Setup remove);
+  void add_own_verbs();
+
+  void with_nothing(CLI::App&) {}
+  void with_output(CLI::App& app);
+  void with_verbose_output(CLI::App& app);
+  void with_running(CLI::App& app);
+  void with_init(CLI::App& app);
+  void with_run(CLI::App& app);
+  void with_check(CLI::App& app);
+  void with_token_create(CLI::App& app);
+  void with_token_status(CLI::App& app);
+  void with_link_create(CLI::App& app);
+  void with_link_status(CLI::App& app);
+  void with_link_name(CLI::App& app);
+  void with_link_generate(CLI::App& app);
+  void with_expose(CLI::App& app);
+  void with_unexpose(CLI::App& app);
+  void with_site_create(CLI::App& app);
+  void with_site_name(CLI::App& app);
+  void with_site_remove(CLI::App& app);
+  void with_service_create(CLI::App& app);
+  void with_service_update(CLI::App& app);
+  void with_service_flags(CLI::App& app);
+  void with_waiting(CLI::App& app);
+  void with_resource_name(CLI::App& app);
+  void with_resource_status(CLI::App& app);
+  void with_connection_id(CLI::App& app);
+  void with_shell(CLI::App& app);
+
+  CommandNode node_of(const CLI::App& app) const;
+  CommandFlag flag_of(const CLI::Option& option) const;
+
+  Arguments arguments_;
+  std::string output_;
+  CLI::App app_{"Joins services in different clusters, clouds and machines into one network.",
+                "istmo"};
+  std::map<const CLI::Option*, std::vector<std::string>> choices_;
+};
+
+Parser::Parser() {
+  app_.require_subcommand(1);
+  app_.fallthrough();  // -n and --platform may stand behind the verb
+  add_global_flags();
+  add_v1_verbs();
+  add_links_and_tokens();
+  add_resources();
+  add_own_verbs();
+}
+
+std::variant<Arguments, UsageAnswer> Parser::parse(int argc, const char* const* argv) {
+  try {
+    app_.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return UsageAnswer{kExitDone, app_.help("", {})};
+    // The innermost verb that was understood knows best what would be right.
+    const CLI::App* innermost = &app_;
+    std::string path = "istmo";
+    while (!innermost->get_subcommands().empty()) {
+      innermost = innermost->get_subcommands().front();
+      path += " " + innermost->get_name();
+    }
+    return UsageAnswer{kExitUsage, path + ": " + error.what() + "\nRun `" + path +
+                                       " --help` to see what it takes.\n"};
+  }
+  if (output_ == "json") arguments_.output = Output::json;
+  if (output_ == "yaml") arguments_.output = Output::yaml;
+  return arguments_;
+}
+
+void Parser::choice(CLI::Option* option, const std::vector<std::string>& choices) {
+  option->check(CLI::IsMember(choices));
+  choices_[option] = choices;
+}
+
+CLI::App& Parser::group(const char* name, const char* description) {
+  CLI::App& app = *app_.add_subcommand(name, description);
+  app.require_subcommand(1);
+  return app;
+}
+
+CLI::App& Parser::verb(CLI::App& parent, const char* name, const char* description, Verb verb,
+                       Setup setup) {
+  CLI::App& app = *parent.add_subcommand(name, description);
+  app.callback([this, verb] { arguments_.verb = verb; });
+  (this->*setup)(app);
+  return app;
+}
+
+void Parser::add_global_flags() {
+  app_.add_option("-n,--namespace", arguments_.namespace_name, "The local site's namespace")
+      ->type_name(kNamespace);
+  app_.add_option("--admin", arguments_.run.admin, "Admin socket: unix:PATH or HOST:PORT");
+  choice(app_.add_option("-p,--platform", arguments_.platform, "Where the site lives"), kPlatforms);
+}
+
+void Parser::add_v1_verbs() {
+  verb(app_, "init", "Make a site in this namespace and start it", Verb::init, &Parser::with_init);
+  verb(app_, "delete", "Stop the site of this namespace and remove it", Verb::remove,
+       &Parser::with_nothing);
+  verb(app_, "status", "Show the site of this namespace", Verb::status,
+       &Parser::with_verbose_output);
+  verb(app_, "expose", "Offer a workload to all linked sites", Verb::expose, &Parser::with_expose);
+  verb(app_, "unexpose", "Take a workload out of a service", Verb::unexpose,
+       &Parser::with_unexpose);
+  CLI::App& service = group("service", "Services of the application network");
+  verb(service, "status", "Show services and who serves them", Verb::service_status,
+       &Parser::with_verbose_output);
+}
+
+void Parser::add_links_and_tokens() {
+  CLI::App& token = group("token", "Tokens: the right to link to this site");
+  verb(token, "create", "Write a token to a file", Verb::token_create, &Parser::with_token_create);
+  verb(token, "status", "Show the token of a file, or all that this site gave", Verb::token_status,
+       &Parser::with_token_status);
+  CLI::App& link = group("link", "Links to other sites");
+  verb(link, "create", "Link this site to the one that made a token", Verb::link_create,
+       &Parser::with_link_create);
+  verb(link, "status", "Show links", Verb::link_status, &Parser::with_link_status);
+  verb(link, "delete", "Remove a link", Verb::link_remove, &Parser::with_link_name);
+  verb(link, "generate", "Print the Link and Secret with which another site links to this one",
+       Verb::link_generate, &Parser::with_link_generate);
+}
+
+void Parser::add_resources() {
+  add_resource("site", Noun::site, &Parser::with_site_create, &Parser::with_site_create,
+               &Parser::with_site_remove);
+  add_resource("listener", Noun::listener, &Parser::with_service_create,
+               &Parser::with_service_update, &Parser::with_resource_name);
+  add_resource("connector", Noun::connector, &Parser::with_service_create,
+               &Parser::with_service_update, &Parser::with_resource_name);
+}
+
+void Parser::add_resource(const char* name, Noun noun, Setup create, Setup update, Setup remove) {
+  CLI::App& app = group(name, (std::string(name) + " resources of this namespace").c_str());
+  app.parse_complete_callback([this, noun] { arguments_.resource.noun = noun; });
+  verb(app, "create", "Make one and wait until it works", Verb::resource_create, create);
+  verb(app, "update", "Change one", Verb::resource_update, update);
+  verb(app, "status", "Show one or all", Verb::resource_status, &Parser::with_resource_status);
+  verb(app, "delete", "Remove one", Verb::resource_remove, remove);
+  CLI::App& generate = verb(app, "generate", "Print the document that create would write",
+                            Verb::resource_generate, create);
+  with_output(generate);
+}
+
+void Parser::add_own_verbs() {
+  CLI::App& connection = group("connection", "Open connections of this site");
+  verb(connection, "list", "Show open connections", Verb::connection_list, &Parser::with_output);
+  verb(connection, "delete", "End one connection with a reset", Verb::connection_remove,
+       &Parser::with_connection_id);
+  verb(app_, "run", "Run a site in the foreground from documents", Verb::run, &Parser::with_run);
+  verb(app_, "check", "Validate documents and print every problem", Verb::check,
+       &Parser::with_check);
+  verb(app_, "version", "Show versions", Verb::version, &Parser::with_output);
+  verb(app_, "completion", "Print the completion script of a shell", Verb::completion,
+       &Parser::with_shell);
+}
+
+void Parser::with_output(CLI::App& app) {
+  choice(app.add_option("-o,--output", output_, "Print resource documents instead"), kOutputs);
+}
+
+void Parser::with_verbose_output(CLI::App& app) {
+  with_output(app);
+  app.add_flag("-v,--verbose", arguments_.is_verbose, "Say more");
+}
+
+void Parser::with_running(CLI::App& app) {
+  RunArguments& run = arguments_.run;
+  app.add_option("--workers", run.workers, "Worker threads (default: one per usable core)")
+      ->check(CLI::Range(1, 512));
+  choice(app.add_option("--io", run.io, "Engine of the kernel to use")->capture_default_str(),
+         kIoModes);
+  choice(app.add_option("--log-level", run.log_level, "Least important messages to log"),
+         kLogLevels);
+  app.add_option("--tls-keylog", run.tls_keylog, "Write TLS secrets to a file, for debugging only")
+      ->envname("SSLKEYLOGFILE")
+      ->type_name(kFile);
+  app.add_option("--drain-timeout", run.drain_timeout, "How long SIGTERM lets connections end")
+      ->capture_default_str();
+  app.add_option("--service-host", run.service_host,
+                 "Address at which services of other sites are offered here");
+  app.add_option("--ingress-host", run.ingress_hosts,
+                 "Name or address under which other sites reach this one (repeatable)");
+}
+
+void Parser::with_init(CLI::App& app) {
+  with_running(app);
+  app.add_option("--site-name", arguments_.init.site_name, "Default: the namespace");
+  choice(app.add_option("--ingress", arguments_.init.ingress, "none: tokens cannot be made here"),
+         {"external", "none"});
+  app.add_option("--timeout", arguments_.init.timeout, "How long to wait for the site")
+      ->capture_default_str();
+}
+
+void Parser::with_run(CLI::App& app) {
+  with_running(app);
+  app.add_option("path", arguments_.run.path, "A folder of documents, or one file of many")
+      ->required()
+      ->type_name(kFile);
+  app.add_option("--state", arguments_.run.state, "Folder for keys, status and sockets")
+      ->type_name(kFile);
+}
+
+void Parser::with_check(CLI::App& app) {
+  app.add_option("path", arguments_.run.path, "A folder of documents, or one file of many")
+      ->required()
+      ->type_name(kFile);
+}
+
+void Parser::with_token_create(CLI::App& app) {
+  TokenArguments& token = arguments_.token;
+  app.add_option("file", token.file, "Where to write the token")->required()->type_name(kFile);
+  choice(app.add_option("-t,--token-type", token.type, "claim, or cert: long-lived")
+             ->capture_default_str(),
+         {"claim", "cert"});
+  app.add_option("--expiry", token.expiry, "How long it can be used")->capture_default_str();
+  app.add_option("--uses", token.uses, "How many links it can make")
+      ->check(CLI::Range(1, 1'000'000))
+      ->capture_default_str();
+  app.add_option("--name", token.name, "Name of the token");
+  app.add_option("--password", token.password, "The secret code (default: random)");
+  app.add_option("--ingress-host", arguments_.run.ingress_hosts,
+                 "Name or address that the token carries");
+}
+
+void Parser::with_token_status(CLI::App& app) {
+  with_output(app);
+  app.add_option("file", arguments_.token.file, "The token's file")->type_name(kFile);
+}
+
+void Parser::with_link_create(CLI::App& app) {
+  app.add_option("file", arguments_.token.file, "The token's file")->required()->type_name(kFile);
+  app.add_option("--name", arguments_.link.name, "Name of the link (default: link1, link2, ...)");
+  app.add_option("--cost", arguments_.link.cost, "Cost of the link")
+      ->check(CLI::Range(1, 65535))
+      ->capture_default_str();
+}
+
+void Parser::with_link_status(CLI::App& app) {
+  with_verbose_output(app);
+  app.add_option("name", arguments_.link.name, "Only this link");
+  app.add_option("--wait", arguments_.link.wait, "Wait so many seconds for links to connect");
+}
+
+void Parser::with_link_name(CLI::App& app) {
+  app.add_option("name", arguments_.link.name, "Name of the link")->required();
+}
+
+void Parser::with_link_generate(CLI::App& app) {
+  with_output(app);
+  app.add_option("name,--name", arguments_.link.name, "Name of the link");
+  app.add_option("--host", arguments_.link.host,
+                 "Name or address under which this site is reached");
+  app.add_option("--cost", arguments_.link.cost, "Cost of the link")
+      ->check(CLI::Range(1, 65535))
+      ->capture_default_str();
+}
+
+void Parser::with_expose(CLI::App& app) {
+  ExposeArguments& expose = arguments_.expose;
+  app.add_option("target", expose.target, "host/ADDRESS")->required()->expected(1, 2);
+  app.add_option("--address", expose.address, "Name of the service");
+  app.add_option("--port", expose.ports, "Port of the service (repeatable)")->required();
+  app.add_option("--target-port", expose.target_ports, "Port of the workload, if another one");
+  choice(app.add_option("--protocol", expose.protocol, "Protocol")->capture_default_str(), {"tcp"});
+}
+
+void Parser::with_unexpose(CLI::App& app) {
+  app.add_option("target", arguments_.expose.target, "host/ADDRESS")->required()->expected(1, 2);
+  app.add_option("--address", arguments_.expose.address, "Name of the service");
+}
+
+void Parser::with_site_create(CLI::App& app) {
+  with_site_name(app);
+  with_waiting(app);
+  ResourceArguments& resource = arguments_.resource;
+  app.add_flag("--enable-link-access", resource.enables_link_access, "Let other sites link here");
+  app.add_option("--link-access-type", resource.link_access_type, "How: default, none");
+}
+
+void Parser::with_site_name(CLI::App& app) {
+  app.add_option("name", arguments_.resource.name, "Name of the site");
+}
+
+void Parser::with_site_remove(CLI::App& app) {
+  with_site_name(app);
+  app.add_flag("--all", arguments_.resource.all, "All other resources too");
+  with_waiting(app);
+}
+
+void Parser::with_service_create(CLI::App& app) {
+  ResourceArguments& resource = arguments_.resource;
+  app.add_option("name", resource.name, "Name")->required();
+  app.add_option("port", resource.port, "Port")->required()->check(CLI::Range(1, 65535));
+  with_service_flags(app);
+}
+
+void Parser::with_service_update(CLI::App& app) {
+  ResourceArguments& resource = arguments_.resource;
+  app.add_option("name", resource.name, "Name")->required();
+  app.add_option("--port", resource.port, "Port")->check(CLI::Range(1, 65535));
+  with_service_flags(app);
+}
+
+void Parser::with_service_flags(CLI::App& app) {
+  ResourceArguments& resource = arguments_.resource;
+  app.add_option("-r,--routing-key", resource.routing_key, "Routing key (default: the name)");
+  app.add_option("--host", resource.host, "Host name or address");
+  app.add_option("--selector", resource.selector, "Pods to connect to (Kubernetes)");
+  app.add_option("--tls-credentials", resource.tls_credentials, "Name of a Secret");
+  choice(app.add_option("--type", resource.type, "Protocol"), {"tcp"});
+  with_waiting(app);
+}
+
+void Parser::with_waiting(CLI::App& app) {
+  choice(app.add_option("--wait", arguments_.resource.wait, "What to wait for"),
+         {"configured", "ready", "none"});
+  app.add_option("--timeout", arguments_.resource.timeout, "How long to wait")
+      ->capture_default_str();
+}
+
+void Parser::with_resource_name(CLI::App& app) {
+  app.add_option("name", arguments_.resource.name, "Name")->required();
+  with_waiting(app);
+}
+
+void Parser::with_resource_status(CLI::App& app) {
+  with_output(app);
+  app.add_option("name", arguments_.resource.name, "Only this one");
+}
+
+void Parser::with_connection_id(CLI::App& app) {
+  app.add_option("id", arguments_.connection_id, "As `connection list` shows it")->required();
+}
+
+void Parser::with_shell(CLI::App& app) {
+  choice(app.add_option("shell", arguments_.shell, "The shell")->required(), kShells);
+}
+
+CommandFlag Parser::flag_of(const CLI::Option& option) const {
+  CommandFlag flag{.description = option.get_description(),
+                   .takes_value = option.get_type_size() > 0};
+  for (const std::string& name : option.get_snames()) flag.names.push_back("-" + name);
+  for (const std::string& name : option.get_lnames()) flag.names.push_back("--" + name);
+  if (option.get_type_name() == kFile) flag.completes = Completes::file;
+  if (option.get_type_name() == kNamespace) flag.completes = Completes::namespaces;
+  if (const auto found = choices_.find(&option); found != choices_.end()) {
+    flag.completes = Completes::choices;
+    flag.choices = found->second;
+  }
+  return flag;
+}
+
+CommandNode Parser::node_of(const CLI::App& app) const {
+  CommandNode node{.name = app.get_name(), .description = app.get_description()};
+  for (const CLI::Option* option : app.get_options()) {
+    const CommandFlag flag = flag_of(*option);
+    if (!flag.names.empty()) {
+      node.flags.push_back(flag);
+    } else {
+      node.completes = flag.completes;
+      node.choices = flag.choices;
+    }
+  }
+  for (const CLI::App* child : app.get_subcommands({})) node.commands.push_back(node_of(*child));
+  return node;
+}
+
+}  // namespace
+
+std::variant<Arguments, UsageAnswer> parse_command_line(int argc, const char* const* argv) {
+  return Parser().parse(argc, argv);
+}
+
+CommandNode command_tree() { return Parser().tree(); }
+
+}  // namespace istmo::control

@@ -1,0 +1,76 @@
+#include "control/cli/commands.h"
+
+#include "control/cli/command_line.h"
+#include "control/cli/completion.h"
+#include "control/cli/platform.h"
+#include "control/cli/terminal.h"
+#include "control/paths.h"
+
+namespace istmo::control {
+
+namespace {
+
+// These need no site, so they work on every platform.
+bool needs_platform(Verb verb) {
+  return verb != Verb::run && verb != Verb::check && verb != Verb::version &&
+         verb != Verb::completion && verb != Verb::resource_generate;
+}
+
+Result<int> print_completion(const Arguments& arguments) {
+  print(completion_script(arguments.shell, command_tree()));
+  return kExitDone;
+}
+
+Result<int> run_verb(const Arguments& arguments) {
+  switch (arguments.verb) {
+    case Verb::init: return init_site(arguments);
+    case Verb::remove: return delete_site(arguments);
+    case Verb::status: return show_site(arguments);
+    case Verb::token_create: return create_token(arguments);
+    case Verb::token_status: return show_token(arguments);
+    case Verb::link_create: return create_link(arguments);
+    case Verb::link_status: return show_links(arguments);
+    case Verb::link_remove: return delete_link(arguments);
+    case Verb::link_generate: return generate_link(arguments);
+    case Verb::expose: return expose(arguments);
+    case Verb::unexpose: return unexpose(arguments);
+    case Verb::service_status: return show_services(arguments);
+    case Verb::resource_create: return create_resource(arguments);
+    case Verb::resource_update: return update_resource(arguments);
+    case Verb::resource_status: return show_resources(arguments);
+    case Verb::resource_remove: return delete_resource(arguments);
+    case Verb::resource_generate: return generate_resource(arguments);
+    case Verb::connection_list: return list_connections(arguments);
+    case Verb::connection_remove: return delete_connection(arguments);
+    case Verb::run: return run_site(arguments);
+    case Verb::check: return check_documents(arguments);
+    case Verb::version: return show_version(arguments);
+    case Verb::completion: return print_completion(arguments);
+  }
+  return kExitUsage;
+}
+
+Result<int> run_on_platform(Arguments arguments) {
+  // `run` without a namespace is a site of its own, not the default namespace's.
+  if (arguments.namespace_name.empty() && arguments.verb != Verb::run) {
+    arguments.namespace_name = kDefaultNamespace;
+  }
+  if (needs_platform(arguments.verb)) {
+    TRY(check_namespace_name(arguments.namespace_name));
+    const PlatformClues clues = gather_platform_clues(arguments.platform, arguments.namespace_name);
+    const Platform platform = TRY(choose_platform(clues));
+    TRY(require_linux(platform));
+  }
+  return run_verb(arguments);
+}
+
+}  // namespace
+
+int run_command(const Arguments& arguments) {
+  const Result<int> exit_code = run_on_platform(arguments);
+  if (exit_code) return *exit_code;
+  print_error(exit_code.error());
+  return kExitFailed;
+}
+
+}  // namespace istmo::control

@@ -1,0 +1,260 @@
+// link create, status, delete, generate.
+#include <time.h>
+
+#include <algorithm>
+#include <map>
+
+#include "control/cli/command_line.h"
+#include "control/cli/commands.h"
+#include "control/cli/local_site.h"
+#include "control/cli/terminal.h"
+#include "control/document_text.h"
+#include "control/durations.h"
+#include "control/redeem.h"
+#include "control/site_options.h"
+
+namespace istmo::control {
+
+namespace {
+
+constexpr Duration kApplyPatience = Duration::seconds(15);
+constexpr Duration kLookAgain = Duration::milliseconds(50);
+
+// What a token file holds: a token to redeem, or (long-lived) the documents of a link.
+struct TokenFile {
+  std::optional<AccessTokenDocument> token;
+  std::optional<LinkDocument> link;
+  std::optional<SecretDocument> secret;
+};
+
+Result<TokenFile> read_token(const std::string& file) {
+  const std::string text = TRY(read_file(file));
+  const ParsedDocuments parsed = parse_documents(text, file);
+  TokenFile found;
+  for (const Document& document : parsed.documents) {
+    if (const auto* token = std::get_if<AccessTokenDocument>(&document)) found.token = *token;
+    if (const auto* link = std::get_if<LinkDocument>(&document)) found.link = *link;
+    if (const auto* secret = std::get_if<SecretDocument>(&document)) found.secret = *secret;
+  }
+  if (found.token || (found.link && found.secret)) return found;
+  for (const Problem& problem : parsed.problems) return Error::config(problem.to_string());
+  return Error::config(file + " is not a token: `istmo token create` makes one");
+}
+
+std::string first_free_name(const LocalSite& site) {
+  const Desired documents = site.documents();
+  for (int number = 1;; ++number) {
+    const std::string name = "link" + std::to_string(number);
+    if (!documents.links.contains(name) && !documents.secrets.contains(name)) return name;
+  }
+}
+
+Result<std::string> own_site_id(const LocalSite& site) {
+  const std::vector<Value> items = TRY(site.ask(request_of("site")));
+  if (items.empty()) return Error::internal("the site did not say who it is");
+  return text_at(items.front(), "id");
+}
+
+// The Secret first, so that the Link never stands without it.
+Result<> write_link(const LocalSite& site, const std::string& name, SecretDocument secret,
+                    LinkDocument link, uint32_t cost) {
+  secret.metadata.name = name;
+  link.metadata.name = name;
+  link.tls_credentials = name;
+  link.cost = cost;
+  TRY(site.write(secret));
+  TRY(site.write(link));
+  TRY(site.wait_applied(link, kApplyPatience));
+  return {};
+}
+
+Result<std::vector<Value>> links_of(const LocalSite& site) { return site.ask(request_of("links")); }
+
+bool is_connected(const Value& link) { return text_at(link, "isConnected") == "true"; }
+
+// Outgoing links: every Link document, with what the site knows of it.
+std::map<std::string, Value> outgoing_links(const std::vector<Value>& documents,
+                                            const std::vector<Value>& running) {
+  std::map<std::string, Value> links;
+  for (const Value& document : documents) {
+    const std::string& name = text_at(document, "metadata", "name");
+    Value& link = links[name];
+    link.set("isConnected", false);
+    link.set("error", text_at(document, "status", "message"));
+  }
+  for (const Value& link : running) {
+    if (text_at(link, "isIncoming") == "true" || !links.contains(text_at(link, "name"))) continue;
+    Value shown = link;
+    // Before the first attempt ended the document's status says more.
+    if (text_at(link, "error").empty())
+      shown.set("error", text_at(links[text_at(link, "name")], "error"));
+    links[text_at(link, "name")] = std::move(shown);
+  }
+  return links;
+}
+
+std::string outgoing_text(const std::string& name, const Value& link, bool is_verbose) {
+  std::string text = "\t Link " + name;
+  if (is_connected(link)) text += " is connected";
+  else text += " not connected (" + text_at(link, "error") + ")";
+  if (is_verbose && is_connected(link)) {
+    text += " to site " + text_at(link, "siteName") + " at " + text_at(link, "remoteAddress") +
+            ", cost " + text_at(link, "cost") + ", " + text_at(link, "connectionsOpen") + " of " +
+            text_at(link, "connectionsWanted") + " connections";
+  }
+  return text + "\n";
+}
+
+std::string links_text(const std::map<std::string, Value>& outgoing,
+                       const std::vector<Value>& running,
+                       const std::map<std::string, std::string>& namespaces, bool is_verbose) {
+  std::string text = "\nLinks created from this site:\n\n";
+  if (outgoing.empty()) text += "\t There are no links configured or connected\n";
+  for (const auto& [name, link] : outgoing) text += outgoing_text(name, link, is_verbose);
+  text += "\nCurrent links from other sites that are connected:\n\n";
+  bool has_incoming = false;
+  for (const Value& link : running) {
+    if (text_at(link, "isIncoming") != "true" || !is_connected(link)) continue;
+    has_incoming = true;
+    const auto known = namespaces.find(text_at(link, "siteId"));
+    text += "\t Incoming link from site " + text_at(link, "siteId") + " on namespace " +
+            (known == namespaces.end() ? text_at(link, "siteName") : known->second) + "\n";
+  }
+  if (!has_incoming) text += "\t There are no connected links\n";
+  return text;
+}
+
+// Namespaces of the sites of the network, from the Site's status.
+std::map<std::string, std::string> namespaces_of(const LocalSite& site) {
+  std::map<std::string, std::string> namespaces;
+  const auto documents = site.documents_with_status("Site");
+  if (!documents) return namespaces;
+  for (const Value& document : *documents) {
+    const Value* status = document.find("status");
+    if (status == nullptr) continue;
+    for (const Value& known : items_at(*status, "network")) {
+      namespaces[text_at(known, "id")] = text_at(known, "namespace");
+    }
+  }
+  return namespaces;
+}
+
+// "60" is seconds, as in v1; "1m" is a duration.
+Result<Duration> waiting_time(const std::string& text) {
+  if (text.empty()) return Duration{};
+  const bool is_number = text.find_first_not_of("0123456789") == std::string::npos;
+  return parse_duration(is_number ? text + "s" : text);
+}
+
+}  // namespace
+
+Result<int> create_link(const Arguments& arguments) {
+  const LocalSite site = TRY(LocalSite::open(arguments));
+  const TokenFile file = TRY(read_token(arguments.token.file));
+  const std::string name =
+      arguments.link.name.empty() ? first_free_name(site) : arguments.link.name;
+  TRY(check_resource_name(name));
+  if (site.find({"Link", name})) {
+    return Error::config("there is a link '" + name + "' already; choose another --name");
+  }
+  const std::string site_id = TRY(own_site_id(site));
+  std::string url;
+  if (file.token) {
+    const auto redeemed = redeem_blocking(*file.token, site_id);
+    if (!redeemed) {
+      return Error::refused("the token of " + arguments.token.file +
+                            " could not be redeemed: " + redeemed.error().text());
+    }
+    uint32_t cost = arguments.link.cost;
+    if (cost == 1 && file.token->link_cost) cost = *file.token->link_cost;
+    TRY(write_link(site, name, redeemed->secret, redeemed->links.front(), cost));
+    url = file.token->url;
+  } else {
+    TRY(write_link(site, name, *file.secret, *file.link, arguments.link.cost));
+    const LinkEndpoint& endpoint = file.link->endpoints.front();
+    url = "amqps://" + endpoint.host + ":" + std::to_string(endpoint.port);
+  }
+  print("Site configured to link to " + url + " (name=" + name + ")\n" +
+        "Check the status of the link using 'istmo link status'.\n");
+  return kExitDone;
+}
+
+Result<int> show_links(const Arguments& arguments) {
+  const LocalSite site = TRY(LocalSite::open(arguments));
+  const std::string& wanted = arguments.link.name;
+  const Instant deadline = monotonic_now() + TRY(waiting_time(arguments.link.wait));
+  while (true) {
+    std::vector<Value> documents = TRY(site.documents_with_status("Link"));
+    std::erase_if(documents, [&](const Value& document) {
+      return !wanted.empty() && text_at(document, "metadata", "name") != wanted;
+    });
+    if (!wanted.empty() && documents.empty()) {
+      return Error::config("there is no link '" + wanted + "'");
+    }
+    const auto running = links_of(site);
+    const auto outgoing = outgoing_links(documents, running.value_or(std::vector<Value>{}));
+    const bool are_up =
+        std::ranges::all_of(outgoing, [](const auto& entry) { return is_connected(entry.second); });
+    if (!are_up && monotonic_now() < deadline) {
+      const timespec step{.tv_sec = 0, .tv_nsec = kLookAgain.ns};
+      ::nanosleep(&step, nullptr);
+      continue;
+    }
+    if (arguments.output != Output::text) {
+      print(wanted.empty() ? list_text(documents, arguments.output)
+                           : document_text(documents.front(), arguments.output));
+    } else if (!wanted.empty()) {
+      print(outgoing_text(wanted, outgoing.at(wanted), arguments.is_verbose).substr(2));
+    } else {
+      print(links_text(outgoing, running.value_or(std::vector<Value>{}), namespaces_of(site),
+                       arguments.is_verbose));
+    }
+    return are_up || arguments.link.wait.empty() ? kExitDone : kExitFailed;
+  }
+}
+
+Result<int> delete_link(const Arguments& arguments) {
+  const LocalSite site = TRY(LocalSite::open(arguments));
+  const ObjectId id{"Link", arguments.link.name};
+  const Desired documents = site.documents();
+  const auto link = documents.links.find(id.name);
+  if (link == documents.links.end()) {
+    // Not a written document: perhaps an AccessToken document gave it.
+    Value request = request_of("forget-link");
+    request.set("name", id.name);
+    if (!site.ask(request)) return Error::config("there is no link '" + id.name + "'");
+  } else {
+    TRY(site.remove(id));
+    const bool is_secret_shared = std::ranges::any_of(documents.links, [&](const auto& other) {
+      return other.first != id.name && other.second.tls_credentials == link->second.tls_credentials;
+    });
+    const ObjectId secret{"Secret", link->second.tls_credentials};
+    if (!is_secret_shared && documents.find(secret)) TRY(site.remove(secret));
+  }
+  if (site.connect()) TRY(site.wait_gone(id, kApplyPatience));
+  print("Link '" + id.name + "' has been removed\n");
+  return kExitDone;
+}
+
+Result<int> generate_link(const Arguments& arguments) {
+  const LocalSite site = TRY(LocalSite::open(arguments));
+  Value request = request_of("generate-link");
+  request.set("name",
+              arguments.link.name.empty() ? "link-" + site.namespace_name() : arguments.link.name);
+  request.set("host", arguments.link.host);
+  request.set("cost", arguments.link.cost);
+  std::vector<Value> documents = TRY(site.ask(request));
+  // v2 prints the Link first.
+  std::ranges::stable_partition(
+      documents, [](const Value& document) { return text_at(document, "kind") == "Link"; });
+  const Format format = arguments.output == Output::json ? Format::json : Format::yaml;
+  std::string text;
+  for (const Value& document : documents) {
+    if (!text.empty() && format == Format::yaml) text += "---\n";
+    text += write_value(document, format);
+  }
+  print(text);
+  return kExitDone;
+}
+
+}  // namespace istmo::control

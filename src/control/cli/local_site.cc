@@ -1,0 +1,186 @@
+#include "control/cli/local_site.h"
+
+#include <time.h>
+
+#include "control/cli/terminal.h"
+#include "control/directory_source.h"
+#include "control/document_store.h"
+#include "control/document_text.h"
+#include "control/site_options.h"
+
+namespace istmo::control {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr Duration kAskAgain = Duration::milliseconds(25);
+
+void pause() {
+  const timespec step{.tv_sec = 0, .tv_nsec = kAskAgain.ns};
+  ::nanosleep(&step, nullptr);
+}
+
+std::optional<Value> find_document(const std::vector<Value>& documents, const ObjectId& id) {
+  for (const Value& document : documents) {
+    if (text_at(document, "kind") == id.kind && text_at(document, "metadata", "name") == id.name) {
+      return document;
+    }
+  }
+  return std::nullopt;
+}
+
+Value status_not_running() {
+  Value status = Value::map();
+  status.set("status", "Error");
+  status.set("message", "The site is not running");
+  return status;
+}
+
+const Value& spec_of(const Value& document) {
+  static const Value kNothing;
+  const Value* spec = document.find("spec");
+  return spec == nullptr ? kNothing : *spec;
+}
+
+}  // namespace
+
+Result<LocalSite> LocalSite::at(const std::string& namespace_name) {
+  return LocalSite(namespace_name, TRY(namespace_paths(namespace_name)));
+}
+
+Result<LocalSite> LocalSite::open(const Arguments& arguments) {
+  const std::string& name = arguments.namespace_name;
+  LocalSite site = TRY(at(name));
+  site.admin_ = arguments.run.admin;
+  if (!site.exists() && site.admin_.empty()) {
+    return Error::config("Istmo is not installed in namespace '" + name + "'; run `istmo init -n " +
+                         name + "` first");
+  }
+  return site;
+}
+
+bool LocalSite::exists() const {
+  std::error_code ignored;
+  return fs::exists(paths_.platform_file(), ignored);
+}
+
+Desired LocalSite::documents() const {
+  DocumentStore store;
+  store.apply(read_source({.resources = paths_.resources().string(), .certs = {}}));
+  return store.desired();
+}
+
+fs::path LocalSite::file_of(const ObjectId& id) const {
+  return paths_.resources() / (id.kind + "-" + id.name + ".yaml");
+}
+
+Result<std::optional<fs::path>> LocalSite::file_holding(const ObjectId& id) const {
+  const SourceState source = read_source({.resources = paths_.resources().string(), .certs = {}});
+  for (const auto& [path, file] : source.files) {
+    const ParsedDocuments parsed = parse_documents(file.text, path);
+    bool is_here = false;
+    for (const Document& document : parsed.documents) is_here |= id_of(document) == id;
+    for (const ObjectId& invalid : parsed.invalid) is_here |= invalid == id;
+    if (!is_here) continue;
+    if (parsed.documents.size() + parsed.invalid.size() == 1) return fs::path(path);
+    return Error::config(id.kind + " " + id.name + " stands in " + path +
+                         " together with other documents; edit that file");
+  }
+  return std::optional<fs::path>();
+}
+
+Result<> LocalSite::write(const Document& document) const {
+  const ObjectId id = id_of(document);
+  TRY(check_resource_name(id.name));
+  const auto holder = TRY(file_holding(id));
+  return write_file(holder.value_or(file_of(id)), write_document(document, Format::yaml));
+}
+
+Result<> LocalSite::remove(const ObjectId& id) const {
+  const auto holder = TRY(file_holding(id));
+  if (!holder) return Error::config("there is no " + id.kind + " '" + id.name + "'");
+  std::error_code code;
+  fs::remove(*holder, code);
+  if (code) return Error::config("cannot remove " + holder->string() + ": " + code.message());
+  return {};
+}
+
+Result<AdminClient> LocalSite::connect() const {
+  const auto address = admin_.empty() ? admin_address_of(paths_) : AdminAddress::parse(admin_);
+  auto client = AdminClient::connect(TRY(Result<AdminAddress>(address)));
+  if (client) return client;
+  if (!admin_.empty()) return std::move(client).error();
+  return Error::refused("the site of namespace '" + name_ + "' does not run (" +
+                        client.error().text() + "); `istmo init -n " + name_ +
+                        "` starts it again, its log is " + paths_.log_file().string());
+}
+
+Result<std::vector<Value>> LocalSite::ask(const Value& request) const {
+  AdminClient client = TRY(connect());
+  return client.ask(request);
+}
+
+Result<std::vector<Value>> LocalSite::documents_with_status(const std::string& kind) const {
+  if (connect()) {
+    Value request = request_of("documents");
+    if (!kind.empty()) request.set("kind", kind);
+    return ask(request);
+  }
+  std::vector<Value> documents;
+  for (const Document& document : this->documents().all()) {
+    if (!kind.empty() && kind_of(document) != kind) continue;
+    documents.push_back(to_value(document, status_not_running()));
+  }
+  return documents;
+}
+
+Result<Value> LocalSite::wait_for(const ObjectId& id, Duration patience,
+                                  const std::function<bool(const Value&)>& is_enough) const {
+  AdminClient client = TRY(connect());
+  Value request = request_of("documents");
+  request.set("kind", id.kind);
+  request.set("name", id.name);
+  const Instant deadline = monotonic_now() + patience;
+  std::optional<Value> last;
+  while (true) {
+    last = find_document(TRY(client.ask(request)), id);
+    if (is_enough(last.value_or(Value()))) return last.value_or(Value());
+    if (monotonic_now() >= deadline) break;
+    pause();
+  }
+  const std::string message = last ? text_at(*last, "status", "message") : std::string();
+  return Error::timeout("waited in vain for " + id.kind + " " + id.name +
+                        (message.empty() ? std::string() : ": " + message));
+}
+
+Result<Value> LocalSite::wait_applied(const Document& document, Duration patience) const {
+  const Value wanted = spec_of(to_value(document));
+  return wait_for(id_of(document), patience, [&](const Value& found) {
+    if (!(spec_of(found) == wanted)) return false;
+    const Value* status = found.find("status");
+    return status != nullptr && !text_at(*status, "status").empty();
+  });
+}
+
+Result<> LocalSite::wait_gone(const ObjectId& id, Duration patience) const {
+  TRY(wait_for(id, patience, [](const Value& found) { return found.is_null(); }));
+  return {};
+}
+
+Value request_of(const std::string& verb) {
+  Value request = Value::map();
+  request.set("verb", verb);
+  return request;
+}
+
+bool has_condition(const Value& document, std::string_view type) {
+  const Value* status = document.find("status");
+  if (status == nullptr) return false;
+  for (const Value& condition : items_at(*status, "conditions")) {
+    if (text_at(condition, "type") == type) return text_at(condition, "status") == "True";
+  }
+  return false;
+}
+
+}  // namespace istmo::control

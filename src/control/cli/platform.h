@@ -1,0 +1,38 @@
+// Where a site lives: on this machine (linux) or in a Kubernetes cluster.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "base/result.h"
+#include "control/paths.h"
+
+namespace istmo::control {
+
+enum class Platform : uint8_t { linux_machine, kubernetes };
+
+std::string_view to_string(Platform platform);
+// "linux" or "kubernetes"; Error::config for every other name.
+Result<Platform> platform_from(std::string_view name);
+
+// What the choice is made from, in order of rank.
+struct PlatformClues {
+  std::string flag;         // --platform
+  std::string environment;  // ISTMO_PLATFORM
+  std::optional<Platform> of_local_site;
+  bool has_current_context = false;  // of a kubeconfig
+};
+
+Result<Platform> choose_platform(const PlatformClues& clues);
+
+// Reads the environment and the disk.
+PlatformClues gather_platform_clues(const std::string& flag, const std::string& namespace_name);
+
+// A kubeconfig text names a current context.
+bool has_current_context(std::string_view kubeconfig);
+
+// The verbs need a linux site: Error::config says what to do elsewhere.
+Result<> require_linux(Platform platform);
+
+}  // namespace istmo::control

@@ -1,0 +1,311 @@
+// site|listener|connector create, update, status, delete, generate: v2's verbs.
+#include <filesystem>
+
+#include "control/cli/command_line.h"
+#include "control/cli/commands.h"
+#include "control/cli/local_site.h"
+#include "control/cli/terminal.h"
+#include "control/document_text.h"
+#include "control/durations.h"
+#include "control/service_address.h"
+#include "control/site_options.h"
+
+namespace istmo::control {
+
+namespace {
+
+struct NounTexts {
+  const char* kind;
+  const char* lower;
+};
+
+NounTexts texts_of(Noun noun) {
+  switch (noun) {
+    case Noun::site: return {"Site", "site"};
+    case Noun::listener: return {"Listener", "listener"};
+    case Noun::connector: return {"Connector", "connector"};
+  }
+  return {"", ""};
+}
+
+std::string quoted(const ObjectId& id) { return id.kind + " \"" + id.name + "\""; }
+
+Error usage(const std::string& text) { return Error::config(text); }
+
+// --- documents from flags ----------------------------------------------------------------------
+
+void apply(const ResourceArguments& wanted, SiteDocument& site) {
+  if (wanted.enables_link_access) site.link_access = "default";
+  if (!wanted.link_access_type.empty()) site.link_access = wanted.link_access_type;
+}
+
+template <class D>
+void apply_common(const ResourceArguments& wanted, D& document) {
+  if (wanted.routing_key) document.routing_key = *wanted.routing_key;
+  if (wanted.host) document.host = *wanted.host;
+  if (wanted.port) document.port = *wanted.port;
+  if (wanted.tls_credentials) document.tls_credentials = *wanted.tls_credentials;
+  if (wanted.type) document.type = *wanted.type;
+}
+
+std::string service_host_for(const std::string& namespace_name) {
+  if (const auto paths = namespace_paths(namespace_name)) {
+    const auto options = read_site_options(*paths);
+    if (options && !options->service_host.empty()) return options->service_host;
+  }
+  return service_host_of(namespace_name);
+}
+
+Result<Document> new_document(const Arguments& arguments) {
+  const ResourceArguments& wanted = arguments.resource;
+  switch (wanted.noun) {
+    case Noun::site: {
+      SiteDocument site;
+      site.metadata.name = wanted.name.empty() ? arguments.namespace_name : wanted.name;
+      apply(wanted, site);
+      return site;
+    }
+    case Noun::listener: {
+      ListenerDocument listener;
+      listener.metadata.name = wanted.name;
+      listener.routing_key = wanted.name;
+      // On this machine a name would have to be in DNS; the namespace's own address always works.
+      listener.host = service_host_for(arguments.namespace_name);
+      apply_common(wanted, listener);
+      return listener;
+    }
+    case Noun::connector: {
+      if (wanted.selector) return usage("--selector needs Kubernetes; name the workload by --host");
+      ConnectorDocument connector;
+      connector.metadata.name = wanted.name;
+      connector.routing_key = wanted.name;
+      connector.host = "localhost";
+      apply_common(wanted, connector);
+      return connector;
+    }
+  }
+  return usage("unknown resource");
+}
+
+// --- waiting -----------------------------------------------------------------------------------
+
+// Until the running site has configured the document, or says what is wrong with it.
+Result<> wait_configured(const LocalSite& site, const Document& document,
+                         const ResourceArguments& wanted) {
+  if (wanted.wait == "none") return {};
+  const Duration patience = TRY(parse_duration(wanted.timeout));
+  TRY(site.wait_applied(document, patience));
+  const bool needs_ready = wanted.wait == "ready";
+  const Value seen = TRY(site.wait_for(id_of(document), patience, [&](const Value& found) {
+    if (text_at(found, "status", "status") == "Error") return true;
+    return has_condition(found, needs_ready ? "Ready" : "Configured");
+  }));
+  if (text_at(seen, "status", "status") != "Error") return {};
+  return Error::config(quoted(id_of(document)) + ": " + text_at(seen, "status", "message"));
+}
+
+// --- tables ------------------------------------------------------------------------------------
+
+std::vector<std::string> header_of(Noun noun) {
+  switch (noun) {
+    case Noun::site: return {"NAME", "STATUS", "MESSAGE"};
+    case Noun::listener:
+      return {"NAME", "STATUS", "ROUTING-KEY", "HOST", "PORT", "MATCHING-CONNECTOR", "MESSAGE"};
+    case Noun::connector:
+      return {"NAME", "STATUS", "ROUTING-KEY",           "SELECTOR",
+              "HOST", "PORT",   "HAS MATCHING LISTENER", "MESSAGE"};
+  }
+  return {};
+}
+
+const std::string& flag_at(const Value& document, std::string_view key) {
+  static const std::string kFalse = "false";
+  const std::string& text = text_at(document, "status", key);
+  return text.empty() ? kFalse : text;
+}
+
+std::vector<std::string> row_of(Noun noun, const Value& document) {
+  const std::string& name = text_at(document, "metadata", "name");
+  const std::string& status = text_at(document, "status", "status");
+  const std::string& message = text_at(document, "status", "message");
+  const auto spec = [&](std::string_view key) { return text_at(document, "spec", key); };
+  switch (noun) {
+    case Noun::site: return {name, status, message};
+    case Noun::listener:
+      return {name,         status,       spec("routingKey"),
+              spec("host"), spec("port"), flag_at(document, "hasMatchingConnector"),
+              message};
+    case Noun::connector:
+      return {name,
+              status,
+              spec("routingKey"),
+              spec("selector"),
+              spec("host"),
+              spec("port"),
+              flag_at(document, "hasMatchingListener"),
+              message};
+  }
+  return {};
+}
+
+std::string none_text(Noun noun) {
+  if (noun == Noun::site) return "There is no existing Istmo site resource\n";
+  return std::string("There are no ") + texts_of(noun).lower + " resources in the namespace\n";
+}
+
+// --- the site ----------------------------------------------------------------------------------
+
+Result<int> create_site(const Arguments& arguments) {
+  const ResourceArguments& wanted = arguments.resource;
+  if (wanted.name.empty()) return usage("site create needs the name of the site");
+  const LocalSite site = TRY(LocalSite::at(arguments.namespace_name));
+  if (site.documents().site() != nullptr) {
+    return Error::config("There is already a site created for this namespace");
+  }
+  if (wanted.wait != "none") print("Waiting for status...\n");
+  SiteDocument document;
+  apply(wanted, document);
+  TRY(make_site(arguments, {.site_name = wanted.name,
+                            .link_access = document.link_access,
+                            .has_ingress = true,
+                            .timeout = wanted.timeout}));
+  if (wanted.wait != "none") {
+    const Duration patience = TRY(parse_duration(wanted.timeout));
+    TRY(site.wait_for({"Site", wanted.name}, patience, [&](const Value& found) {
+      return has_condition(found, wanted.wait == "configured" ? "Configured" : "Ready");
+    }));
+  }
+  print("Site \"" + wanted.name + "\" is ready.\n");
+  return kExitDone;
+}
+
+// The name may be left out: there is one site in a namespace.
+Result<SiteDocument> existing_site(const LocalSite& site, const std::string& name) {
+  const Desired documents = site.documents();
+  const SiteDocument* found = documents.site();
+  if (found == nullptr) return Error::config("There is no existing Istmo site resource");
+  if (!name.empty() && found->name() != name) {
+    return Error::config("there is no site '" + name + "' in this namespace; it is called '" +
+                         found->name() + "'");
+  }
+  return *found;
+}
+
+Result<int> update_site(const Arguments& arguments) {
+  const LocalSite site = TRY(LocalSite::open(arguments));
+  SiteDocument document = TRY(existing_site(site, arguments.resource.name));
+  apply(arguments.resource, document);
+  TRY(site.write(document));
+  TRY(wait_configured(site, document, arguments.resource));
+  print("Site \"" + document.name() + "\" is updated\n");
+  return kExitDone;
+}
+
+// The process ends and the Site goes; other documents stay unless --all.
+Result<int> delete_site_resource(const Arguments& arguments) {
+  const LocalSite site = TRY(LocalSite::open(arguments));
+  const SiteDocument document = TRY(existing_site(site, arguments.resource.name));
+  TRY(end_site(site.namespace_name()));
+  if (arguments.resource.all || site.documents().all().size() == 1) {
+    TRY(remove_site_folders(site.paths()));
+  } else {
+    TRY(site.remove(id_of(document)));
+    std::error_code ignored;
+    std::filesystem::remove(site.paths().platform_file(), ignored);
+  }
+  print("Site \"" + document.name() + "\" is deleted\n");
+  return kExitDone;
+}
+
+}  // namespace
+
+Result<int> create_resource(const Arguments& arguments) {
+  if (arguments.resource.noun == Noun::site) return create_site(arguments);
+  const LocalSite site = TRY(LocalSite::open(arguments));
+  const Document document = TRY(new_document(arguments));
+  const ObjectId id = id_of(document);
+  if (site.find(id)) {
+    return Error::config("there is already a " +
+                         std::string(texts_of(arguments.resource.noun).lower) + " '" + id.name +
+                         "' in this namespace");
+  }
+  TRY(site.connect());
+  TRY(site.write(document));
+  if (arguments.resource.wait != "none") print("Waiting for create to complete...\n");
+  TRY(wait_configured(site, document, arguments.resource));
+  print(quoted(id) + " is configured.\n");
+  return kExitDone;
+}
+
+Result<int> update_resource(const Arguments& arguments) {
+  const ResourceArguments& wanted = arguments.resource;
+  if (wanted.noun == Noun::site) return update_site(arguments);
+  const LocalSite site = TRY(LocalSite::open(arguments));
+  const ObjectId id{texts_of(wanted.noun).kind, wanted.name};
+  std::optional<Document> document = site.find(id);
+  if (!document) return Error::config("there is no " + quoted(id) + " to update");
+  if (auto* listener = std::get_if<ListenerDocument>(&*document)) apply_common(wanted, *listener);
+  if (auto* connector = std::get_if<ConnectorDocument>(&*document))
+    apply_common(wanted, *connector);
+  TRY(site.connect());
+  TRY(site.write(*document));
+  if (wanted.wait != "none") print("Waiting for update to complete...\n");
+  TRY(wait_configured(site, *document, wanted));
+  print(quoted(id) + " is updated.\n");
+  return kExitDone;
+}
+
+Result<int> show_resources(const Arguments& arguments) {
+  const ResourceArguments& wanted = arguments.resource;
+  const LocalSite site = TRY(LocalSite::open(arguments));
+  std::vector<Value> documents = TRY(site.documents_with_status(texts_of(wanted.noun).kind));
+  if (!wanted.name.empty()) {
+    std::erase_if(documents, [&](const Value& document) {
+      return text_at(document, "metadata", "name") != wanted.name;
+    });
+    if (documents.empty()) {
+      return Error::config("there is no " + quoted({texts_of(wanted.noun).kind, wanted.name}));
+    }
+  }
+  if (arguments.output != Output::text) {
+    print(wanted.name.empty() ? list_text(documents, arguments.output)
+                              : document_text(documents.front(), arguments.output));
+    return kExitDone;
+  }
+  if (documents.empty()) {
+    print(none_text(wanted.noun));
+    return kExitDone;
+  }
+  if (!wanted.name.empty()) {
+    print(Table::vertical(header_of(wanted.noun), row_of(wanted.noun, documents.front())));
+    return kExitDone;
+  }
+  Table table(header_of(wanted.noun));
+  for (const Value& document : documents) table.add(row_of(wanted.noun, document));
+  print(table.text());
+  return kExitDone;
+}
+
+Result<int> delete_resource(const Arguments& arguments) {
+  const ResourceArguments& wanted = arguments.resource;
+  if (wanted.noun == Noun::site) return delete_site_resource(arguments);
+  const LocalSite site = TRY(LocalSite::open(arguments));
+  const ObjectId id{texts_of(wanted.noun).kind, wanted.name};
+  TRY(site.remove(id));
+  if (wanted.wait != "none" && site.connect()) {
+    const Duration patience = TRY(parse_duration(wanted.timeout));
+    TRY(site.wait_gone(id, patience));
+  }
+  print(quoted(id) + " is deleted\n");
+  return kExitDone;
+}
+
+Result<int> generate_resource(const Arguments& arguments) {
+  const Document document = TRY(new_document(arguments));
+  TRY(check_resource_name(id_of(document).name));
+  const Format format = arguments.output == Output::json ? Format::json : Format::yaml;
+  print(write_document(document, format));
+  return kExitDone;
+}
+
+}  // namespace istmo::control

@@ -1,0 +1,171 @@
+// The admin socket: a real client thread against the server on a real loop.
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <boost/test/unit_test.hpp>
+#include <thread>
+
+#include "control/admin_server.h"
+#include "control_fixture.h"
+
+namespace istmo::control {
+
+namespace {
+
+// Answers `echo` with as many items as asked, `fail` with an error, and keeps `later` for later.
+class EchoSink final : public AdminSink {
+ public:
+  AdminServer* server = nullptr;
+  int requests = 0;
+  void on_admin_request(AdminRequestId id, const Value& request) override {
+    ++requests;
+    const Value* verb = request.find("verb");
+    if (verb == nullptr || verb->text() == "fail") {
+      return server->answer(id, {.items = {}, .error = "no"});
+    }
+    AdminAnswer answer;
+    const int count = std::stoi(request.find("count")->text());
+    for (int index = 0; index < count; ++index) answer.items.push_back(request);
+    server->answer(id, answer);
+  }
+};
+
+struct Site {
+  TestFolder folder;
+  std::unique_ptr<io::Loop> loop = make_test_loop();
+  EchoSink sink;
+  AdminServer server{*loop, sink};
+  AdminAddress address = AdminAddress::unix_socket(folder.path() / "admin.sock");
+  Site() {
+    sink.server = &server;
+    BOOST_REQUIRE(server.listen(address).has_value());
+  }
+  ~Site() {
+    server.stop();
+    run_until(*loop, [&] { return server.is_idle(); });
+  }
+  // Runs the loop while `work` runs on a thread of its own.
+  template <class Work>
+  void while_running(Work work) {
+    std::atomic<bool> is_done = false;
+    std::thread client([&] {
+      work();
+      is_done = true;
+    });
+    run_until(*loop, [&] { return is_done.load(); });
+    client.join();
+  }
+};
+
+Value echo(int count) {
+  Value request = Value::map();
+  request.set("verb", "echo");
+  request.set("count", count);
+  request.set("text", "two\nlines and \"quotes\"");
+  return request;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(admin)
+
+BOOST_AUTO_TEST_CASE(many_requests_are_answered_on_one_connection) {
+  Site site;
+  size_t items = 0;
+  bool is_equal = true;
+  site.while_running([&] {
+    auto client = AdminClient::connect(site.address);
+    if (!client) return;
+    for (int count : {0, 1, 1000}) {
+      const auto answer = client->ask(echo(count));
+      if (!answer) return;
+      items += answer->size();
+      for (const Value& item : *answer) is_equal &= item == echo(count);
+    }
+  });
+  BOOST_TEST(items == 1001u);
+  BOOST_TEST(is_equal);
+}
+
+BOOST_AUTO_TEST_CASE(an_error_is_told) {
+  Site site;
+  std::string error;
+  site.while_running([&] {
+    auto client = AdminClient::connect(site.address);
+    Value request = Value::map();
+    request.set("verb", "fail");
+    if (client) error = client->ask(request).error().text();
+  });
+  BOOST_TEST(error == "no");
+}
+
+BOOST_AUTO_TEST_CASE(a_line_that_is_no_request_is_answered_with_an_error) {
+  Site site;
+  std::string answer;
+  site.while_running([&] {
+    const auto name = socket_name(site.address);
+    const auto descriptor = open_socket(site.address, 0);
+    if (!descriptor || ::connect(*descriptor, name->raw(), name->size) != 0) return;
+    // Two at once: the second one waits for the first one's answer.
+    ::send(*descriptor, "nonsense\n[1]\n", 13, MSG_NOSIGNAL);
+    char buffer[1024];
+    while (std::ranges::count(answer, '\n') < 2) {
+      const ssize_t got = ::recv(*descriptor, buffer, sizeof buffer, 0);
+      if (got <= 0) break;
+      answer.append(buffer, static_cast<size_t>(got));
+    }
+    ::close(*descriptor);
+  });
+  BOOST_TEST(std::ranges::count(answer, '\n') == 2);
+  BOOST_TEST(answer.contains("not a request"));
+  BOOST_TEST(site.sink.requests == 0);
+}
+
+BOOST_AUTO_TEST_CASE(a_request_without_an_end_is_cut_off_at_the_bound) {
+  Site site;
+  bool is_closed = false;
+  site.while_running([&] {
+    const auto name = socket_name(site.address);
+    const auto descriptor = open_socket(site.address, 0);
+    if (!descriptor || ::connect(*descriptor, name->raw(), name->size) != 0) return;
+    const std::string text(kAdminRequestBytesMax + 8192, 'x');
+    ::send(*descriptor, text.data(), text.size(), MSG_NOSIGNAL);
+    char octet = 0;
+    is_closed = ::recv(*descriptor, &octet, 1, 0) <= 0;
+    ::close(*descriptor);
+  });
+  BOOST_TEST(is_closed);
+}
+
+BOOST_AUTO_TEST_CASE(only_the_user_may_use_the_socket) {
+  Site site;
+  struct stat status{};
+  BOOST_REQUIRE(::stat(site.address.path.c_str(), &status) == 0);
+  BOOST_TEST((status.st_mode & 0777) == 0600u);
+}
+
+BOOST_AUTO_TEST_CASE(a_socket_left_by_a_dead_process_is_replaced_a_live_one_is_not) {
+  Site site;
+  AdminServer second(*site.loop, site.sink);
+  const auto refused = second.listen(site.address);
+  BOOST_REQUIRE(!refused.has_value());
+  BOOST_TEST(refused.error().text().contains("another process"));
+  const AdminAddress stale = AdminAddress::unix_socket(site.folder.write("stale.sock", ""));
+  BOOST_TEST(second.listen(stale).has_value());
+  second.stop();
+  run_until(*site.loop, [&] { return second.is_idle(); });
+  BOOST_TEST(!std::filesystem::exists(stale.path));
+}
+
+BOOST_AUTO_TEST_CASE(addresses_are_a_path_or_a_host_and_port) {
+  BOOST_TEST(AdminAddress::parse("unix:/run/a.sock")->path == "/run/a.sock");
+  BOOST_TEST(AdminAddress::parse("127.0.0.1:80")->to_string() == "127.0.0.1:80");
+  BOOST_TEST(!AdminAddress::parse("unix:").has_value());
+  BOOST_TEST(!AdminAddress::parse("nowhere").has_value());
+  const auto deep = AdminAddress::unix_socket("/" + std::string(200, 'a'));
+  BOOST_TEST(!socket_name(deep).has_value());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace istmo::control
