@@ -7,6 +7,7 @@
 #include <charconv>
 #include <cstring>
 #include <fstream>
+#include <thread>
 
 #include "dataplane/io/loop.h"
 #include "dataplane/io/loop_self_test.h"
@@ -114,7 +115,9 @@ std::string explain(const Refusal& refusal) {
 Result<LoopChoice> choose_loop(IoMode mode) {
   // Before anything else: where io_uring is answered with SIGSYS, one call would be the end.
   if (mode == IoMode::epoll) return LoopChoice{.kind = LoopKind::epoll, .reason = "--io=epoll"};
-  auto uring = probe_uring();
+  // On a thread of its own: a ring that ends interrupts blocking calls of the thread that made it.
+  Result<LoopChoice> uring = Error::internal("io_uring was not probed");
+  std::thread([&uring] { uring = probe_uring(); }).join();
   if (uring) return uring;
   if (mode == IoMode::uring) return std::move(uring).error().at("--io=uring");
   return LoopChoice{.kind = LoopKind::epoll, .reason = uring.error().text()};
