@@ -10,6 +10,7 @@ namespace istmo::base {
 
 }  // namespace istmo::base
 
-#define ASSERT(condition) \
-  (__builtin_expect(!!(condition), 1) ? void(0) \
-                                      : ::istmo::base::assert_failed(#condition, __FILE__, __LINE__))
+#define ASSERT(condition)             \
+  (__builtin_expect(!!(condition), 1) \
+       ? void(0)                      \
+       : ::istmo::base::assert_failed(#condition, __FILE__, __LINE__))

@@ -1,5 +1,6 @@
-// Intrusive doubly linked list. The element derives from ListNode<Tag>; Tag is the element type unless it is in several lists.
-// The list never owns. An element unlinks itself when it is destroyed.
+// Intrusive doubly linked list. The element derives from ListNode<Tag>; Tag is the element type
+// unless it is in several lists. The list never owns. An element unlinks itself when it is
+// destroyed.
 #pragma once
 
 #include "base/assert.h"

@@ -12,23 +12,17 @@ ErrorClass class_of_errno(int error_number) {
     case EHOSTUNREACH:
     case ENETUNREACH:
     case EHOSTDOWN:
-    case EADDRNOTAVAIL:
-      return ErrorClass::refused;
+    case EADDRNOTAVAIL: return ErrorClass::refused;
     case ECONNRESET:
     case EPIPE:
-    case ECONNABORTED:
-      return ErrorClass::reset;
-    case ETIMEDOUT:
-      return ErrorClass::timeout;
+    case ECONNABORTED: return ErrorClass::reset;
+    case ETIMEDOUT: return ErrorClass::timeout;
     case EMFILE:
     case ENFILE:
     case ENOMEM:
-    case ENOBUFS:
-      return ErrorClass::limit;
-    case ECANCELED:
-      return ErrorClass::closed;
-    default:
-      return ErrorClass::internal;
+    case ENOBUFS: return ErrorClass::limit;
+    case ECANCELED: return ErrorClass::closed;
+    default: return ErrorClass::internal;
   }
 }
 

@@ -44,7 +44,8 @@ class [[nodiscard]] Error {
   ErrorClass error_class() const { return class_; }
   const std::string& text() const { return text_; }
 
-  // Adds a place in front: Error{"bind: ..."}.at("listener backend") -> "listener backend: bind: ..."
+  // Adds a place in front: Error{"bind: ..."}.at("listener backend") -> "listener backend: bind:
+  // ..."
   Error at(std::string_view place) &&;
 
   // An Error returns from a function of any Result type.
@@ -65,11 +66,11 @@ using Result = std::expected<T, Error>;
 
 // Evaluates an expression of type Result<T>: returns its Error from the enclosing function, or is
 // its value. A statement expression: gcc and clang only, on purpose.
-#define TRY(...)                                                        \
-  __extension__({                                                       \
-    auto try_result_ = (__VA_ARGS__);                                   \
+#define TRY(...)                                                              \
+  __extension__({                                                             \
+    auto try_result_ = (__VA_ARGS__);                                         \
     if (!try_result_) return std::unexpected(std::move(try_result_).error()); \
-    ::istmo::detail::unwrap(std::move(try_result_));                    \
+    ::istmo::detail::unwrap(std::move(try_result_));                          \
   })
 
 namespace istmo::detail {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
+#include <memory>
 #include <new>
 
 namespace istmo::io {
@@ -171,7 +172,7 @@ uint64_t Chain::pinned_bytes() const {
 
 void Chain::grow() {
   const uint32_t capacity = capacity_ < 8 ? 8 : capacity_ * 2;
-  auto* cells = new Slice[capacity];
+  Slice* cells = std::make_unique<Slice[]>(capacity).release();  // delete[] in clear() and here
   for (uint32_t i = 0; i < count_; ++i) cells[i] = std::move(at(i));
   delete[] heap_;
   heap_ = cells;

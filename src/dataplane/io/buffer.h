@@ -45,8 +45,7 @@ class Slice {
   // Takes over one reference that the caller has counted.
   Slice(Block& block, uint32_t offset, uint32_t size)
       : block_(&block), offset_(offset), size_(size) {}
-  Slice(Slice&& other) noexcept
-      : block_(other.block_), offset_(other.offset_), size_(other.size_) {
+  Slice(Slice&& other) noexcept : block_(other.block_), offset_(other.offset_), size_(other.size_) {
     other.block_ = nullptr;
     other.size_ = 0;
   }
