@@ -1,0 +1,118 @@
+"""The loads, and the figures that each one gives."""
+import dataclasses
+import json
+import re
+import socket
+import subprocess
+import time
+from collections.abc import Callable
+
+from . import peers
+
+ONE_SITE = ('istmo-one-site', 'nginx', 'haproxy')
+TWO_SITES = ('istmo-two-sites', 'haproxy-two-sites')
+
+
+@dataclasses.dataclass
+class Case:
+    name: str
+    title: str
+    peers: tuple
+    load: Callable
+    # (figure, bar): istmo is to need at most `bar` times what each other peer needs.
+    bars: dict
+    is_once: bool = False
+
+    def run(self, workshop, peer, options):
+        return self.load(workshop, peer, options)
+
+
+def load_command(*command):
+    return ['taskset', '-c', peers.LOAD_CPU, *command]
+
+
+def bulk(workshop, peer, options):
+    port, processes = workshop.peer(peer, 'bulk')
+    before = processes.cpu_seconds()
+    done = subprocess.run(
+        load_command('iperf3', '-c', '127.0.0.1', '-p', str(port), '-t', str(options.seconds),
+                     '-J'), capture_output=True, text=True, check=False)
+    result = json.loads(done.stdout)
+    if 'error' in result:
+        raise RuntimeError(f'{peer}: iperf3: {result["error"]}')
+    cpu = processes.cpu_seconds() - before
+    gigabytes = result['end']['sum_received']['bytes'] / 1e9
+    seconds = result['end']['sum_received']['seconds']
+    return {'GB/s': gigabytes / seconds, 'CPU s/GB': cpu / gigabytes}
+
+
+def wrk(workshop, peer, options, connections, headers=()):
+    port, processes = workshop.peer(peer, 'http')
+    url = f'http://127.0.0.1:{port}/'
+
+    def run(seconds):
+        return subprocess.run(
+            load_command('wrk', '-t1', f'-c{connections}', f'-d{seconds}s', '--latency',
+                         *headers, url), capture_output=True, text=True, check=True).stdout
+
+    if not headers:
+        run(1)  # the handshakes of the connections are another case's
+    before = processes.cpu_seconds()
+    text = run(max(1, round(options.seconds)))
+    cpu = processes.cpu_seconds() - before
+    requests = int(re.search(r'(\d+) requests in', text).group(1))
+    per_second = float(re.search(r'Requests/sec:\s+([\d.]+)', text).group(1))
+    return requests, per_second, cpu, text
+
+
+def milliseconds(text, percentile):
+    value, unit = re.search(rf'{percentile}%\s+([\d.]+)(us|ms|s)', text).groups()
+    return float(value) * {'us': 0.001, 'ms': 1, 's': 1000}[unit]
+
+
+def requests(workshop, peer, options):
+    count, per_second, cpu, text = wrk(workshop, peer, options, 64)
+    return {'requests/s': per_second, 'CPU us/request': cpu * 1e6 / count,
+            'p50 ms': milliseconds(text, 50), 'p99 ms': milliseconds(text, 99)}
+
+
+def connections(workshop, peer, options):
+    count, per_second, cpu, _ = wrk(workshop, peer, options, 32, ('-H', 'Connection: close'))
+    return {'connections/s': per_second, 'CPU us/connection': cpu * 1e6 / count}
+
+
+def idle(workshop, peer, options):
+    """Memory that each of many connections keeps, after one request and its answer."""
+    port, processes = workshop.fresh(peer, 'http')
+    ask = b'GET / HTTP/1.1\r\nHost: bench\r\n\r\n'
+
+    def open_one():
+        client = socket.create_connection(('127.0.0.1', port), timeout=20)
+        client.sendall(ask)
+        while b'hello, world' not in client.recv(4096):
+            pass
+        return client
+
+    first = open_one()
+    before = processes.pss_bytes()
+    clients = [open_one() for _ in range(options.connections)]
+    time.sleep(1)
+    kept = processes.pss_bytes() - before
+    for client in [first, *clients]:
+        client.close()
+    return {'bytes/connection': kept / options.connections}
+
+
+ALL = [
+    Case('bulk', 'one site, one stream of bulk data', ONE_SITE, bulk, {'CPU s/GB': 0.5}),
+    Case('connections', 'one site, a connection per request', ONE_SITE, connections,
+         {'CPU us/connection': 1.0}),
+    Case('requests', 'one site, small requests on 64 connections', ONE_SITE, requests,
+         {'CPU us/request': 1.0}),
+    Case('idle', 'one site, idle connections', ONE_SITE, idle, {}, is_once=True),
+    Case('bulk-link', 'two sites over mutual TLS, one stream of bulk data', TWO_SITES, bulk,
+         {'CPU s/GB': 0.7}),
+    Case('connections-link', 'two sites, a connection per request', TWO_SITES, connections, {}),
+    Case('requests-link', 'two sites, small requests on 64 connections', TWO_SITES, requests, {}),
+    Case('idle-link', 'two sites, idle connections', TWO_SITES, idle, {}, is_once=True),
+]

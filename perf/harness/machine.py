@@ -1,0 +1,57 @@
+"""What the machine is, and how it is set while the harness runs."""
+import contextlib
+import os
+import platform
+import resource
+import subprocess
+import sys
+
+CONGESTION = '/proc/sys/net/ipv4/tcp_congestion_control'
+
+
+@contextlib.contextmanager
+def prepared():
+    """Cubic instead of a pacing congestion control (bbr paces on loopback); all file handles."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    before = read(CONGESTION)
+    changed = before != 'cubic' and write(CONGESTION, 'cubic')
+    if before != 'cubic' and not changed:
+        print(f'bench: congestion control stays {before}: not root', file=sys.stderr)
+    try:
+        yield
+    finally:
+        if changed:
+            write(CONGESTION, before)
+
+
+def read(path):
+    with open(path, encoding='utf-8') as file:
+        return file.read().strip()
+
+
+def write(path, text):
+    try:
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write(text)
+        return True
+    except OSError:
+        return False
+
+
+def describe():
+    """One line for the table: processor, cores, kernel, versions."""
+    model = 'unknown processor'
+    for line in read('/proc/cpuinfo').splitlines():
+        if line.startswith('model name'):
+            model = line.split(':', 1)[1].strip()
+            break
+    return (f'{model}, {os.cpu_count()} cores, Linux {platform.release()}, '
+            f'{version(["nginx", "-v"])}, {version(["haproxy", "-v"])}, '
+            f'{version(["openssl", "version"])}')
+
+
+def version(command):
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    first = (done.stdout + done.stderr).splitlines()[0]
+    return ' '.join(first.split()[:3]).removeprefix('nginx version: ')

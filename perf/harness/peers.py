@@ -1,0 +1,245 @@
+"""The programs that are compared: how each is configured, started, measured and stopped."""
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import time
+
+PROXY_CPU = '0'
+LOAD_CPU = '1'
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(('127.0.0.1', 0))
+        return probe.getsockname()[1]
+
+
+def wait_for_port(port, seconds=20):
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            socket.create_connection(('127.0.0.1', port), timeout=1).close()
+            return
+        time.sleep(0.02)
+    raise RuntimeError(f'nothing listens on port {port}')
+
+
+class Processes:
+    """One or more processes of a peer: CPU and memory are sums over them and their children."""
+
+    def __init__(self, pids):
+        self.pids = pids
+
+    def all_pids(self):
+        found = list(self.pids)
+        for pid in found:
+            with contextlib.suppress(OSError), \
+                    open(f'/proc/{pid}/task/{pid}/children', encoding='utf-8') as file:
+                found.extend(int(child) for child in file.read().split())
+        return found
+
+    def cpu_seconds(self):
+        total = 0
+        for pid in self.all_pids():
+            for task in os.listdir(f'/proc/{pid}/task'):
+                with open(f'/proc/{pid}/task/{task}/schedstat', encoding='utf-8') as file:
+                    total += int(file.read().split()[0])
+        return total / 1e9
+
+    def pss_bytes(self):
+        total = 0
+        for pid in self.all_pids():
+            with open(f'/proc/{pid}/smaps_rollup', encoding='utf-8') as file:
+                for line in file:
+                    if line.startswith('Pss:'):
+                        total += int(line.split()[1]) * 1024
+        return total
+
+
+class Workshop:
+    """The folder, the backends, and every peer that a case asks for, started once and kept."""
+
+    def __init__(self, folder, istmo, io_mode):
+        self.folder = folder
+        self.istmo = istmo
+        self.io_mode = io_mode
+        self.stack = contextlib.ExitStack()
+        self.http_port = free_port()
+        self.bulk_port = free_port()
+        self.started = {}
+
+    def __enter__(self):
+        self.start(self.nginx_command('backend', self.http_backend()), LOAD_CPU)
+        self.start(['iperf3', '-s', '-p', str(self.bulk_port)], LOAD_CPU)
+        wait_for_port(self.http_port)
+        wait_for_port(self.bulk_port)
+        return self
+
+    def __exit__(self, *error):
+        self.stack.close()
+
+    def path(self, name):
+        return os.path.join(self.folder, name)
+
+    def write(self, name, text):
+        with open(self.path(name), 'w', encoding='utf-8') as file:
+            file.write(text)
+        return self.path(name)
+
+    def start(self, command, cpu, environment=None):
+        log = open(self.path('log'), 'ab')  # noqa: SIM115 (closed with the stack)
+        self.stack.callback(log.close)
+        process = subprocess.Popen(['taskset', '-c', cpu] + command, stdout=log, stderr=log,
+                                   env={**os.environ, **(environment or {})})
+        self.stack.callback(self.stop, process)
+        return process
+
+    @staticmethod
+    def stop(process):
+        process.terminate()
+        try:
+            process.wait(15)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def peer(self, name, target):
+        """(port to connect to, Processes) of the peer in front of `target`: 'http' or 'bulk'."""
+        key = (name, target)
+        if key not in self.started:
+            port = self.http_port if target == 'http' else self.bulk_port
+            self.started[key] = getattr(self, name.replace('-', '_'))(port)
+        return self.started[key]
+
+    def fresh(self, name, target):
+        """The same, but started anew: for memory."""
+        self.started.pop((name, target), None)
+        return self.peer(name, target)
+
+    # --- nginx ------------------------------------------------------------------------------
+
+    def nginx_command(self, name, body):
+        prefix = self.path(f'nginx-{name}-{free_port()}')
+        os.makedirs(prefix)
+        modules = '/usr/share/nginx/modules-available/mod-stream.conf'
+        load = f'include {modules};\n' if os.path.exists(modules) else ''
+        config = (f'{load}daemon off;\nworker_processes 1;\nworker_rlimit_nofile 20000;\n'
+                  f'pid {prefix}/pid;\nerror_log {prefix}/error.log;\n'
+                  f'events {{ worker_connections 19000; }}\n{body}')
+        with open(f'{prefix}/nginx.conf', 'w', encoding='utf-8') as file:
+            file.write(config)
+        return ['nginx', '-p', prefix, '-c', f'{prefix}/nginx.conf', '-e', f'{prefix}/error.log']
+
+    def http_backend(self):
+        return (f'http {{ access_log off; keepalive_requests 100000000; keepalive_timeout 1h;\n'
+                f' client_body_temp_path {self.folder}/b1; proxy_temp_path {self.folder}/b2;\n'
+                f' fastcgi_temp_path {self.folder}/b3; uwsgi_temp_path {self.folder}/b4;\n'
+                f' scgi_temp_path {self.folder}/b5;\n'
+                f' server {{ listen 127.0.0.1:{self.http_port} backlog=4096;\n'
+                f'  location / {{ return 200 "hello, world\\n"; }} }} }}\n')
+
+    def nginx(self, backend):
+        port = free_port()
+        body = (f'stream {{ server {{ listen 127.0.0.1:{port} backlog=4096;'
+                f' proxy_timeout 1h; proxy_pass 127.0.0.1:{backend}; }} }}\n')
+        process = self.start(self.nginx_command('proxy', body), PROXY_CPU)
+        wait_for_port(port)
+        return port, Processes([process.pid])
+
+    # --- HAProxy ----------------------------------------------------------------------------
+
+    def haproxy_process(self, name, sections):
+        config = self.write(f'haproxy-{name}-{free_port()}.cfg',
+                            'global\n nbthread 1\n maxconn 9000\n'
+                            'defaults\n mode tcp\n timeout connect 10s\n timeout client 1h\n'
+                            ' timeout server 1h\n' + sections)
+        return self.start(['haproxy', '-f', config], PROXY_CPU)
+
+    def haproxy(self, backend):
+        port = free_port()
+        process = self.haproxy_process('plain', (
+            f'listen proxy\n bind 127.0.0.1:{port} backlog 4096\n'
+            f' server backend 127.0.0.1:{backend}\n'))
+        wait_for_port(port)
+        return port, Processes([process.pid])
+
+    def haproxy_two_sites(self, backend):
+        self.make_certificates()
+        port, link = free_port(), free_port()
+        folder = self.folder
+        east = self.haproxy_process('east', (
+            f'listen link\n bind 127.0.0.1:{link} ssl crt {folder}/east.pem'
+            f' ca-file {folder}/ca.pem verify required backlog 4096 ssl-min-ver TLSv1.3\n'
+            f' server backend 127.0.0.1:{backend}\n'))
+        west = self.haproxy_process('west', (
+            f'listen proxy\n bind 127.0.0.1:{port} backlog 4096\n'
+            f' server link 127.0.0.1:{link} ssl crt {folder}/west.pem'
+            f' ca-file {folder}/ca.pem verify required ssl-min-ver TLSv1.3\n'))
+        wait_for_port(link)
+        wait_for_port(port)
+        return port, Processes([east.pid, west.pid])
+
+    def make_certificates(self):
+        if os.path.exists(self.path('ca.pem')):
+            return
+        openssl = shutil.which('openssl') or 'openssl'
+        curve = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-sha256']
+
+        def run(*command):
+            subprocess.run([openssl, *command], check=True, capture_output=True, cwd=self.folder)
+
+        run('req', '-x509', *curve, '-keyout', 'ca.key', '-out', 'ca.pem', '-days', '2',
+            '-subj', '/CN=bench ca')
+        for name in ('east', 'west'):
+            run('req', *curve, '-keyout', f'{name}.key', '-out', f'{name}.csr',
+                '-subj', f'/CN={name}')
+            run('x509', '-req', '-in', f'{name}.csr', '-CA', 'ca.pem', '-CAkey', 'ca.key',
+                '-CAcreateserial', '-out', f'{name}.crt', '-days', '2', '-sha256')
+            with open(self.path(f'{name}.crt'), encoding='utf-8') as one, \
+                    open(self.path(f'{name}.key'), encoding='utf-8') as two:
+                self.write(f'{name}.pem', one.read() + two.read())
+
+    # --- Istmo ------------------------------------------------------------------------------
+
+    def istmo_one_site(self, backend):
+        port = free_port()
+        documents = self.write(f'istmo-{port}.yaml', (
+            'apiVersion: skupper.io/v2alpha1\nkind: Listener\nmetadata: {name: bench}\n'
+            f'spec: {{routingKey: bench, host: 127.0.0.1, port: {port}}}\n---\n'
+            'apiVersion: skupper.io/v2alpha1\nkind: Connector\nmetadata: {name: bench}\n'
+            f'spec: {{routingKey: bench, host: 127.0.0.1, port: {backend}}}\n'))
+        process = self.start([self.istmo, 'run', documents, '--workers', '1', '--io',
+                              self.io_mode], PROXY_CPU)
+        wait_for_port(port)
+        return port, Processes([process.pid])
+
+    def istmo_two_sites(self, backend):
+        data = self.path(f'istmo-data-{free_port()}')
+        environment = {**os.environ, 'XDG_DATA_HOME': data, 'ISTMO_PLATFORM': 'linux'}
+
+        def istmo(*command):
+            done = subprocess.run(['taskset', '-c', PROXY_CPU, self.istmo, *command],
+                                  env=environment, capture_output=True, text=True, check=False)
+            if done.returncode != 0:
+                raise RuntimeError(f'istmo {" ".join(command)}: {done.stderr}')
+            return done.stdout
+
+        def pid_of(namespace):
+            path = f'{data}/istmo/namespaces/{namespace}/runtime/istmo.pid'
+            with open(path, encoding='utf-8') as file:
+                return int(file.read().split()[0])
+
+        for namespace in ('bench-west', 'bench-east'):
+            istmo('-n', namespace, 'init', '--workers', '1', '--io', self.io_mode)
+            self.stack.callback(istmo, '-n', namespace, 'delete')
+        token = f'{data}/token.yaml'
+        istmo('-n', 'bench-west', 'token', 'create', token)
+        istmo('-n', 'bench-east', 'link', 'create', token)
+        port = free_port()
+        istmo('-n', 'bench-east', 'connector', 'create', 'bench', str(backend), '--host',
+              '127.0.0.1')
+        istmo('-n', 'bench-west', 'listener', 'create', 'bench', str(port), '--host', '127.0.0.1')
+        wait_for_port(port)
+        return port, Processes([pid_of('bench-west'), pid_of('bench-east')])
