@@ -276,9 +276,12 @@ GrantServer::Answer GrantServer::redeem(const Grant& grant, const std::string& n
     return {.status = 503, .text = "This site does not accept links yet\n"};
   }
   const WallTime now = options_.clock();
-  const auto credentials = state_.issue_for(
-      {.common_name = subject, .hosts = {}, .site_id = subject, .use = CertificateUse::client},
-      "grant " + grant.uid, now);
+  const CertificateRequest wanted{.common_name = subject,
+                                  .hosts = {},
+                                  .site_id = subject,
+                                  .use = CertificateUse::client,
+                                  .lifetime = kGivenLifetime};
+  const auto credentials = state_.issue_for(wanted, "grant " + grant.uid, now);
   if (!credentials) {
     metrics_.failed.add();
     LOG_ERROR("grant server: no certificate", "error", credentials.error().text());

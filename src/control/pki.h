@@ -24,6 +24,9 @@ Result<WallTime> parse_rfc3339(std::string_view text);  // UTC, whole seconds
 
 inline constexpr std::chrono::seconds kCaLifetime = std::chrono::days(5 * 365);
 inline constexpr std::chrono::seconds kLeafLifetime = std::chrono::days(365);
+// Of certificates given to other sites, by a token or `link generate`: nothing renews them yet, so
+// they live as long as Skupper's.
+inline constexpr std::chrono::seconds kGivenLifetime = kCaLifetime;
 // Clocks of other machines may be behind by as much.
 inline constexpr std::chrono::seconds kBackdate = std::chrono::minutes(5);
 

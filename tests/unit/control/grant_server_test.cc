@@ -44,6 +44,7 @@ BOOST_AUTO_TEST_CASE(a_token_gives_secret_and_link_once) {
   BOOST_TEST(got.secret.data.at("ca.crt") == world.state->ca_certificate());
   const auto info = inspect_certificate(got.secret.data.at("tls.crt"), "").value();
   BOOST_TEST(info.site_id == test::kRedeemingSite);
+  BOOST_TEST((info.not_after > world.now + std::chrono::days(4 * 365)));
   BOOST_REQUIRE(got.links.size() == 1u);
   BOOST_TEST(got.links[0].cost == 7u);
   BOOST_TEST(got.links[0].tls_credentials == "west-token");

@@ -33,9 +33,9 @@ class CannedServer final : public transport::TransportSink {
 
   AccessTokenDocument token() const {
     const Grant grant{.uid = "uid", .name = "g", .code = "code", .expires = {}, .claims = {}};
-    return make_access_token(
-        "t", grant, grant_urls({"127.0.0.1"}, loop->local_address(listener_)->port(), "uid"),
-        ca.certificate, std::nullopt);
+    auto urls = grant_urls({"127.0.0.1"}, loop->local_address(listener_)->port(), "uid");
+    urls.push_back(urls[0] + "/again");  // the same server: it must not be asked twice
+    return make_access_token("t", grant, urls, ca.certificate, std::nullopt);
   }
   std::string redeem_error() {
     test::ResultSink sink;

@@ -86,6 +86,11 @@ BOOST_AUTO_TEST_CASE(a_restart_gives_a_grant_no_second_life) {
   BOOST_TEST(again.uid == first.uid);
   BOOST_TEST((again.expires == first.expires));
   BOOST_TEST(again.redemptions() == 1u);
+  const Grant more =
+      state.put_grant({.name = "g", .code = {}, .redemptions_allowed = 3}, later).value();
+  BOOST_TEST(more.redemptions_allowed == 3u);
+  BOOST_TEST(more.redemptions() == 1u);
+  BOOST_TEST(open_state(folder.path()).find_grant(first.uid)->redemptions() == 1u);
 }
 
 BOOST_AUTO_TEST_CASE(files_are_private) {
