@@ -199,12 +199,17 @@ Result<RedeemedToken> to_redeemed(const Record& record) {
 }
 
 // Names come from documents, which were checked; a second look where a path is made of them.
-Result<fs::path> record_path(const fs::path& folder, const std::string& name) {
+Result<fs::path> path_in(const fs::path& folder, const std::string& name,
+                         std::string_view extension) {
   if (name.empty() || name.front() == '.' || name.find('/') != std::string::npos ||
       name.find('\0') != std::string::npos) {
     return Error::config("'" + name + "' cannot be the name of a file");
   }
-  return folder / (name + ".json");
+  return folder / (name + std::string(extension));
+}
+
+Result<fs::path> record_path(const fs::path& folder, const std::string& name) {
+  return path_in(folder, name, ".json");
 }
 
 Result<> write_record(const fs::path& folder, const std::string& name, const Value& value) {
@@ -326,7 +331,7 @@ Result<> SiteState::read_redeemed() {
 Result<proxy::Credentials> SiteState::server_credentials(const std::string& name,
                                                          const std::vector<std::string>& hosts,
                                                          WallTime now) {
-  const fs::path path = runtime_ / "certs" / (name + ".pem");
+  const fs::path path = TRY(path_in(runtime_ / "certs", name, ".pem"));
   auto pair = read_key_pair(path);
   if (!pair && pair.error().error_class() != ErrorClass::closed) {
     return std::unexpected(pair.error());

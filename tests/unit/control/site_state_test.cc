@@ -224,6 +224,7 @@ BOOST_AUTO_TEST_CASE(names_cannot_leave_the_folder) {
                     .put_redeemed(
                         {.name = name, .url = {}, .code_sha256 = {}, .documents = {}, .time = kNow})
                     .has_value());
+    BOOST_TEST(!state.server_credentials(name, {"127.0.0.1"}, kNow).has_value());
   }
 }
 
