@@ -1,0 +1,372 @@
+"""TCP through one site and through two, on both engines. Numbers: Skupper behaviours to re-test."""
+
+import concurrent.futures
+import os
+import socket
+import threading
+
+import pytest
+
+from harness.processes import memory_bytes
+from harness.sockets import (Backend, connect, digest, exchange, hold, octets,
+                             outcome_of_connecting, outcome_of_reading, read_exactly, read_to_end,
+                             reset, sending, serve_echo)
+from harness.waiting import wait_until
+
+MEBIBYTE = 1024 * 1024
+SIZES = (100, 1000, 500_000, 2 * MEBIBYTE)
+
+
+def joined(world, address):
+    """A client's connection and the backend's end of it; the backend is made with `hold`."""
+    backend = world.backends[0]
+    before = len(backend.accepted)
+    client = world.connect(address)
+    backend.wait_accepted(before + 1)
+    return client, backend.accepted[-1]
+
+
+def test_behaviour_02_echo_is_byte_exact_at_every_size(world, sites, engine):
+    address, inlet, _ = world.proxy(sites, world.backend().address, *engine)
+    for size in SIZES:
+        with connect(address) as client:
+            assert digest(exchange(client, octets(size))) == digest(octets(size))
+    inlet.wait_idle()
+
+
+def test_behaviour_03_connect_and_leave_without_data_leaves_nothing(world, sites):
+    address, inlet, outlet = world.proxy(sites, world.backend().address)
+    for _ in range(50):
+        connect(address).close()
+    wait_until(lambda: inlet.listener("inlet")["connectionsTotal"] == 50, "50 connections")
+    inlet.wait_idle()
+    outlet.wait_idle()
+    assert inlet.connections() == [] and outlet.connections() == []
+
+
+def test_behaviour_04_many_clients_at_once_get_their_own_octets_back(world, sites, engine):
+    address, inlet, outlet = world.proxy(sites, world.backend().address, *engine)
+
+    def one(number):
+        data = octets(50_000, seed=number)
+        with connect(address) as client:
+            return digest(exchange(client, data)) == digest(data)
+
+    with concurrent.futures.ThreadPoolExecutor(32) as pool:
+        assert all(pool.map(one, range(200)))
+    inlet.wait_idle()
+    outlet.wait_idle()
+
+
+@pytest.mark.parametrize("size", [0, 40_000, 3 * MEBIBYTE])
+def test_behaviour_05_half_close_client_first(world, sites, engine, size):
+    """The client ends first (one router, one hop); 06: the reply still comes whole, also 40 KB
+    and more than 1 MiB of it."""
+    reply = octets(size, seed=2)
+
+    def serve(connection):
+        assert read_to_end(connection) == octets(MEBIBYTE + 7)
+        connection.sendall(reply)
+        connection.close()
+
+    address, inlet, _ = world.proxy(sites, world.backend(serve).address, *engine)
+    with connect(address) as client:
+        client.sendall(octets(MEBIBYTE + 7))
+        client.shutdown(socket.SHUT_WR)
+        assert digest(read_to_end(client)) == digest(reply)
+    inlet.wait_idle()
+    assert inlet.closed("finished") == 1
+
+
+def test_behaviour_06_half_close_with_the_reply_in_flight(world, sites, engine):
+    """The client's end overtakes 3 MiB that it has not read yet."""
+    reply = octets(3 * MEBIBYTE)
+    address, inlet, _ = world.proxy(sites, world.backend(hold).address, *engine)
+    client, server = joined(world, address)
+    with sending(server, reply):
+        client.recv(1, socket.MSG_PEEK)  # the reply is on its way
+        client.shutdown(socket.SHUT_WR)
+        assert server.recv(1) == b""
+        first = read_exactly(client, len(reply))
+    server.close()
+    assert digest(first) == digest(reply) and client.recv(1) == b""
+    inlet.wait_idle()
+
+
+def test_half_close_server_first_with_a_request_in_flight(world, sites, engine):
+    request = octets(3 * MEBIBYTE)
+    address, inlet, _ = world.proxy(sites, world.backend(hold).address, *engine)
+    client, server = joined(world, address)
+    with sending(client, request):
+        server.recv(1, socket.MSG_PEEK)
+        server.shutdown(socket.SHUT_WR)
+        assert client.recv(1) == b""
+        received = read_exactly(server, len(request))
+    client.close()
+    assert digest(received) == digest(request) and server.recv(1) == b""
+    inlet.wait_idle()
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+@pytest.mark.parametrize("way", ["reader-waits", "writer-waits"])
+def test_a_reset_with_a_mebibyte_in_flight_is_a_reset_and_never_an_end(world, sites, engine, who,
+                                                                       way):
+    address, inlet, outlet = world.proxy(sites, world.backend(hold).address, *engine)
+    client, server = joined(world, address)
+    resetting, other = (client, server) if who == "client" else (server, client)
+    # The octets in flight go to the one who sees the reset, or to the one who resets.
+    writer = resetting if way == "reader-waits" else other
+    writer.settimeout(0.5)  # until everything between the two is full
+    with pytest.raises(TimeoutError):
+        while True:
+            writer.sendall(octets(256 * 1024))
+    writer.settimeout(30)
+    reset(resetting)
+    assert outcome_of_reading(other) == "reset"
+    inlet.wait_idle()
+    outlet.wait_idle()
+    assert inlet.closed(f"{who}_reset") == 1
+
+
+def test_behaviour_07_connections_are_balanced_over_backends_as_the_model_says(world, doc):
+    """Fewest open streams: with all held open, every backend has its exact share."""
+    backends = [world.backend(hold) for _ in range(4)]
+    address = world.address()
+    site = world.run_site("only", [doc.listener("inlet", address)] + [
+        doc.connector(f"outlet-{index}", backend.address)
+        for index, backend in enumerate(backends)], "--workers", "1")
+    for _ in range(40):
+        world.connect(address)
+    wait_until(lambda: sum(site.backends("streamsOpen").values()) == 40, "40 open streams")
+    assert site.backends("streamsOpen") == {f"outlet-{index}": 10 for index in range(4)}
+    for backend in backends:
+        backend.wait_accepted(10)
+
+
+def test_behaviour_07_who_ends_makes_room_for_new_ones(world, doc):
+    """The model counts open streams, not connections made: the idle backend gets the next ones."""
+    backends = [world.backend(hold), world.backend(hold)]
+    address = world.address()
+    site = world.run_site("only", [doc.listener("inlet", address)] + [
+        doc.connector(f"outlet-{index}", backend.address)
+        for index, backend in enumerate(backends)], "--workers", "1")
+    for _ in range(20):
+        world.connect(address)
+    for backend in backends:
+        backend.wait_accepted(10)
+    for connection in backends[0].accepted:
+        reset(connection)
+    wait_until(lambda: site.backends("streamsOpen")["outlet-0"] == 0, "outlet-0 to be free")
+    for count in range(10):
+        world.connect(address)
+        wait_until(lambda: sum(site.backends("streamsOpen").values()) == 11 + count, "one more")
+    assert site.backends("streamsOpen") == {"outlet-0": 10, "outlet-1": 10}
+
+
+def test_behaviour_08_connections_and_octets_are_counted_and_equal_for_echo(world, sites):
+    """connectionsOpened; bytesIn == bytesOut."""
+    address, inlet, _ = world.proxy(sites, world.backend().address)
+    for _ in range(10):
+        with connect(address) as client:
+            exchange(client, octets(30_000))
+    inlet.wait_idle()
+    counters = inlet.listener("inlet")
+    assert counters["connectionsTotal"] == 10 and counters["connectionsOpen"] == 0
+    assert counters["bytesIn"] == counters["bytesOut"] == 300_000
+
+
+def test_behaviour_09_memory_is_shown_and_bounded_for_a_slow_reader(world, sites, engine):
+    """A reader that stops holds at most its windows; another stream does not notice."""
+    address, inlet, outlet = world.proxy(sites, world.backend(hold).address, *engine)
+    joined(world, address)  # what every process costs once
+    before = [memory_bytes(site.pid) for site in (inlet, outlet)]
+    slow, writer = joined(world, address)
+    writer.settimeout(1)
+    sent = 0
+    with pytest.raises(TimeoutError):
+        while sent < 64 * MEBIBYTE:
+            sent += writer.send(octets(64 * 1024))
+    assert sent < 16 * MEBIBYTE  # all of it waits in windows and in the kernel
+    held = sum(int(worker["bufferedBytes"]) for worker in inlet.workers())
+    assert 0 < held <= MEBIBYTE
+    after = [memory_bytes(site.pid) for site in (inlet, outlet)]
+    assert all(grown < old + 32 * MEBIBYTE for old, grown in zip(before, after))
+
+    quick, server = joined(world, address)
+    data = octets(5 * MEBIBYTE)
+    with sending(quick, data):
+        assert digest(read_exactly(server, len(data))) == digest(data)
+    slow.settimeout(30)
+    assert len(read_exactly(slow, sent)) == sent  # and nothing was lost
+    writer.close()
+
+
+def test_behaviour_10_a_long_stream_goes_on(world, sites, doc):
+    """It is neither stuck nor delayed nor timed out: no idle timeout unless one is set."""
+    address, inlet, _ = world.proxy(sites, world.backend().address)
+    with connect(address) as client:
+        for round_number in range(200):
+            data = octets(1000, seed=round_number)
+            assert exchange(client, data) == data
+    inlet.wait_idle()
+    assert inlet.closed("finished") == 1
+
+
+def test_behaviour_12_client_is_closed_when_no_server_listens(world, sites, engine):
+    backend = world.backend()
+    address, inlet, _ = world.proxy(sites, backend.address, *engine)
+    backend.stop_listening()
+    assert outcome_of_connecting(address) == "reset"
+    inlet.wait_idle()
+    assert inlet.closed("connect_refused") == 1
+
+
+def test_behaviour_15_counters_return_to_idle(world, sites, engine):
+    """After clients of every kind of end."""
+    address, inlet, outlet = world.proxy(sites, world.backend().address, *engine)
+    for number in range(30):
+        client = connect(address)
+        exchange(client, octets(10_000))
+        if number % 3 == 0:
+            reset(client)
+        elif number % 3 == 1:
+            client.shutdown(socket.SHUT_WR)
+            read_to_end(client)
+        client.close()
+    inlet.wait_idle()
+    outlet.wait_idle()
+    assert inlet.listener("inlet")["connectionsOpen"] == 0
+    assert outlet.backends("streamsOpen") == {"outlet": 0}
+
+
+def test_a_refusing_backend_is_tried_elsewhere_and_set_aside_until_it_is_back(world, doc):
+    alive, dead = world.backend(), world.backend()
+    dead.stop_listening()
+    address = world.address()
+    site = world.run_site("only", [doc.listener("inlet", address),
+                                   doc.connector("alive", alive.address),
+                                   doc.connector("dead", dead.address)], "--workers", "1")
+    for _ in range(30):
+        with connect(address) as client:
+            assert exchange(client, b"hello") == b"hello"
+    site.wait_idle()
+    assert site.closed("connect_refused") == 0
+    assert site.backends("isSetAside") == {"alive": 0, "dead": 1}
+    assert site.backends("failuresTotal")["dead"] < 30
+
+    world.backends.append(Backend(serve_echo, dead.host, dead.port))
+    wait_until(lambda: site.backends("isSetAside")["dead"] == 0, "the probe to succeed")
+
+
+def test_connection_limit_of_a_listener_is_exact_and_counted(world, engine):
+    address, site, _ = world.proxy(1, world.backend(hold).address, *engine,
+                                   listener={"maxConnections": "3"})
+    kept = [joined(world, address) for _ in range(3)]
+    assert outcome_of_connecting(address) == "reset"
+    assert site.listener("inlet")["refusedTotal"] == 1
+    kept[0][0].close()
+    kept[0][1].close()
+    wait_until(lambda: site.listener("inlet")["connectionsOpen"] == 2, "one place to be free")
+    joined(world, address)
+
+
+def silent_address(world):
+    """An address whose kernel does not answer: its backlog is full."""
+    listening = socket.create_server((world.host, 0), backlog=0)
+    world.clients.append(listening)
+    fillers = []
+    for _ in range(4):
+        filler = socket.socket()
+        filler.setblocking(False)
+        filler.connect_ex(listening.getsockname())
+        fillers.append(filler)
+    world.clients += fillers
+    return listening.getsockname()
+
+
+def test_connect_timeout_ends_with_a_reset(world, engine):
+    settings = {"connectTimeout": "300ms"}
+    address, site, _ = world.proxy(1, silent_address(world), *engine, listener=settings,
+                                   connector=settings)
+    assert outcome_of_connecting(address) == "reset"
+    wait_until(lambda: site.closed("connect_timeout") == 1, "the reason to be counted")
+
+
+def test_idle_timeout_ends_a_silent_connection_and_not_a_busy_one(world, engine, sites):
+    settings = {"idleTimeout": "400ms"}
+    address, site, _ = world.proxy(sites, world.backend().address, *engine, listener=settings)
+    with connect(address) as silent, connect(address) as busy:
+        done = threading.Event()
+        alive = []
+
+        def keep_busy():
+            while not done.wait(0.02):
+                alive.append(exchange(busy, b"x"))
+
+        worker = threading.Thread(target=keep_busy)
+        worker.start()
+        exchange(silent, b"hello")
+        assert outcome_of_reading(silent) == "reset"
+        done.set()
+        worker.join()
+        assert exchange(busy, b"still here") == b"still here"
+    assert site.closed("idle_timeout") == 1
+
+
+def test_half_close_timeout_ends_what_waits_for_the_other_end(world, engine):
+    settings = {"halfCloseTimeout": "300ms"}
+    address, site, _ = world.proxy(1, world.backend(hold).address, *engine, listener=settings,
+                                   connector=settings)
+    client, server = joined(world, address)
+    client.shutdown(socket.SHUT_WR)
+    assert outcome_of_reading(client) == "reset"
+    assert outcome_of_reading(server) in ("end", "reset")
+    wait_until(lambda: site.closed("half_close_timeout") == 1, "the reason to be counted")
+
+
+def test_ipv6_on_both_sides(world, engine):
+    world.host = "::1"
+    address, _, _ = world.proxy(1, world.backend().address, *engine)
+    with connect(address) as client:
+        assert exchange(client, octets(100_000)) == octets(100_000)
+
+
+def with_hosts_file(world, text):
+    """What makes a program see another hosts file: a mount namespace of its own."""
+    if os.geteuid() != 0:
+        pytest.skip("a hosts file of its own needs root")
+    file = world.folder / "hosts"
+    file.write_text(text)
+    return ["unshare", "-m", "sh", "-c", f'mount --bind {file} /etc/hosts && exec "$@"', "sh"]
+
+
+def test_dual_stack_listener_by_a_name_is_bound_at_both_families(world, doc):
+    port = world.address("::1")[1]
+    hosts = with_hosts_file(world, f"{world.host} both.test\n::1 both.test\n")
+    world.run_site("only", [doc.listener("inlet", ("both.test", port)),
+                            doc.connector("outlet", world.backend().address)], prefix=hosts)
+    for host in (world.host, "::1"):
+        with connect((host, port)) as client:
+            assert exchange(client, b"hello") == b"hello"
+
+
+def test_every_address_of_a_connectors_name_is_a_backend(world, doc):
+    """One of the two refuses: the other one serves."""
+    backend = world.backend(host="::1")
+    hosts = with_hosts_file(world, f"{world.host} both.test\n::1 both.test\n")
+    address = world.address()
+    world.run_site("only", [doc.listener("inlet", address),
+                            doc.connector("outlet", ("both.test", backend.port))], prefix=hosts)
+    for _ in range(6):
+        with connect(address) as client:
+            assert exchange(client, b"hello") == b"hello"
+
+
+def test_connector_by_a_name_of_the_hosts_file(world, doc):
+    """localhost has both families in many hosts files; the backend has one of them."""
+    backend = world.backend(host="127.0.0.1")
+    address = world.address()
+    world.run_site("only", [doc.listener("inlet", address),
+                            doc.connector("outlet", ("localhost", backend.port))])
+    with connect(address) as client:
+        assert exchange(client, b"hello") == b"hello"
