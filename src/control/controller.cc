@@ -206,9 +206,6 @@ void Controller::on_timer() {
   if (mesh_->tick(loop_.now())) LOG_INFO("a silent site was forgotten");
   if (loop_.now() >= next_certificate_check_) {
     next_certificate_check_ = loop_.now() + kCertificateCheck;
-    if (const auto done = state_->forget_expired_grants(wall_now()); !done) {
-      LOG_WARNING("old grants not removed", "error", done.error().text());
-    }
   }
   mark_dirty();
 }

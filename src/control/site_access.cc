@@ -204,7 +204,8 @@ Result<std::vector<Document>> SiteAccess::generate_link(const std::string& name,
   std::vector<LinkAddress> addresses = link_addresses_;
   if (!host.empty()) addresses = {{host, link_addresses_.front().port}};
   const auto credentials =
-      TRY(state_.issue_for({.common_name = name}, "link generate", wall_now()));
+      TRY(state_.issue_for({.common_name = name, .lifetime = kGivenLifetime}, "link generate",
+                           wall_now()));
   return make_link_documents(name, credentials, addresses, cost);
 }
 
@@ -214,6 +215,14 @@ Result<Document> SiteAccess::make_token(const std::string& grant_name,
   if (grant == nullptr || !grant_server_) {
     return Error::config("there is no AccessGrant '" + grant_name + "'");
   }
+  // Hosts that are named here only must be in the certificate too, as long as the site runs.
+  bool has_new_host = false;
+  for (const std::string& host : hosts) {
+    if (std::ranges::find(options_.ingress_hosts, host) != options_.ingress_hosts.end()) continue;
+    options_.ingress_hosts.push_back(host);
+    has_new_host = true;
+  }
+  if (has_new_host) TRY(open_grant_server());
   const auto urls =
       grant_urls(hosts.empty() ? options_.ingress_hosts : hosts, grant_server_->port(), grant->uid);
   return make_access_token(grant_name, *grant, urls, state_.ca_certificate(), std::nullopt);

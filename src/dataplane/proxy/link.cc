@@ -45,7 +45,7 @@ void Link::start() {
 }
 
 uint32_t Link::connection() const {
-  return is_incoming() && is_open() ? mux_.remote().connection : connection_;
+  return is_incoming() && was_open_ ? mux_.remote().connection : connection_;
 }
 
 uint32_t Link::cost() const { return is_incoming() ? mux_.remote().cost : cost_; }

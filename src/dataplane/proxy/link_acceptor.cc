@@ -113,6 +113,7 @@ void LinkAcceptor::place(Arrival& arrival) {
   } else if (target == worker_.index()) {
     start_link(fd, std::move(received));
   } else {
+    worker_.loop().release(fd);
     worker_.sink().hand_over(target, config_.name, fd, received.to_string());
   }
   if (is_retired_) worker_.schedule_sweep();

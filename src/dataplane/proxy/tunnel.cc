@@ -265,8 +265,8 @@ void Tunnel::on_timer() {
                                                           : attempt_reason_);
     case State::opening:
       if (backend_) return worker_.loop().cancel(connect_op_);  // on_connected tries elsewhere
-      if (server_) server_->reset(CloseReason::connect_timeout);
-      return;
+      // A link that is dead but not yet known to be would answer a reset of its stream too late.
+      return end(CloseReason::connect_timeout);
     case State::open: {
       const bool is_half_closed = to_server_.has_ended || to_client_.has_ended;
       const Duration limit = is_half_closed ? settings_.half_close_timeout : settings_.idle_timeout;
