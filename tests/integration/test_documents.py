@@ -34,6 +34,19 @@ def test_behaviour_11_entities_come_go_and_come_again_at_run_time(world, doc):
         assert exchange(client, b"hello") == b"hello"
 
 
+@pytest.mark.parametrize("links", [1, 2], ids=["one-site", "two-sites"])
+def test_behaviour_13_listener_opens_and_closes_as_the_service_comes_and_goes(world, doc, links):
+    backend = world.backend()
+    address, inlet, outlet = world.proxy(links, backend.address)
+    for _ in range(2):
+        outlet.remove("Connector", "outlet")
+        wait_until(lambda: is_refused(address), "the port to close", CHANGE_SECONDS)
+        assert inlet.status_of("Listener", "inlet")["message"] == "No matching connectors"
+        outlet.put(doc.connector("outlet", backend.address))
+        wait_until(lambda: can_connect(address), "the port to open", CHANGE_SECONDS)
+        inlet.wait_status("Listener", "inlet")
+
+
 def test_a_change_moves_new_connections_and_leaves_live_ones(world, doc):
     address, site, _ = plain_proxy(world, doc)
     second = world.backend(lambda connection: connection.sendall(b"second"))

@@ -28,7 +28,8 @@ def held_connection(world, *flags):
 def test_ready_is_one_line_and_listeners_are_bound_by_then(world, doc):
     addresses = [world.address() for _ in range(5)]
     site = world.run_site("only", [doc.listener(f"inlet-{index}", address)
-                                   for index, address in enumerate(addresses)])
+                                   for index, address in enumerate(addresses)]
+                          + [doc.connector("outlet", world.backend().address)])
     assert not any(is_refused(address) for address in addresses)
     assert site.log().splitlines().count("ready") == 1
 
@@ -68,7 +69,8 @@ def test_a_folder_of_yaml_files_runs_and_keeps_its_state_where_told(world, doc):
 
 def test_no_link_and_no_grant_port_opens_unless_asked_for(world, doc):
     address = world.address()
-    site = world.run_site("only", [doc.site("only"), doc.listener("inlet", address)])
+    site = world.run_site("only", [doc.site("only"), doc.listener("inlet", address),
+                                   doc.connector("outlet", world.backend().address)])
     assert listening_ports(site.pid) == {address[1]}
     site.put(doc.site("only", link_access="default"))
     wait_until(lambda: len(listening_ports(site.pid)) == 2, "the link port to open")

@@ -1,0 +1,320 @@
+"""The command line: texts, exit codes, outputs. What links and tokens say is in test_links.py."""
+
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from harness.processes import is_running, processes_marked, state_of
+from harness.sockets import exchange, hold, outcome_of_reading
+from harness.waiting import wait_until
+
+DONE, FAILED, USAGE = 0, 1, 2
+
+
+@pytest.fixture
+def site(world):
+    return world.site("west").init()
+
+
+def read_yaml(world, text):
+    """By a reader that is not ours where there is one."""
+    yaml = pytest.importorskip("yaml", reason="python3-yaml is not installed")
+    return list(yaml.safe_load_all(text))
+
+
+def test_init_status_and_delete_say_what_v1_says(world):
+    site = world.site("west")
+    name = site.namespace
+    assert site.istmo("status").stdout == f"Istmo is not enabled in namespace '{name}'\n"
+    assert site.istmo("init").stdout == (
+        f"Istmo is now installed in namespace '{name}'.  "
+        "Use 'istmo status' to get more information.\n")
+    assert site.istmo("status").stdout.splitlines()[0] == (
+        f'Istmo is enabled for namespace "{name}". It is not connected to any other sites. '
+        "It has no exposed services.")
+    assert site.istmo("delete").stdout == f"Istmo is now removed from '{name}'.\n"
+    assert site.istmo("status").stdout == f"Istmo is not enabled in namespace '{name}'\n"
+
+
+def test_status_counts_sites_and_services(world):
+    west, east = world.site("west").init("--site-name", "ocidente"), world.site("east").init()
+    east.link_to(west)
+    backend = world.backend()
+    for port in (8080, 8081):
+        east.istmo("expose", f"host/{backend.host}", "--address", f"service-{port}",
+                   "--port", port, "--target-port", backend.port)
+    west.wait_service("service-8081")
+    assert west.istmo("status").stdout.splitlines()[0] == (
+        f'Istmo is enabled for namespace "{west.namespace}" with site name "ocidente". '
+        "It is connected to 1 other site. It has 2 exposed services.")
+    east.istmo("unexpose", f"host/{backend.host}", "--address", "service-8081")
+    wait_until(lambda: "It has 1 exposed service." in west.istmo("status").stdout, "one service")
+
+
+def test_init_twice_says_that_it_is_there_and_harms_nothing(site):
+    pid = site.pid
+    done = site.istmo("init", expect=FAILED)
+    assert "already installed" in done.stderr
+    assert site.pid == pid and is_running(pid)
+
+
+def test_init_after_a_crash_starts_the_same_site_again(site):
+    before = site.ask("site")[0]["id"]
+    site.kill()
+    assert "does not run" in site.istmo("service", "status", expect=FAILED).stderr
+    site.istmo("init")
+    assert site.ask("site")[0]["id"] == before
+
+
+def test_delete_removes_the_folder_and_every_process(world, site):
+    pid = site.pid
+    assert is_running(pid)
+    site.istmo("delete")
+    assert not is_running(pid) and not site.folder.exists()
+    assert processes_marked(world.mark) == []
+    assert "not installed" in site.istmo("delete", expect=FAILED).stderr
+
+
+def test_delete_ends_open_connections_within_the_drain_timeout(world):
+    west = world.site("west").init("--drain-timeout", "100ms")
+    backend = world.backend(hold)
+    west.istmo("expose", f"host/{backend.host}", "--address", "echo", "--port", "8080",
+               "--target-port", backend.port)
+    client = world.connect(west.wait_service("echo"))
+    backend.wait_accepted(1)
+    west.istmo("delete")
+    assert outcome_of_reading(client) == "reset"
+
+
+def test_private_keys_are_for_the_owner_only(world, site):
+    site.istmo("token", "create", world.folder / "x.token")
+    keys = [path for path in site.folder.rglob("*") if path.is_file()
+            and "PRIVATE KEY" in path.read_text(errors="replace")]
+    assert keys and all(path.stat().st_mode & 0o077 == 0 for path in keys)
+
+
+def test_the_process_is_called_istmo_by_whatever_name_it_is_started(world, site):
+    assert Path(f"/proc/{site.pid}/comm").read_text() == "istmo\n"
+    other = world.folder / "something-else"
+    shutil.copy(world.istmo, other)
+    os.chmod(other, 0o755)
+    program = world.start("renamed", [other, "run", world.folder / "input-of-nothing"])
+    program.wait()
+    (world.folder / "empty").mkdir()
+    program = world.start("renamed", [other, "run", world.folder / "empty"])
+    program.wait_for_output("ready\n")
+    assert Path(f"/proc/{program.pid}/comm").read_text() == "istmo\n"
+
+
+@pytest.mark.parametrize("words", [
+    [], ["fly"], ["init", "--no-such-flag"], ["expose"], ["link"], ["token", "create"],
+    ["link", "status", "-o", "xml"], ["listener", "create", "x", "99999"], ["--platform", "moon"]])
+def test_wrong_usage_exits_2_and_says_where_help_is(world, words):
+    done = world.run_istmo(*words, expect=USAGE)
+    assert "--help" in done.stderr and done.stdout == ""
+
+
+@pytest.mark.parametrize("words", [
+    ["link", "status"], ["token", "create", "/dev/null"], ["service", "status"],
+    ["expose", "host/127.0.0.1", "--address", "x", "--port", "1"], ["delete"]])
+def test_a_command_without_a_site_exits_1_and_says_what_to_do(world, words):
+    done = world.run_istmo("-n", world.namespace("nobody"), *words, expect=FAILED)
+    assert "istmo init" in done.stderr and done.stdout == ""
+
+
+def test_kubernetes_answers_with_a_clear_error(world):
+    done = world.run_istmo("--platform", "kubernetes", "init", expect=FAILED)
+    assert "kubernetes is not supported yet" in done.stderr and "--platform linux" in done.stderr
+    environment = dict(world.environment, ISTMO_PLATFORM="kubernetes")
+    world.run_istmo("status", expect=FAILED, environment=environment)
+
+
+def test_platform_is_kubernetes_where_a_kubeconfig_has_a_context(world):
+    environment = dict(world.environment)
+    del environment["ISTMO_PLATFORM"]
+    kubeconfig = world.folder / "kubeconfig"
+    environment["KUBECONFIG"] = str(kubeconfig)
+    kubeconfig.write_text("apiVersion: v1\nkind: Config\ncurrent-context: mine\n")
+    world.run_istmo("-n", world.namespace("k"), "status", expect=FAILED, environment=environment)
+    kubeconfig.write_text("apiVersion: v1\nkind: Config\ncurrent-context: \"\"\n")
+    world.run_istmo("-n", world.namespace("k"), "status", environment=environment)
+
+
+STATUSES = [["status"], ["link", "status"], ["token", "status"], ["service", "status"],
+            ["site", "status"], ["listener", "status"], ["connector", "status"],
+            ["connection", "list"]]
+
+
+def test_every_status_has_json_and_yaml_of_the_same_shape(world):
+    west, east = world.site("west").init(), world.site("east").init()
+    east.link_to(west)
+    backend = world.backend()
+    east.istmo("expose", f"host/{backend.host}", "--address", "echo", "--port", "8080",
+               "--target-port", backend.port)
+    west.wait_service("echo")
+    for site in (west, east):
+        for words in STATUSES:
+            listed = json.loads(site.istmo(*words, "-o", "json").stdout)
+            assert set(listed) == {"items"} and isinstance(listed["items"], list), words
+            if words[0] != "connection":
+                for item in listed["items"]:
+                    assert {"apiVersion", "kind", "metadata", "status"} <= set(item), words
+            (as_yaml,) = read_yaml(world, site.istmo(*words, "-o", "yaml").stdout)
+            assert set(as_yaml) == {"items"} and len(as_yaml["items"]) == len(listed["items"])
+    (link,) = east.json("link", "status")["items"]
+    assert link["kind"] == "Link" and link["status"]["status"] == "Ready"
+    (service,) = west.json("service", "status")["items"]
+    assert service["spec"]["port"] in (8080, "8080") and service["spec"]["host"].startswith("127.")
+    (grant,) = west.json("token", "status")["items"]
+    assert int(grant["status"]["redemptions"]) == 1
+
+
+def test_resources_are_made_changed_shown_and_removed_as_in_v2(world, site):
+    port, other = world.address()[1], world.address()[1]
+    said = site.istmo("listener", "create", "backend", port, "--host", world.host).stdout
+    assert said == 'Waiting for create to complete...\nListener "backend" is configured.\n'
+    assert "already" in site.istmo("listener", "create", "backend", port, expect=FAILED).stderr
+    header, row = site.istmo("listener", "status").stdout.splitlines()
+    assert header.split() == ["NAME", "STATUS", "ROUTING-KEY", "HOST", "PORT", "MATCHING-CONNECTOR",
+                              "MESSAGE"]
+    assert row.split() == ["backend", "Pending", "backend", world.host, str(port), "false", "No",
+                           "matching", "connectors"]
+    said = site.istmo("listener", "update", "backend", "--port", other).stdout
+    assert said.endswith('Listener "backend" is updated.\n')
+    shown = site.istmo("listener", "status", "backend").stdout
+    assert re.search(rf"^PORT\s*: {other}$", shown, re.MULTILINE)
+    assert site.istmo("listener", "delete", "backend").stdout == 'Listener "backend" is deleted\n'
+    assert site.istmo("listener", "status").stdout == (
+        "There are no listener resources in the namespace\n")
+
+
+def test_site_create_update_and_delete_say_what_v2_says(world):
+    site = world.site("west")
+    said = site.istmo("site", "create", "west", "--enable-link-access").stdout
+    assert said == 'Waiting for status...\nSite "west" is ready.\n'
+    header, row = site.istmo("site", "status").stdout.splitlines()
+    assert header.split() == ["NAME", "STATUS", "MESSAGE"] and row.split() == ["west", "Ready", "OK"]
+    assert site.istmo("site", "update").stdout == 'Site "west" is updated\n'
+    assert site.istmo("site", "delete", "--all").stdout == 'Site "west" is deleted\n'
+    assert not site.folder.exists()
+
+
+@pytest.mark.parametrize("words,kind", [
+    (["listener", "generate", "web", "8080"], "Listener"),
+    (["connector", "generate", "web", "8080"], "Connector"), (["site", "generate", "w"], "Site")])
+def test_generate_prints_a_document_that_check_accepts(world, words, kind):
+    for output in ("yaml", "json"):
+        text = world.run_istmo(*words, "-o", output).stdout
+        file = world.folder / f"document.{output}.yaml"
+        file.write_text(text)
+        assert f"{kind}" in text
+        assert "1 documents, 0 errors, 0 warnings" in world.run_istmo("check", file).stdout
+
+
+def test_link_generate_prints_the_link_then_its_secret(world):
+    site = world.site("west")
+    site.istmo("site", "create", "west", "--enable-link-access")
+    text = site.istmo("link", "generate", "to-west", "--host", "127.0.0.1").stdout
+    link, secret = read_yaml(world, text)
+    assert (link["kind"], secret["kind"]) == ("Link", "Secret")
+    assert link["spec"]["tlsCredentials"] == secret["metadata"]["name"]
+    assert link["spec"]["endpoints"][0]["host"] == "127.0.0.1"
+    file = world.folder / "link.yaml"
+    file.write_text(text)
+    assert " 0 errors, 0 warnings" in world.run_istmo("check", file).stdout
+
+
+def test_expose_says_what_is_wrong(site):
+    for words, said in ([["deployment/backend", "--address", "b", "--port", "1"], "Kubernetes"],
+                        [["host/127.0.0.1", "--port", "1"], "--address"],
+                        [["nonsense", "--address", "b", "--port", "1"], "host/ADDRESS"],
+                        [["host/127.0.0.1", "--address", "b", "--port", "zero"], "not a port"]):
+        assert said in site.istmo("expose", *words, expect=FAILED).stderr
+    assert "is not exposed" in site.istmo("unexpose", "host/127.0.0.1", "--address", "b",
+                                          expect=FAILED).stderr
+
+
+def test_ingress_none_gives_no_tokens(world):
+    site = world.site("west").init("--ingress", "none")
+    done = site.istmo("token", "create", world.folder / "x.token", expect=FAILED)
+    assert "--ingress none" in done.stderr and not (world.folder / "x.token").exists()
+
+
+def test_tokens_carry_the_ingress_hosts(world):
+    site = world.site("west").init("--ingress-host", "west.example", "--ingress-host", world.host)
+    token = world.folder / "x.token"
+    site.istmo("token", "create", token)
+    assert "https://west.example:" in token.read_text()
+
+
+def test_version_shows_components(site):
+    header, *rows = site.istmo("version").stdout.splitlines()
+    assert header.split() == ["COMPONENT", "VERSION"]
+    assert {row.split()[0] for row in rows} >= {"cli", "site"}
+    assert site.json("version")["items"][0]["component"] == "cli"
+
+
+@pytest.mark.parametrize("shell,check", [
+    ("bash", "complete -p istmo"), ("zsh", "true"), ("fish", "complete -c istmo")])
+def test_completion_script_loads_in_its_shell(world, shell, check):
+    script = world.folder / f"completion.{shell}"
+    script.write_text(world.run_istmo("completion", shell).stdout)
+    assert "istmo" in script.read_text()
+    if shell != "bash" and shutil.which(shell) is None:
+        return  # its text was made; only the shell itself could say more
+    loads = f"source {script} && {check}"
+    if shell == "zsh":
+        loads = f"autoload -Uz compinit && compinit -u -D && {loads}"
+    assert world.run([shell, "-c", loads]).stderr == ""
+
+
+def test_bash_completes_verbs_and_choices(world):
+    script = world.folder / "completion.bash"
+    script.write_text(world.run_istmo("completion", "bash").stdout)
+
+    def complete(*words):
+        command = (f"source {script}; COMP_WORDS=({' '.join(words)} ''); "
+                   f"COMP_CWORD={len(words)}; $(complete -p istmo | "
+                   "sed 's/.*-F \\([^ ]*\\).*/\\1/') istmo '' ''; echo \"${COMPREPLY[@]}\"")
+        return world.run(["bash", "-c", command]).stdout.split()
+
+    assert {"init", "link", "expose", "run", "completion"} <= set(complete("istmo"))
+    assert {"create", "status", "delete", "generate"} <= set(complete("istmo", "link"))
+    assert {"bash", "zsh", "fish"} <= set(complete("istmo", "completion"))
+
+
+def test_behaviour_14_one_connection_is_deleted_by_its_id(world, doc):
+    address, site, _ = world.proxy(1, world.backend().address)
+    admin = ("--admin", f"unix:{site.state}/admin.sock")
+    kept, ended = world.connect(address), world.connect(address)
+    for client in (kept, ended):
+        assert exchange(client, b"hello") == b"hello"
+    local = "{}:{}".format(*ended.getsockname())
+    shown = json.loads(world.run_istmo(*admin, "connection", "list", "-o", "json").stdout)
+    (found,) = [item for item in shown["items"] if item["client"] == local]
+    assert found["routingKey"] == "echo" and int(found["bytesIn"]) == 5
+    said = world.run_istmo(*admin, "connection", "delete", found["id"]).stdout
+    assert said == f"Connection {found['id']} is deleted\n"
+    assert outcome_of_reading(ended) == "reset"
+    assert exchange(kept, b"still") == b"still"
+    assert site.closed("administrator") == 1
+    world.run_istmo(*admin, "connection", "delete", found["id"], expect=FAILED)
+
+
+def test_a_zombie_is_no_site(world, site):
+    """After kill -9 nothing is left that a status could take for a running site."""
+    pid = site.pid
+    site.kill()
+    assert state_of(pid) in (None, "Z", "X")
+    assert "does not run" in site.istmo("status", expect=FAILED).stderr
+
+
+def test_an_admin_address_on_tcp_answers(world, doc):
+    host, port = world.address()
+    world.run_site("only", [doc.site("only")], "--admin", f"{host}:{port}")
+    shown = world.run_istmo("--admin", f"{host}:{port}", "connection", "list", "-o", "json").stdout
+    assert json.loads(shown) == {"items": []}
