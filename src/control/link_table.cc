@@ -14,10 +14,10 @@ void LinkTable::on_link_changed(const proxy::LinkChange& change) {
   state.connections_wanted = change.connections_wanted;
   state.cost = change.cost;
   if (change.is_open) {
-    row.open.insert(change.connection);
+    row.open.emplace(change.connection, change.remote_address);
     state.error.clear();
   } else {
-    row.open.erase(change.connection);
+    row.open.erase({change.connection, change.remote_address});
     state.error = change.error;
   }
   state.connections_open = static_cast<uint32_t>(row.open.size());

@@ -24,7 +24,8 @@ class LinkTable {
  private:
   struct Row {
     LinkState state;
-    std::set<uint32_t> open;  // connection indexes
+    // Index and remote address: a new connection may come before its dead forerunner is noticed.
+    std::set<std::pair<uint32_t, std::string>> open;
   };
   std::map<std::pair<std::string, std::string>, Row> rows_;  // (link, incoming site)
 };
