@@ -64,7 +64,23 @@ Result<std::string> claim_token(const LocalSite& site, const Arguments& argument
   return joined_documents(TRY(site.ask(request)));
 }
 
+// A claim's grant asks for the link port by itself; a certificate leaves no grant behind.
+Result<> open_link_access(const LocalSite& site) {
+  const Desired documents = site.documents();
+  if (documents.site() == nullptr || documents.site()->accepts_links()) return {};
+  SiteDocument document = *documents.site();
+  document.link_access = "default";
+  TRY(site.write(document));
+  TRY(site.wait_applied(document, kGrantPatience));
+  TRY(site.wait_for(id_of(document), kGrantPatience, [](const Value& found) {
+    const Value* status = found.find("status");
+    return status != nullptr && !items_at(*status, "endpoints").empty();
+  }));
+  return {};
+}
+
 Result<std::string> certificate_token(const LocalSite& site, const Arguments& arguments) {
+  TRY(open_link_access(site));
   Value request = request_of("generate-link");
   request.set("name", arguments.token.name.empty() ? "link-" + site.namespace_name()
                                                    : arguments.token.name);
