@@ -119,9 +119,9 @@ void LinkDialer::start_link(Attempt& attempt, io::Fd fd) {
 
 void LinkDialer::on_link_ended(bool was_open, const std::string& error) {
   link_ = nullptr;
-  error_ = error;
   if (is_retired_) return worker_.schedule_sweep();
   if (was_open) {
+    error_ = error;
     failures_in_a_row_ = 0;
     return back_off(kBackoffNetwork);
   }
