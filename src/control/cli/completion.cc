@@ -48,7 +48,8 @@ std::string bash_words(const CommandNode& node, const CommandNode& root) {
 std::string bash_value(Completes completes, const std::vector<std::string>& choices) {
   switch (completes) {
     case Completes::nothing: return "COMPREPLY=()";
-    case Completes::file: return "compopt -o filenames; COMPREPLY=($(compgen -f -- \"$word\"))";
+    case Completes::file:
+      return "compopt -o filenames 2>/dev/null; COMPREPLY=($(compgen -f -- \"$word\"))";
     case Completes::namespaces: return "_istmo_namespaces";
     case Completes::choices:
       return "COMPREPLY=($(compgen -W " + quoted(joined(choices)) + " -- \"$word\"))";
@@ -69,7 +70,7 @@ void bash_node(const CommandNode& node, const CommandNode& root, const std::stri
            " -- \"$word\"))\n";
   if (node.completes == Completes::file) {
     words +=
-        "      [[ $word == -* ]] || { compopt -o filenames; "
+        "      [[ $word == -* ]] || { compopt -o filenames 2>/dev/null; "
         "COMPREPLY+=($(compgen -f -- \"$word\")); }\n";
   }
   words += "      ;;\n";

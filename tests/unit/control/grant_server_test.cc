@@ -233,7 +233,7 @@ BOOST_AUTO_TEST_CASE(connections_are_bounded) {
 
 BOOST_AUTO_TEST_CASE(the_next_free_port_is_taken) {
   GrantWorld world;
-  struct : GrantServerSink {
+  struct Ignoring final : GrantServerSink {
     void on_grant_redeemed(const Grant&) override {}
   } sink;
   GrantServer second(*world.loop, *world.state, sink, {});
