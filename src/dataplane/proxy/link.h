@@ -68,6 +68,7 @@ class Link final : private transport::TransportSink {
   void on_transport_end() override;
   void on_transport_drained(uint64_t count) override;
   void on_transport_closed(const Error& error) override;
+  uint64_t output_bytes_max() const;
   void flush();
   void on_tick();
 
