@@ -340,7 +340,7 @@ DocumentMap<RouterAccessDocument> router_accesses(const Desired& desired,
 }
 
 MeshSiteState local_state(const Desired& desired, const Observed& observed,
-                      const proxy::Snapshot& snapshot) {
+                          const proxy::Snapshot& snapshot) {
   std::map<std::string, ServiceInfo> services;
   const auto service_of = [&](const std::string& key) -> ServiceInfo& {
     ServiceInfo& service = services[key];

@@ -42,6 +42,6 @@ DocumentMap<RouterAccessDocument> router_accesses(const Desired& desired, const 
 
 // What this site tells its neighbours.
 MeshSiteState local_state(const Desired& desired, const Observed& observed,
-                      const proxy::Snapshot& snapshot);
+                          const proxy::Snapshot& snapshot);
 
 }  // namespace istmo::control

@@ -203,9 +203,8 @@ Result<std::vector<Document>> SiteAccess::generate_link(const std::string& name,
   }
   std::vector<LinkAddress> addresses = link_addresses_;
   if (!host.empty()) addresses = {{host, link_addresses_.front().port}};
-  const auto credentials =
-      TRY(state_.issue_for({.common_name = name, .lifetime = kGivenLifetime}, "link generate",
-                           wall_now()));
+  const auto credentials = TRY(state_.issue_for({.common_name = name, .lifetime = kGivenLifetime},
+                                                "link generate", wall_now()));
   return make_link_documents(name, credentials, addresses, cost);
 }
 

@@ -197,7 +197,8 @@ def test_site_create_update_and_delete_say_what_v2_says(world):
     said = site.istmo("site", "create", "west", "--enable-link-access").stdout
     assert said == 'Waiting for status...\nSite "west" is ready.\n'
     header, row = site.istmo("site", "status").stdout.splitlines()
-    assert header.split() == ["NAME", "STATUS", "MESSAGE"] and row.split() == ["west", "Ready", "OK"]
+    assert header.split() == ["NAME", "STATUS", "MESSAGE"]
+    assert row.split() == ["west", "Ready", "OK"]
     assert site.istmo("site", "update").stdout == 'Site "west" is updated\n'
     assert site.istmo("site", "delete", "--all").stdout == 'Site "west" is deleted\n'
     assert not site.folder.exists()

@@ -41,7 +41,6 @@ Result<Address> Address::parse(std::string_view host, uint16_t port) {
   if (has_brackets) text = text.substr(1, text.size() - 2);
   if (text.find('\0') != std::string::npos) return not_an_address("(with a zero octet)");
 
-  Address address;
   in_addr ipv4{};
   if (!has_brackets && inet_pton(AF_INET, text.c_str(), &ipv4) == 1) {
     sockaddr_in in{};

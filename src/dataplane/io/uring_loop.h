@@ -6,8 +6,6 @@
 // instead of a stranger. It ends by its destructor, when all ops are idle.
 #pragma once
 
-#include <liburing.h>
-
 #include <array>
 #include <deque>
 #include <vector>
