@@ -28,7 +28,7 @@ def pytest_sessionstart(session):
 def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     made = item.funcargs.get("world") if hasattr(item, "funcargs") else None
-    if report.when == "call" and report.failed and made is not None:
+    if report.when != "teardown" and report.failed and made is not None:
         for name, text in made.logs():
             report.sections.append((f"end of {name}", text))
 

@@ -7,30 +7,15 @@ import ssl
 
 import pytest
 
-from harness.documents import document
 from harness.documents import site as site_document
 from harness.waiting import wait_until
 
 
 @pytest.fixture
 def acceptor(world):
-    """A site that accepts links, and the credentials that it makes for another site."""
-    address = world.address()
-    access = document("RouterAccess", "access", {
-        "roles": [{"name": "inter-router", "port": address[1]}], "bindHost": world.host,
-        "tlsCredentials": "istmo-site-server", "generateTlsCredentials": True,
-        "subjectAlternativeNames": [world.host]})
-    made = world.run_site("east", [site_document("east"), access])
-    made.wait_status("RouterAccess", "access")
-    made.address = address
-    (secret,) = [item for item in made.generate_link("link", world.host)
-                 if item["kind"] == "Secret"]
-    texts = secret.get("stringData") or secret["data"]
-    for name in ("ca.crt", "tls.crt", "tls.key"):
-        text = texts[name]
-        if "BEGIN" not in text:
-            text = base64.b64decode(text).decode()
-        (world.folder / name).write_text(text)
+    """A site that accepts links; credentials for it are in the world's folder."""
+    made = world.accepting_site("east", [])
+    made.write_credentials("link", world.host, world.folder)
     return made
 
 
@@ -69,7 +54,7 @@ def make_client(world, ca, name, start=None, end=None):
 
 def speak(world, site, *flags):
     """What openssl s_client says; it sends the SASL header and reads until the end."""
-    host, port = site.address
+    host, port = site.link_address
     done = world.run(["openssl", "s_client", "-connect", f"{host}:{port}", "-CAfile",
                       world.folder / "ca.crt", "-alpn", "amqp", "-ign_eof", *flags],
                      expect=None, input="AMQP\x03\x01\x00\x00\n", stdin=None,
@@ -83,7 +68,7 @@ def test_a_certificate_of_the_site_is_let_in(world, acceptor, need):
     context = ssl.create_default_context(cafile=world.folder / "ca.crt")
     context.load_cert_chain(world.folder / "tls.crt", world.folder / "tls.key")
     context.set_alpn_protocols(["amqp"])
-    with socket.create_connection(acceptor.address, timeout=20) as plain:
+    with socket.create_connection(acceptor.link_address, timeout=20) as plain:
         with context.wrap_socket(plain, server_hostname=world.host) as link:
             assert link.version() == "TLSv1.3" and link.selected_alpn_protocol() == "amqp"
             link.sendall(b"AMQP\x03\x01\x00\x00")
@@ -144,7 +129,7 @@ def test_the_identity_of_the_other_site_is_its_certificate(world, acceptor):
     """Not what it says of itself. A plain-text client before it, and one that hangs up at once,
     leave the port serving."""
     for text in (b"GET / HTTP/1.1\r\n\r\n", b"AMQP\x00\x01\x00\x00", b""):
-        with socket.create_connection(acceptor.address, timeout=20) as client:
+        with socket.create_connection(acceptor.link_address, timeout=20) as client:
             client.sendall(text)
     west = world.run_site("west", [site_document("west"),
                                    *acceptor.generate_link("visitor", world.host)])
@@ -159,11 +144,8 @@ def test_a_link_whose_ca_is_wrong_is_refused_by_the_dialer(world, acceptor):
     """The dialer checks who answers, too; the status names the reason."""
     make_ca(world, "foreign")
     link, secret = sorted(acceptor.generate_link("east", world.host), key=lambda d: d["kind"])
-    field = "stringData" if "stringData" in secret else "data"
-    text = (world.folder / "foreign.crt").read_text()
-    if "BEGIN" not in secret[field]["ca.crt"]:
-        text = base64.b64encode(text.encode()).decode()
-    secret[field]["ca.crt"] = text
+    text = (world.folder / "foreign.crt").read_bytes()
+    secret["data"]["ca.crt"] = base64.b64encode(text).decode()
     west = world.run_site("west", [site_document("west"), link, secret])
     message = wait_until(
         lambda: (found := west.status_of("Link", "east").get("message", "")) not in

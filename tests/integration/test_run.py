@@ -198,13 +198,8 @@ def test_workers_are_as_many_as_told(world, doc):
 def test_two_links_of_different_worker_counts_carry_streams(world, doc):
     """1x4: the acceptor has more workers than the dialer; every connection of the link opens."""
     backend = world.backend()
-    port = world.address()[1]
-    access = doc.document("RouterAccess", "access", {
-        "roles": [{"name": "inter-router", "port": port}], "bindHost": world.host,
-        "tlsCredentials": "istmo-site-server", "generateTlsCredentials": True,
-        "subjectAlternativeNames": [world.host]})
-    east = world.run_site("east", [doc.site("east"), access,
-                                   doc.connector("outlet", backend.address)], "--workers", "4")
+    east = world.accepting_site("east", [doc.connector("outlet", backend.address)],
+                                "--workers", "4")
     address = world.address()
     west = world.run_site("west", [doc.site("west"), *east.generate_link("east", world.host),
                                    doc.listener("inlet", address)], "--workers", "1")

@@ -1,5 +1,6 @@
 """Sites: one that `istmo init` made, or one that `istmo run` holds in the foreground."""
 
+import base64
 import json
 import os
 import signal
@@ -97,6 +98,12 @@ class Site:
     def generate_link(self, name, host="127.0.0.1", cost=1):
         """The Link and the Secret with which another site links to this one."""
         return self.ask("generate-link", name=name, host=host, cost=str(cost))
+
+    def write_credentials(self, name, host, folder):
+        """Those of generate_link() as files: ca.crt, tls.crt and tls.key."""
+        (secret,) = [made for made in self.generate_link(name, host) if made["kind"] == "Secret"]
+        for file, text in secret["data"].items():
+            (folder / file).write_bytes(base64.b64decode(text))
 
     def wait_linked(self, count=1):
         wait_until(lambda: sum(link["isConnected"] in (True, "true")

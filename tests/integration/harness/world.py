@@ -70,14 +70,21 @@ class World:
         self.sites.append(made)
         return made
 
+    def accepting_site(self, name, documents, *flags, **options):
+        """A run site that others may link to, at its `link_address`."""
+        address = self.address()
+        access = doc.document("RouterAccess", "access", {
+            "roles": [{"name": "inter-router", "port": address[1]}], "bindHost": address[0],
+            "tlsCredentials": "istmo-site-server", "generateTlsCredentials": True,
+            "subjectAlternativeNames": [address[0]]})
+        made = self.run_site(name, [doc.site(name), access, *documents], *flags, **options)
+        made.wait_status("RouterAccess", "access")
+        made.link_address = address
+        return made
+
     def linked_sites(self, west, east, *flags):
         """Two run sites with a link from west to east. Each argument is the list of documents."""
-        port = free_port(self.host)
-        access = doc.document("RouterAccess", "access", {
-            "roles": [{"name": "inter-router", "port": port}], "bindHost": self.host,
-            "tlsCredentials": "istmo-site-server", "generateTlsCredentials": True,
-            "subjectAlternativeNames": [self.host]})
-        east_site = self.run_site("east", [doc.site("east"), access, *east], *flags)
+        east_site = self.accepting_site("east", east, *flags)
         link = east_site.generate_link("east", self.host)
         west_site = self.run_site("west", [doc.site("west"), *link, *west], *flags)
         west_site.wait_status("Link", "east")
