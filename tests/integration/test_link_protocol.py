@@ -1,4 +1,4 @@
-"""What goes over a link, seen from beside it: AMQP 1.0 between two sites, or with another program."""
+"""What goes over a link, seen from beside it: AMQP 1.0 between two sites, or a program and one."""
 
 import select
 import ssl
