@@ -51,6 +51,8 @@ void TcpTransport::send(io::Chain&& bytes) {
 
 void TcpTransport::pause_receive() {
   wants_receive_ = false;
+  // A failed send waits for the receive side to end, which it will not do now.
+  if (state_ == State::open && sending_ == Sending::failed) return fail(std::move(reason_));
   if (state_ != State::open || receiving_ != Receiving::on) return;
   receiving_ = Receiving::pausing;
   loop_.cancel(receive_op_);
@@ -122,7 +124,8 @@ void TcpTransport::on_sent(io::Completion&& done) {
 
 void TcpTransport::on_send_failed(Error error) {
   pending_.clear();
-  const bool may_receive = opening_ != Opening::created && receiving_ != Receiving::ended;
+  const bool may_receive =
+      opening_ != Opening::created && receiving_ != Receiving::ended && wants_receive_;
   // After a reset the receive side certainly ends; after other errors it might not.
   if (error.error_class() != ErrorClass::reset || !may_receive) return fail(std::move(error));
   sending_ = Sending::failed;
