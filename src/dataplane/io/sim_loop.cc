@@ -28,6 +28,7 @@ bool SimLoop::is_runnable() const {
 }
 
 void SimLoop::run_turn(Duration wait_max) {
+  network_.begin_turn(index_);
   metrics_.turns.add();
   now_ = network_.now();
   mailbox_.deliver(kLettersMax);
@@ -39,6 +40,7 @@ void SimLoop::run_turn(Duration wait_max) {
   }
   now_ = network_.now();
   run_completions();
+  network_.end_turn();
 }
 
 Result<Fd> SimLoop::listen(const Address& address, const ListenOptions& options) {
@@ -85,6 +87,8 @@ void SimLoop::close(Fd fd, Ending ending) { network_.tcp().close(fd, ending); }
 
 Result<Address> SimLoop::local_address(Fd fd) const { return network_.tcp().local_address(fd); }
 Result<Address> SimLoop::remote_address(Fd fd) const { return network_.tcp().remote_address(fd); }
+
+void SimLoop::release(Fd fd) { network_.tcp().release(fd); }
 
 void SimLoop::adopt(Fd fd, const SocketOptions& options) {
   network_.tcp().adopt(fd, *this, options);

@@ -35,6 +35,7 @@ class SimLoop final : public Loop {
   void close(Fd fd, Ending ending) override;
   Result<Address> local_address(Fd fd) const override;
   Result<Address> remote_address(Fd fd) const override;
+  void release(Fd fd) override;
   void adopt(Fd fd, const SocketOptions& options) override;
 
   SimHost host() const { return host_; }

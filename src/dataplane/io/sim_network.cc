@@ -62,7 +62,7 @@ bool SimNetwork::step(Instant limit) {
     if (loop && loop->is_runnable()) runnable_.push_back(loop);
   }
   if (!runnable_.empty()) {
-    run_turn_of(*runnable_[rng_.below(runnable_.size())]);
+    runnable_[rng_.below(runnable_.size())]->run_turn(Duration{});
     return true;
   }
   Instant next = next_event_at();
@@ -77,10 +77,13 @@ bool SimNetwork::step(Instant limit) {
   return true;
 }
 
-void SimNetwork::run_turn_of(SimLoop& loop) {
-  note('T', loop.index(), static_cast<uint64_t>(now_.ns));
-  loop.run_turn(Duration{});
-  // A turn costs time, so that a program that spins meets the limits of the tests.
+void SimNetwork::begin_turn(uint32_t loop_index) {
+  run_due_events();
+  note('T', loop_index, static_cast<uint64_t>(now_.ns));
+}
+
+// A turn costs time, so that a program that spins meets the limits of the tests.
+void SimNetwork::end_turn() {
   now_ = now_ + Duration::nanoseconds(static_cast<int64_t>(rng_.between(500, 3000)));
 }
 

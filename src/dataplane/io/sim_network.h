@@ -78,6 +78,16 @@ struct SimEvent {
   uint64_t number = 0;  // kind-specific
 };
 
+// Sees what programs hand to the kernels and take from them. A test's; outlives the network's use.
+class SimObserver {
+ public:
+  virtual void on_octets_sent(SimHost from, SimHost to, uint64_t count) = 0;
+  virtual void on_octets_received(SimHost from, SimHost to, uint64_t count) = 0;
+
+ protected:
+  ~SimObserver() = default;
+};
+
 class SimNetwork {
  public:
   explicit SimNetwork(uint64_t seed, const SimOptions& options = {});
@@ -126,6 +136,7 @@ class SimNetwork {
   uint64_t octets_queued() const;
   uint64_t resets_injected() const { return resets_injected_; }
   uint64_t trace_hash() const { return trace_; }
+  void set_observer(SimObserver* observer) { observer_ = observer; }
 
   // --- for SimLoop and SimTcp --------------------------------------------------------------
   Rng& rng() { return rng_; }
@@ -134,6 +145,8 @@ class SimNetwork {
   void remove_loop(uint32_t index);
   void schedule(SimEvent event);
   void run_due_events();
+  void begin_turn(uint32_t loop_index);
+  void end_turn();
   // Jumps to the next event, at most to `deadline`, and runs what is due there.
   void advance(Instant deadline);
   Instant next_event_at() const;
@@ -144,6 +157,7 @@ class SimNetwork {
   // When octets that leave now arrive at the other host; reserves the path's rate for them.
   Instant reserve(SimHost from, SimHost to, uint64_t octets);
   Instant free_at(SimHost from, SimHost to);
+  SimObserver* observer() { return observer_; }
   void count_injected_reset() { ++resets_injected_; }
   // Mixes what happened into the trace.
   void note(uint64_t what, uint64_t a, uint64_t b = 0);
@@ -166,7 +180,6 @@ class SimNetwork {
   using HostPair = std::pair<uint32_t, uint32_t>;
 
   PathState& path(SimHost from, SimHost to);
-  void run_turn_of(SimLoop& loop);
 
   SimOptions options_;
   SimFaults faults_;
@@ -181,6 +194,7 @@ class SimNetwork {
   uint64_t events_made_ = 0;
   uint64_t resets_injected_ = 0;
   uint64_t trace_ = 0xcbf29ce484222325;
+  SimObserver* observer_ = nullptr;
   std::unique_ptr<SimTcp> tcp_;
 };
 

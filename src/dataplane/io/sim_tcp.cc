@@ -109,8 +109,12 @@ void SimTcp::send(Fd fd, const Chain& chain, uint64_t offset, uint32_t count) {
   Slice taken = Slice::allocate(count);
   const size_t copied = chain.copy_out(offset, {taken.mutable_data(), count});
   ASSERT(copied == count);
-  end_of(fd).unsent.append(std::move(taken));
-  pump(connection, socket(fd).end);
+  const uint32_t from = socket(fd).end;
+  connection.ends[from].unsent.append(std::move(taken));
+  if (auto* observer = network_.observer()) {
+    observer->on_octets_sent(connection.ends[from].host, connection.ends[1 - from].host, count);
+  }
+  pump(connection, from);
 }
 
 // Linux: sk_err first, once, then EPIPE.
@@ -132,7 +136,11 @@ int SimTcp::receive(Fd fd, uint32_t bytes_max, Chain& out) {
       done += part;
     }
     end.received.drop_front(count);
-    pump(connection, 1 - socket(fd).end);  // the window opened
+    const uint32_t sender = 1 - socket(fd).end;
+    if (auto* observer = network_.observer()) {
+      observer->on_octets_received(connection.ends[sender].host, end.host, count);
+    }
+    pump(connection, sender);  // the window opened
     return static_cast<int>(count);
   }
   if (end.has_end_received) return 0;
@@ -182,6 +190,12 @@ void SimTcp::close(Fd fd, Loop::Ending ending) {
   forget_if_gone(connection);
 }
 
+void SimTcp::release(Fd fd) {
+  Socket& released = socket(fd);
+  ASSERT(released.reader == SimLoop::kNoSlot && released.writer == SimLoop::kNoSlot);
+  released.loop = nullptr;
+}
+
 void SimTcp::adopt(Fd fd, SimLoop& loop, const SocketOptions& options) {
   Socket& adopted = socket(fd);
   ASSERT(adopted.reader == SimLoop::kNoSlot && adopted.writer == SimLoop::kNoSlot);
@@ -199,7 +213,14 @@ Result<Address> SimTcp::local_address(Fd fd) const {
 Result<Address> SimTcp::remote_address(Fd fd) const {
   const Socket& found = socket(fd);
   if (found.connection == 0) return Error::from_errno(ENOTCONN, "remote address");
-  return connection_of(fd).ends[1 - found.end].address;
+  const Connection& connection = connection_of(fd);
+  const End& end = connection.ends[found.end];
+  const End& other = connection.ends[1 - found.end];
+  // Linux: TCP_CLOSE, after a reset and after both ends have been acknowledged.
+  if (end.is_dead || (end.has_end_received && other.has_end_received)) {
+    return Error::from_errno(ENOTCONN, "remote address");
+  }
+  return other.address;
 }
 
 void SimTcp::set_reader(Fd fd, uint32_t slot) {

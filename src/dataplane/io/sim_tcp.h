@@ -41,6 +41,7 @@ class SimTcp {
   uint64_t received_bytes(Fd fd) const;
   void shutdown_send(Fd fd);
   void close(Fd fd, Loop::Ending ending);
+  void release(Fd fd);
   void adopt(Fd fd, SimLoop& loop, const SocketOptions& options);
   Result<Address> local_address(Fd fd) const;
   Result<Address> remote_address(Fd fd) const;

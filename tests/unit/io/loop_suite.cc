@@ -95,8 +95,9 @@ void End::close(Loop::Ending ending) {
     loop_.cancel(*op);
   }
   is_finishing_ = false;
-  to_send.clear();
+  is_closing_ = true;  // the chain stays as it is until the send has ended
   run_until(loop_, [this] { return !is_connecting() && !is_receiving() && !is_sending(); });
+  to_send.clear();
   if (fd_.is_open()) loop_.close(fd_, ending);
   fd_ = Fd();
 }
@@ -128,6 +129,7 @@ void End::on_sent(Completion&& done) {
   BOOST_TEST_REQUIRE(!is_in_verb_);
   BOOST_TEST_REQUIRE(done.is_last);
   send_results.push_back(done.result);
+  if (is_closing_) return;
   if (done.failed()) {
     send_error = done.result;
     to_send.clear();

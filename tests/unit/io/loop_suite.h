@@ -91,6 +91,7 @@ class End {
   Loop& loop_;
   Fd fd_;
   bool is_finishing_ = false;
+  bool is_closing_ = false;
   bool is_in_verb_ = false;
   OpOf<End, &End::on_connected> connect_op_{*this};
   OpOf<End, &End::on_received> receive_op_{*this};

@@ -1,4 +1,6 @@
 // SimLoop and SimNetwork: TCP as Linux has it, faults, and that a run is a function of its seed.
+#include <boost/test/data/monomorphic.hpp>
+#include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
 
 #include <deque>
@@ -8,6 +10,7 @@
 
 #include "dataplane/io/sim_loop.h"
 #include "dataplane/io/sim_network.h"
+#include "loop_suite.h"
 
 namespace istmo::io {
 namespace {
@@ -155,6 +158,37 @@ const SimFaults kAllFaults = {.small_chunk = 100'000,
 
 BOOST_AUTO_TEST_SUITE(sim_loop)
 
+// The suite's loops are workers of one simulated host, with or without faults.
+struct SuiteNetwork {
+  explicit SuiteNetwork(const SimFaults& faults) : network(1), host(network.add_host({})) {
+    network.set_faults(faults);
+  }
+  suite::LoopFactory factory() {
+    return [this](const LoopOptions&) { return std::make_unique<SimLoop>(network, host); };
+  }
+  SimNetwork network;
+  SimHost host;
+};
+
+BOOST_DATA_TEST_CASE(does, boost::unit_test::data::make(suite::network_cases()), named) {
+  SuiteNetwork quiet({});
+  named.run(quiet.factory());
+}
+
+BOOST_DATA_TEST_CASE(does_with_faults, boost::unit_test::data::make(suite::network_cases()),
+                     named) {
+  SuiteNetwork disturbed({.small_chunk = 2'000,
+                          .delayed_completion = 50'000,
+                          .starvation = 50'000,
+                          .cancel_race = 300'000});
+  named.run(disturbed.factory());
+}
+
+BOOST_AUTO_TEST_CASE(survives_a_soak) {
+  SuiteNetwork disturbed({.delayed_completion = 20'000, .cancel_race = 300'000});
+  suite::soak(disturbed.factory(), {.connections = 8, .bytes_per_connection = 256 * 1024});
+}
+
 BOOST_AUTO_TEST_CASE(octets_arrive_exactly_and_then_the_end) {
   for (uint64_t seed = 1; seed <= 20; ++seed) {
     World world(seed);
@@ -237,6 +271,7 @@ BOOST_AUTO_TEST_CASE(a_reset_is_reported_once_as_linux_does) {
   server.receive();
   world.until([&] { return server.has_ended(); });
   BOOST_TEST(server.receive_result == 0);
+  BOOST_TEST(!server.loop.remote_address(server.fd).has_value());
   server.send("x");
   world.until([&] { return server.send_op.is_idle(); });
   BOOST_TEST(server.send_result == -EPIPE);
