@@ -46,6 +46,15 @@ void add_extension(X509* certificate, int kind, const std::string& value) {
   X509_EXTENSION_free(extension);
 }
 
+KeyPointer make_key(TestKeys keys) {
+  if (keys == TestKeys::p256) return KeyPointer(EVP_EC_gen("P-256"));
+  return KeyPointer(EVP_PKEY_Q_keygen(nullptr, nullptr, "ED25519"));
+}
+
+void sign(X509* certificate, EVP_PKEY* key, TestKeys keys) {
+  ASSERT(X509_sign(certificate, key, keys == TestKeys::p256 ? EVP_sha256() : nullptr) > 0);
+}
+
 CertificatePointer make_certificate(EVP_PKEY* key, std::string_view common_name,
                                     Validity validity) {
   CertificatePointer certificate(X509_new());
@@ -53,7 +62,8 @@ CertificatePointer make_certificate(EVP_PKEY* key, std::string_view common_name,
   X509_set_version(raw, X509_VERSION_3);
   uint64_t serial = 0;
   ASSERT(RAND_bytes(reinterpret_cast<unsigned char*>(&serial), sizeof serial) == 1);
-  ASN1_INTEGER_set_uint64(X509_get_serialNumber(raw), serial >> 1);
+  serial = serial >> 1 | uint64_t{1} << 62;  // of constant size
+  ASN1_INTEGER_set_uint64(X509_get_serialNumber(raw), serial);
   const long shift = validity == Validity::expired  ? -20 * kDaySeconds
                      : validity == Validity::future ? 20 * kDaySeconds
                                                     : 0;
@@ -66,19 +76,20 @@ CertificatePointer make_certificate(EVP_PKEY* key, std::string_view common_name,
 
 }  // namespace
 
-TestCa::TestCa(std::string_view common_name)
-    : key_(EVP_EC_gen("P-256")),
+TestCa::TestCa(std::string_view common_name, TestKeys keys)
+    : keys_(keys),
+      key_(make_key(keys)),
       certificate_(make_certificate(key_.get(), common_name, Validity::current)) {
   X509_set_issuer_name(certificate_.get(), X509_get_subject_name(certificate_.get()));
   add_extension(certificate_.get(), NID_basic_constraints, "critical,CA:TRUE");
   add_extension(certificate_.get(), NID_key_usage, "critical,keyCertSign,cRLSign");
-  ASSERT(X509_sign(certificate_.get(), key_.get(), EVP_sha256()) > 0);
+  sign(certificate_.get(), key_.get(), keys_);
 }
 
 std::string TestCa::certificate_pem() const { return pem_of(certificate_.get()); }
 
 TestCertificate TestCa::issue(const TestNames& names, Validity validity) const {
-  const KeyPointer key(EVP_EC_gen("P-256"));
+  const KeyPointer key = make_key(keys_);
   const auto certificate = make_certificate(key.get(), names.common_name, validity);
   X509_set_issuer_name(certificate.get(), X509_get_subject_name(certificate_.get()));
   add_extension(certificate.get(), NID_basic_constraints, "critical,CA:FALSE");
@@ -88,7 +99,7 @@ TestCertificate TestCa::issue(const TestNames& names, Validity validity) const {
     alternatives += name;
   }
   if (!alternatives.empty()) add_extension(certificate.get(), NID_subject_alt_name, alternatives);
-  ASSERT(X509_sign(certificate.get(), key_.get(), EVP_sha256()) > 0);
+  sign(certificate.get(), key_.get(), keys_);
   return {pem_of(certificate.get()), pem_of(key.get())};
 }
 

@@ -22,16 +22,21 @@ struct TestNames {
   std::vector<std::string> alternative_names = {};
 };
 
+// With ed25519 all certificates and signatures of the same names have the same size: what a
+// simulation needs to repeat a run.
+enum class TestKeys : uint8_t { p256, ed25519 };
+
 class TestCa {
  public:
-  explicit TestCa(std::string_view common_name);
+  explicit TestCa(std::string_view common_name, TestKeys keys = TestKeys::p256);
 
   // The only thing that somebody needs who trusts it.
   std::string certificate_pem() const;
-  // A P-256 certificate for servers and clients alike.
+  // A certificate for servers and clients alike.
   TestCertificate issue(const TestNames& names, Validity validity = Validity::current) const;
 
  private:
+  TestKeys keys_;
   codec::KeyPointer key_;
   codec::CertificatePointer certificate_;
 };
