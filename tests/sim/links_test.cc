@@ -1,0 +1,163 @@
+// Links between two sites: how many there are, and what a link that dies silently does.
+#include <boost/test/unit_test.hpp>
+
+#include "world.h"
+
+namespace istmo::sim {
+namespace {
+
+using proxy::CloseReason;
+
+// Two sites only.
+WorldPlan linked_of(uint64_t seed) {
+  WorldPlan plan = arrangement_of(seed * 2 + 2);
+  if (!plan.has_link()) plan.east_workers = 1;
+  return plan;
+}
+
+uint64_t count_resets(World& world) {
+  uint64_t resets = 0;
+  for (const auto& [id, exchange] : world.book.exchanges()) {
+    resets += exchange->client->was_reset();
+  }
+  return resets;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(links)
+
+BOOST_AUTO_TEST_CASE(every_arrangement_has_the_connections_that_its_workers_need) {
+  FOR_SEEDS(48, seed) {
+    World world(seed, linked_of(seed));
+    world.disturb(seed);
+    BOOST_TEST(world.until_linked());
+    const uint32_t wanted = std::max(world.plan.west_workers, world.plan.east_workers);
+    BOOST_TEST(world.west.links_open() == wanted);
+    BOOST_TEST(world.east().links_open() == wanted);
+    BOOST_TEST(
+        world.until([&] { return world.west.is_mesh_open() && world.east().is_mesh_open(); }));
+    world.finish();
+  }
+}
+
+BOOST_AUTO_TEST_CASE(streams_of_a_dead_link_end_with_resets_within_six_seconds) {
+  FOR_SEEDS(30, seed) {
+    World world(seed, linked_of(seed));
+    BOOST_TEST(world.until_linked());
+    for (int i = 0; i < 6; ++i) {
+      // Some busy, some silent.
+      const uint64_t bytes = i % 2 == 0 ? 2000 : 100'000'000;
+      world.start({.bytes = bytes, .finale = Finale::stay},
+                  {.bytes = bytes, .finale = Finale::stay});
+    }
+    world.run_for(Duration::milliseconds(static_cast<int64_t>(world.random(100, 900))));
+    world.cut_link();
+    BOOST_TEST(world.until_idle(Duration::seconds(6)));
+    world.for_each(check_reset);
+    BOOST_TEST(world.west.closed(CloseReason::link_lost) == 6u);
+    BOOST_TEST(world.east().closed(CloseReason::link_lost) == 6u);
+    world.finish();
+  }
+}
+
+BOOST_AUTO_TEST_CASE(without_a_link_new_connections_wait_and_are_then_reset) {
+  FOR_SEEDS(36, seed) {
+    World world(seed, linked_of(seed));
+    BOOST_TEST(world.until_linked());
+    world.cut_link();
+    world.run_for(Duration::milliseconds(static_cast<int64_t>(world.random(0, 9000))));
+    for (int i = 0; i < 5; ++i) world.start({.bytes = 100}, {.bytes = 100});
+    const Duration longest = world.listener().tcp.connect_timeout + Duration::milliseconds(200);
+    BOOST_TEST(world.until_idle(longest + Duration::seconds(1)));
+    for (const auto& [id, exchange] : world.book.exchanges()) {
+      BOOST_TEST(exchange->client->was_reset());
+      const Duration waited = exchange->client->done_at() - exchange->client->started_at();
+      BOOST_TEST(waited.to_milliseconds() <= longest.to_milliseconds());
+    }
+    world.finish();
+  }
+}
+
+BOOST_AUTO_TEST_CASE(within_two_seconds_of_restoration_new_streams_pass) {
+  FOR_SEEDS(30, seed) {
+    World world(seed, linked_of(seed));
+    BOOST_TEST(world.until_linked());
+    world.start({.bytes = 100'000'000}, {.bytes = 100'000'000});
+    world.cut_link();
+    world.run_for(Duration::milliseconds(static_cast<int64_t>(world.random(6'000, 40'000))));
+    BOOST_TEST(world.book.is_idle());
+    world.restore_link();
+    const Exchange& next = world.start({.bytes = 100}, {.bytes = 100});
+    BOOST_TEST(world.until([&] { return next.client->is_done(); }, Duration::seconds(2)));
+    check_complete(next);
+    BOOST_TEST(world.until_linked(Duration::seconds(3)));
+    world.finish();
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_link_that_flaps_leaves_nothing) {
+  FOR_SEEDS(30, seed) {
+    World world(seed, linked_of(seed));
+    BOOST_TEST(world.until_linked());
+    world.disturb(seed);
+    for (int flap = 0; flap < 5; ++flap) {
+      for (int i = 0; i < 5; ++i) {
+        world.start({.bytes = world.random(0, 400'000)}, {.bytes = world.random(0, 400'000)});
+      }
+      world.run_for(Duration::milliseconds(static_cast<int64_t>(world.random(0, 300))));
+      world.cut_link();
+      world.run_for(Duration::milliseconds(static_cast<int64_t>(world.random(0, 8'000))));
+      world.restore_link();
+      world.run_for(Duration::milliseconds(static_cast<int64_t>(world.random(0, 3'000))));
+    }
+    BOOST_TEST(world.until_linked(Duration::seconds(20)));
+    BOOST_TEST(world.until_idle());
+    world.for_each(check_complete_or_reset);
+    world.finish();
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_short_interruption_is_survived) {
+  FOR_SEEDS(36, seed) {
+    World world(seed, linked_of(seed));
+    BOOST_TEST(world.until_linked());
+    for (int i = 0; i < 5; ++i) world.start({.bytes = 800'000}, {.bytes = 800'000});
+    world.run_for(Duration::milliseconds(static_cast<int64_t>(world.random(0, 20))));
+    world.cut_link();
+    world.run_for(Duration::milliseconds(1000));  // TCP sends again within 2 s of the cut
+    world.restore_link();
+    BOOST_TEST(world.until_idle());
+    world.for_each(check_complete);
+    BOOST_TEST(count_resets(world) == 0u);
+    world.finish();
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_deleted_link_resets_its_streams_and_comes_back_with_its_document) {
+  FOR_SEEDS(36, seed) {
+    World world(seed, linked_of(seed));
+    BOOST_TEST(world.until_linked());
+    Site& dialer = world.plan.east_dials ? world.east() : world.west;
+    const auto links = dialer.config.links;
+    world.start({.bytes = 100'000'000}, {.bytes = 100'000'000});
+    world.run_for(Duration::milliseconds(50));
+    dialer.config.links.clear();
+    world.publish(dialer);
+    BOOST_TEST(world.until_idle(Duration::seconds(3)));
+    world.for_each(check_complete_or_reset);
+    BOOST_TEST(count_resets(world) == 1u);
+    BOOST_TEST(
+        world.until([&] { return world.west.links_open() + world.east().links_open() == 0; }));
+    dialer.config.links = links;
+    world.publish(dialer);
+    const Exchange& next = world.start({.bytes = 100}, {.bytes = 100});
+    BOOST_TEST(world.until_idle());
+    check_complete(next);
+    world.finish();
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace istmo::sim

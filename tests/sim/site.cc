@@ -1,0 +1,115 @@
+#include "site.h"
+
+#include <algorithm>
+
+#include "test_pki.h"
+
+namespace istmo::sim {
+
+proxy::Credentials credentials_of(const std::string& site) {
+  static const test::TestCa kCa("simulated network", test::TestKeys::ed25519);
+  static std::map<std::string, proxy::Credentials> made;
+  auto& credentials = made[site];
+  if (credentials.certificate.empty()) {
+    const auto certificate = kCa.issue(
+        {.common_name = site, .alternative_names = {"DNS:" + site, "URI:istmo://site/" + site}});
+    credentials = {.certificate = certificate.certificate_pem,
+                   .private_key = certificate.key_pem,
+                   .ca = kCa.certificate_pem()};
+  }
+  return credentials;
+}
+
+Site::Site(io::SimNetwork& network, io::SimHost host, const std::string& name, uint32_t workers,
+           uint64_t seed)
+    : name_(name), host_(host) {
+  config.site_id = config.site_name = name;
+  for (uint32_t i = 0; i < workers; ++i) {
+    auto& core = *cores_.emplace_back(std::make_unique<Core>(*this, network, i));
+    core.worker = std::make_unique<proxy::Worker>(
+        core.loop, process_, core,
+        proxy::WorkerOptions{.index = i, .count = workers, .seed = seed * 64 + i});
+  }
+}
+
+Site::~Site() = default;
+
+void Site::publish() {
+  auto snapshot = std::make_unique<proxy::Snapshot>(config);
+  snapshot->generation = ++generation_;
+  process_.bind(*snapshot);
+  applied_ = 0;
+  for (auto& core : cores_) {
+    core->loop.post(io::make_letter(
+        [worker = core->worker.get(), shared = snapshot.get()] { worker->apply(*shared); }));
+  }
+  published_.push_back(std::move(snapshot));
+}
+
+void Site::drain(Duration timeout) {
+  for (auto& core : cores_) {
+    core->loop.post(
+        io::make_letter([worker = core->worker.get(), timeout] { worker->drain(timeout); }));
+  }
+}
+
+uint64_t Site::streams_open() {
+  uint64_t sum = 0;
+  for (auto& core : cores_) sum += core->worker->report(false).streams_open;
+  return sum;
+}
+
+uint64_t Site::closed(proxy::CloseReason reason) {
+  uint64_t sum = 0;
+  for (auto& core : cores_) {
+    sum += core->worker->report(false).closed_total[static_cast<int>(reason)];
+  }
+  return sum;
+}
+
+uint32_t Site::links_open() {
+  uint32_t sum = 0;
+  for (auto& core : cores_) {
+    for (const auto& link : core->worker->report(false).links) sum += link.is_open;
+  }
+  return sum;
+}
+
+bool Site::all_links_open() {
+  uint32_t wanted = 0;
+  uint32_t open = 0;
+  for (auto& core : cores_) {
+    for (const auto& link : core->worker->report(false).links) {
+      wanted = std::max(wanted, link.connections_wanted);
+      open += link.is_open;
+    }
+  }
+  return wanted > 0 && open == wanted;
+}
+
+std::vector<proxy::BackendReport> Site::backends() {
+  std::vector<proxy::BackendReport> all;
+  for (auto& core : cores_) {
+    for (auto& backend : core->worker->report(false).backends) all.push_back(backend);
+  }
+  return all;
+}
+
+void Site::Core::on_applied(uint64_t generation, std::vector<proxy::Problem> problems) {
+  if (generation == site.generation_) ++site.applied_;
+  for (auto& problem : problems) site.problems_.push_back(std::move(problem));
+}
+
+void Site::Core::on_link_changed(const proxy::LinkChange& change) {
+  if (!change.is_open && !change.site_id.empty()) ++site.links_lost_;
+}
+
+void Site::Core::hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
+                           std::string received) {
+  Core& core = *site.cores_.at(target);
+  core.loop.post(io::make_letter([&core, acceptor, fd, received = std::move(received)] {
+    core.worker->place_arrival(acceptor, fd, received);
+  }));
+}
+
+}  // namespace istmo::sim

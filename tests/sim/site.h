@@ -1,0 +1,83 @@
+// A site in a simulation: one process with real Workers, each on a SimLoop, and a configuration
+// that the test edits and publishes. What Dataplane does with threads, without threads.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "dataplane/io/sim_loop.h"
+#include "dataplane/proxy/worker.h"
+
+namespace istmo::sim {
+
+// Credentials of a site, made once per test program with keys whose sizes are constant, so that
+// runs repeat.
+proxy::Credentials credentials_of(const std::string& site);
+
+class Site {
+ public:
+  Site(io::SimNetwork& network, io::SimHost host, const std::string& name, uint32_t workers,
+       uint64_t seed);
+  ~Site();
+  Site(const Site&) = delete;
+  Site& operator=(const Site&) = delete;
+
+  // Edit, then publish().
+  proxy::Snapshot config;
+  void publish();
+  bool is_applied() const { return applied_ == workers(); }
+  void drain(Duration timeout);
+  bool is_drained() const { return drained_ == workers(); }
+
+  const std::string& name() const { return name_; }
+  io::SimHost host() const { return host_; }
+  uint32_t workers() const { return static_cast<uint32_t>(cores_.size()); }
+  proxy::Worker& worker(uint32_t index) { return *cores_[index]->worker; }
+  proxy::ProcessState& process() { return process_; }
+  const std::vector<proxy::Problem>& problems() const { return problems_; }
+
+  // --- sums over the workers ---------------------------------------------------------------
+  uint64_t streams_open();
+  uint64_t buffered_bytes() { return static_cast<uint64_t>(process_.buffered_bytes.value()); }
+  uint64_t closed(proxy::CloseReason reason);
+  uint32_t links_open();  // connections of links, both directions
+  bool all_links_open();  // max(workers here, workers there), if there is a neighbour
+  std::vector<proxy::BackendReport> backends();
+  uint64_t links_lost() const { return links_lost_; }
+  bool is_mesh_open() const { return mesh_open_ > 0; }
+
+ private:
+  struct Core final : proxy::WorkerSink {
+    Core(Site& its_site, io::SimNetwork& network, uint32_t its_index)
+        : site(its_site), index(its_index), loop(network, its_site.host_) {}
+    void on_applied(uint64_t generation, std::vector<proxy::Problem> problems) override;
+    void on_link_changed(const proxy::LinkChange& change) override;
+    void on_mesh_open(const std::string&) override { ++site.mesh_open_; }
+    void on_mesh_message(const std::string&, std::string) override {}
+    void on_mesh_closed(const std::string&) override { --site.mesh_open_; }
+    void hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
+                   std::string received) override;
+    void on_drained() override { ++site.drained_; }
+
+    Site& site;
+    uint32_t index;
+    io::SimLoop loop;
+    std::unique_ptr<proxy::Worker> worker;
+  };
+
+  std::string name_;
+  io::SimHost host_;
+  proxy::ProcessState process_;
+  std::vector<std::unique_ptr<Core>> cores_;
+  std::vector<std::unique_ptr<const proxy::Snapshot>> published_;
+  uint64_t generation_ = 0;
+  uint32_t applied_ = 0;  // workers that run the latest one
+  uint32_t drained_ = 0;
+  int mesh_open_ = 0;
+  uint64_t links_lost_ = 0;
+  std::vector<proxy::Problem> problems_;
+};
+
+}  // namespace istmo::sim
