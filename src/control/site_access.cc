@@ -82,7 +82,11 @@ uint16_t first_free_port(uint16_t first) {
 
 SiteAccess::SiteAccess(io::Loop& loop, SiteState& state, SiteAccessSink& sink,
                        SiteAccessOptions options)
-    : loop_(loop), state_(state), sink_(sink), options_(std::move(options)) {}
+    : loop_(loop),
+      state_(state),
+      sink_(sink),
+      options_(std::move(options)),
+      next_port_(kLinkPort) {}
 
 void SiteAccess::update(const Desired& desired, Observed& observed) {
   update_accesses(desired, observed);
@@ -96,7 +100,8 @@ uint16_t SiteAccess::port_for(const RouterAccessDocument& access, const RouterAc
   if (chosen != ports_.end()) return chosen->second;
   const std::string purpose = "link/" + access.name();
   uint16_t port = state_.port(purpose).value_or(0);
-  if (port == 0 || !is_free_everywhere(port)) port = first_free_port(kLinkPort);
+  const bool was_refused = port >= kLinkPort && port < next_port_;
+  if (port == 0 || was_refused || !is_free_everywhere(port)) port = first_free_port(next_port_);
   if (const auto saved = state_.set_port(purpose, port); !saved) {
     LOG_WARNING("port not remembered", "purpose", purpose, "error", saved.error().text());
   }
@@ -225,6 +230,14 @@ Result<Document> SiteAccess::make_token(const std::string& grant_name,
   const auto urls =
       grant_urls(hosts.empty() ? options_.ingress_hosts : hosts, grant_server_->port(), grant->uid);
   return make_access_token(grant_name, *grant, urls, state_.ca_certificate(), std::nullopt);
+}
+
+void SiteAccess::on_port_refused(const std::string& access) {
+  const auto chosen = ports_.find(access);
+  if (chosen == ports_.end()) return;
+  LOG_INFO("link port taken by another site", "access", access, "port", chosen->second);
+  next_port_ = std::max(next_port_, static_cast<uint16_t>(chosen->second + 1));
+  ports_.erase(chosen);
 }
 
 void SiteAccess::close() { close_grant_server(); }

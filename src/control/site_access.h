@@ -48,6 +48,9 @@ class SiteAccess final : private GrantServerSink {
   // For `token create`: what the other site needs to redeem a grant. `hosts`: instead of the
   // ingress hosts.
   Result<Document> make_token(const std::string& grant_name, const std::vector<std::string>& hosts);
+  // Another site was faster to take the port that was chosen for this RouterAccess: the next
+  // update() chooses another. No effect on a port that the document names.
+  void on_port_refused(const std::string& access);
   void close();
   bool is_idle() const;
 
@@ -64,6 +67,7 @@ class SiteAccess final : private GrantServerSink {
   SiteAccessSink& sink_;
   SiteAccessOptions options_;
   std::map<std::string, uint16_t> ports_;  // chosen in this run, by RouterAccess
+  uint16_t next_port_;                     // where the search for a link port begins
   std::vector<LinkAddress> link_addresses_;
   std::unique_ptr<GrantServer> grant_server_;
   std::list<std::unique_ptr<GrantServer>> closing_;

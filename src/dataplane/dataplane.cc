@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <latch>
 #include <map>
-#include <set>
 #include <thread>
 
 #include "base/log.h"
+#include "dataplane/address_guard.h"
 #include "dataplane/proxy/worker.h"
 
 namespace istmo {
@@ -71,6 +71,9 @@ class Dataplane::State {
   void on_applied(uint64_t generation, std::vector<proxy::Problem> problems);
   void on_report(uint64_t request, proxy::WorkerReport report);
   void on_drained();
+  void on_mesh_open(const std::string& site_id);
+  void on_mesh_closed(const std::string& site_id);
+  Result<> take_address(const io::Address& address, std::map<std::string, AddressGuard>& taken);
   std::vector<proxy::Problem> refuse_taken_addresses(proxy::Snapshot& snapshot);
 
   DataplaneOptions options_;
@@ -81,7 +84,8 @@ class Dataplane::State {
   std::map<uint64_t, std::unique_ptr<proxy::Snapshot>> snapshots_;  // not yet let go, by generation
   std::map<uint64_t, Round> publishing_;
   std::map<uint64_t, Round> reporting_;
-  std::set<std::string> bound_addresses_;
+  std::map<std::string, AddressGuard> guards_;    // of the addresses that workers listen on
+  std::map<std::string, uint32_t> mesh_workers_;  // that have a mesh channel, by site
   uint32_t drained_ = 0;
   bool is_draining_ = false;
   bool is_stopped_ = false;
@@ -119,7 +123,7 @@ void Dataplane::State::Core::on_link_changed(const proxy::LinkChange& change) {
 }
 
 void Dataplane::State::Core::on_mesh_open(const std::string& site_id) {
-  tell([&sink = state_.sink_, site_id] { sink.on_mesh_open(site_id); });
+  tell([&state = state_, site_id] { state.on_mesh_open(site_id); });
 }
 
 void Dataplane::State::Core::on_mesh_message(const std::string& site_id, std::string message) {
@@ -129,7 +133,7 @@ void Dataplane::State::Core::on_mesh_message(const std::string& site_id, std::st
 }
 
 void Dataplane::State::Core::on_mesh_closed(const std::string& site_id) {
-  tell([&sink = state_.sink_, site_id] { sink.on_mesh_closed(site_id); });
+  tell([&state = state_, site_id] { state.on_mesh_closed(site_id); });
 }
 
 void Dataplane::State::Core::hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
@@ -176,34 +180,39 @@ Result<> Dataplane::State::start() {
   return {};
 }
 
-// Workers bind with SO_REUSEPORT, which would let two sites of one user share a port without a
-// word. So a new address is tried once without it, before any worker binds.
+// A new address must be free, also of other sites (AddressGuard), before any worker binds it: with
+// SO_REUSEPORT two sites of one user would share a port without a word.
+Result<> Dataplane::State::take_address(const io::Address& address,
+                                        std::map<std::string, AddressGuard>& taken) {
+  const std::string text = address.to_string();
+  if (const auto held = guards_.find(text); held != guards_.end()) {
+    taken.insert(guards_.extract(held));
+    return {};
+  }
+  if (taken.contains(text)) return {};
+  auto guard = TRY(AddressGuard::take(text));
+  const io::Fd trial = TRY(control_loop_.listen(address, {.reuse_port = false}));
+  control_loop_.close(trial, io::Loop::Ending::orderly);
+  taken.emplace(text, std::move(guard));
+  return {};
+}
+
 std::vector<proxy::Problem> Dataplane::State::refuse_taken_addresses(proxy::Snapshot& snapshot) {
   std::vector<proxy::Problem> problems;
-  std::set<std::string> bound;
+  std::map<std::string, AddressGuard> taken;
   const auto check = [&](const std::string& kind, const std::string& name,
                          std::vector<io::Address>& addresses) {
     std::erase_if(addresses, [&](const io::Address& address) {
-      const std::string text = address.to_string();
-      if (bound_addresses_.contains(text)) {
-        bound.insert(text);
-        return false;
-      }
-      auto fd = control_loop_.listen(address, {.reuse_port = false});
-      if (!fd) {
-        problems.push_back({kind, name, fd.error().text()});
-        return true;
-      }
-      control_loop_.close(*fd, io::Loop::Ending::orderly);
-      bound.insert(text);
-      return false;
+      const auto done = take_address(address, taken);
+      if (!done) problems.push_back({kind, name, done.error().text()});
+      return !done;
     });
   };
   for (auto& listener : snapshot.listeners) check("Listener", listener.name, listener.addresses);
   for (auto& acceptor : snapshot.acceptors) {
     check("RouterAccess", acceptor.name, acceptor.addresses);
   }
-  bound_addresses_ = std::move(bound);
+  guards_ = std::move(taken);
   return problems;
 }
 
@@ -260,12 +269,27 @@ void Dataplane::State::on_report(uint64_t request, proxy::WorkerReport report) {
   sink_.on_reports(request, std::move(reports));
 }
 
+// Both sites may link to each other, and a connection without a placement hint stays with the
+// worker that accepted it: channels to one site can be on several workers.
+void Dataplane::State::on_mesh_open(const std::string& site_id) {
+  if (++mesh_workers_[site_id] == 1) sink_.on_mesh_open(site_id);
+}
+
+void Dataplane::State::on_mesh_closed(const std::string& site_id) {
+  const auto found = mesh_workers_.find(site_id);
+  ASSERT(found != mesh_workers_.end());
+  if (--found->second > 0) return;
+  mesh_workers_.erase(found);
+  sink_.on_mesh_closed(site_id);
+}
+
+// To every worker: those without a channel to the site drop it. A message that goes twice is the
+// whole state with its sequence number, and the second one changes nothing.
 void Dataplane::State::send_mesh(const std::string& site_id, std::string message) {
-  // Connection 0 of every link, and with it the mesh, is worker 0's on both sides.
-  auto* core = cores_.front().get();
-  core->post(make_letter([core, site_id, message = std::move(message)] {
-    core->worker().send_mesh(site_id, message);
-  }));
+  for (auto& core : cores_) {
+    core->post(make_letter(
+        [core = core.get(), site_id, message] { core->worker().send_mesh(site_id, message); }));
+  }
 }
 
 void Dataplane::State::delete_connection(uint64_t id) {

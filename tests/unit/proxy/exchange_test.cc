@@ -252,6 +252,8 @@ BOOST_DATA_TEST_CASE(deleted_listener_drops_its_connections_if_told_so, kKinds, 
   world.west.publish();
   auto client = world.connect();
   auto served = world.server.accept();
+  client.send("x");
+  BOOST_TEST(served.receive(1) == "x");  // open, not only connected
   world.west.snapshot.listeners.clear();
   world.west.publish();
   BOOST_TEST((client.drain() == Outcome::reset));
@@ -295,6 +297,18 @@ BOOST_DATA_TEST_CASE(address_in_use_is_a_problem_of_its_listener_only, kKinds, k
   auto served = world.server.accept();
   client.send("ok");
   BOOST_TEST(served.receive(2) == "ok");
+}
+
+// Both sites belong to one user: SO_REUSEPORT alone would let them share the port.
+BOOST_DATA_TEST_CASE(two_sites_never_share_a_port, kKinds, kind) {
+  World world(static_cast<io::LoopKind>(kind), Topology::one_site);
+  TestSite other("other", static_cast<io::LoopKind>(kind));
+  other.add_listener("echo", world.port);
+  BOOST_TEST(other.publish().size() == 1u);
+  world.west.snapshot.listeners.clear();
+  world.west.publish();
+  world.west.wait_until([&] { return BlockingSocket::is_refused(world.port); }, "the port to close");
+  BOOST_TEST(other.publish().empty());
 }
 
 BOOST_AUTO_TEST_SUITE_END()
