@@ -8,7 +8,6 @@ import socket
 from pathlib import Path
 
 from harness.documents import text_of
-from harness.processes import Program, is_running
 from harness.waiting import wait_until
 
 ADMIN_PATIENCE_SECONDS = 30

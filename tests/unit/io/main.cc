@@ -1,3 +1,3 @@
 // Defines main() of unit-io.
-#define BOOST_TEST_MODULE unit-io
+#define BOOST_TEST_MODULE unit - io
 #include <boost/test/unit_test.hpp>

@@ -307,7 +307,8 @@ BOOST_DATA_TEST_CASE(two_sites_never_share_a_port, kKinds, kind) {
   BOOST_TEST(other.publish().size() == 1u);
   world.west.snapshot.listeners.clear();
   world.west.publish();
-  world.west.wait_until([&] { return BlockingSocket::is_refused(world.port); }, "the port to close");
+  world.west.wait_until([&] { return BlockingSocket::is_refused(world.port); },
+                        "the port to close");
   BOOST_TEST(other.publish().empty());
 }
 
