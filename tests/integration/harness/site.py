@@ -8,6 +8,7 @@ import socket
 from pathlib import Path
 
 from harness.documents import text_of
+from harness.processes import is_running
 from harness.waiting import wait_until
 
 ADMIN_PATIENCE_SECONDS = 30
