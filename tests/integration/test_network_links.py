@@ -246,8 +246,9 @@ def test_a_cut_link_resets_its_streams_at_both_ends_and_comes_back(networks, cut
         site.wait_idle()
         wait_until(lambda site=site: connections_lacking(site) == 0, f"all of {name}'s link")
         held, memory = before[name]
-        wait_until(lambda site=site, held=held: descriptors(site.pid) == held,
-                   f"{name} to have {held} descriptors, as before")
+        # Not more: the first count may have caught an admin connection that was just closing.
+        wait_until(lambda site=site, held=held: descriptors(site.pid) <= held,
+                   f"{name} to have at most {held} descriptors, as before")
         grown = memory_bytes(site.pid) - memory
         print(f"{name}: {held} descriptors, {grown // 1024} KiB of memory more")
         assert grown < MEMORY_LEFT_BYTES, (name, grown)
