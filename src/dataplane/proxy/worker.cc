@@ -185,7 +185,7 @@ codec::LinkMuxOptions Worker::mux_options(codec::LinkRole role) const {
   options.container_id = site_id_;
   options.site_name = site_name_;
   options.workers = options_.count;
-  options.window_bytes = limits_.window_bytes;
+  options.window_bytes = limits_.link_window_bytes;
   return options;
 }
 
