@@ -158,7 +158,8 @@ class RandomRun {
       }
       flow.is_end_seen |= seen.kind == Kind::stream_ended;
       for (char c : seen.bytes) {
-        BOOST_REQUIRE(c == octet_at(exchange.here, flow.received++, !is_dialer));
+        // Not an assertion per octet: millions of them take minutes to be logged.
+        if (c != octet_at(exchange.here, flow.received++, !is_dialer)) BOOST_FAIL("wrong octet");
       }
       flow.ungranted += seen.bytes.size();
       BOOST_TEST(flow.ungranted <= (is_dialer ? west_ : east_).window_bytes);
