@@ -133,7 +133,8 @@ BOOST_AUTO_TEST_CASE(abort_is_a_reset_at_the_other_side_whatever_is_in_flight) {
   });
 }
 
-BOOST_AUTO_TEST_CASE(octets_before_a_reset_are_delivered_even_if_sending_failed_meanwhile) {
+// Whoever paused may wait for this connection to drain before it resumes: it must end by itself.
+BOOST_AUTO_TEST_CASE(reset_that_a_send_saw_ends_a_connection_whose_receiving_is_paused) {
   for (const auto& world : make_worlds()) {
     BOOST_TEST_CONTEXT(world->name()) {
       Connection pair(*world, Wire::tcp);
@@ -147,11 +148,7 @@ BOOST_AUTO_TEST_CASE(octets_before_a_reset_are_delivered_even_if_sending_failed_
       BOOST_TEST_REQUIRE(pair.run_until([&] { return pair.west.is_closed(); }));
       world->run_turns(10);
       pair.east.send("to nobody");
-      world->run_turns(10);
-      BOOST_TEST(!pair.east.is_closed());
-      pair.east.transport->resume_receive();
-      BOOST_TEST(pair.run_until([&] { return pair.east.is_closed(); }));
-      BOOST_TEST(pair.east.received == "last words");
+      BOOST_TEST_REQUIRE(pair.run_until([&] { return pair.east.is_closed(); }));
       BOOST_TEST((pair.east.closed_as->error_class() == ErrorClass::reset));
       BOOST_TEST(!pair.east.has_ended);
     }
