@@ -22,8 +22,9 @@ Result<AddressGuard> AddressGuard::take(const std::string& address) {
   if (descriptor < 0) return Error::from_errno(errno, "guard of " + address);
   AddressGuard taken(descriptor);
   if (::bind(descriptor, reinterpret_cast<const sockaddr*>(&guard), size) == 0) return taken;
-  if (errno == EADDRINUSE)
-    return Error::refused("bind " + address + ": another site listens there");
+  if (errno == EADDRINUSE) {
+    return Error::refused("bind " + address + ": Address already in use, by another Istmo site");
+  }
   return Error::from_errno(errno, "guard of " + address);
 }
 
