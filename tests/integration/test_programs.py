@@ -30,7 +30,7 @@ def nginx(world, need):
     folder.chmod(0o755)
     address = world.address()
     (folder / "nginx.conf").write_text(f"""
-daemon off; worker_processes 1; pid {folder}/pid; error_log stderr;
+daemon off; master_process off; pid {folder}/pid; error_log stderr;
 events {{ worker_connections 256; }}
 http {{
   access_log off; client_max_body_size 100m;
