@@ -80,8 +80,12 @@ class Workshop:
     def __enter__(self):
         self.start(self.nginx_command('backend', self.http_backend()), LOAD_CPU)
         self.start(['iperf3', '-s', '-p', str(self.bulk_port)], LOAD_CPU)
-        wait_for_port(self.http_port)
-        wait_for_port(self.bulk_port)
+        try:
+            wait_for_port(self.http_port)
+            wait_for_port(self.bulk_port)
+        except BaseException:
+            self.stack.close()  # nobody else would end what was started
+            raise
         return self
 
     def __exit__(self, *error):

@@ -12,7 +12,7 @@ namespace {
 // streams' octets leave before a frame that just became ready.
 constexpr uint64_t kOutputBytesMax = 48 * 1024;
 // While one exchange has the link for itself there is nobody to be late for, and larger sends cost
-// a seventh less CPU per octet (perf/LOG.md).
+// less CPU per octet (perf/LOG.md).
 constexpr uint64_t kLoneOutputBytesMax = 240 * 1024;
 
 constexpr std::string_view kSiteUri = "istmo://site/";

@@ -92,8 +92,8 @@ struct Limits {
   uint32_t streams_max = 100'000;                       // open exchanges
   uint64_t buffered_bytes_max = 1024ull * 1024 * 1024;  // octets waiting in all queues
   uint32_t window_bytes = 256 * 1024;                   // per TCP connection and direction
-  // Per stream and direction across a link. Twice as much: fewer grants per octet (7 % of the CPU
-  // of bulk data, perf/LOG.md), and more in flight on long links.
+  // Per stream and direction across a link. Twice as much: fewer grants per octet (perf/LOG.md),
+  // and more in flight on long links.
   uint32_t link_window_bytes = 512 * 1024;
 };
 
