@@ -50,6 +50,22 @@ std::optional<ProcessId> parse_pid_file(int descriptor) {
   return process;
 }
 
+// A killed process still holds its lock while the kernel takes it apart: its first thread is gone
+// before the others are, and before the files are closed. Who starts the site again right after a
+// kill waits for that; a holder that lives on is reported after a moment.
+bool lock_within_patience(int descriptor) {
+  static constexpr Duration kLivingHolder = Duration::milliseconds(300);
+  static constexpr Duration kEndingHolder = Duration::seconds(10);
+  const Instant begin = monotonic_now();
+  while (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+    const std::optional<ProcessId> holder = parse_pid_file(descriptor);
+    const bool lives = holder && is_alive(*holder);
+    if (monotonic_now() - begin >= (lives ? kLivingHolder : kEndingHolder)) return false;
+    ::poll(nullptr, 0, 5);
+  }
+  return true;
+}
+
 }  // namespace
 
 PidFile::PidFile(fs::path path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {}
@@ -66,7 +82,7 @@ PidFile::~PidFile() {
 Result<PidFile> PidFile::take(const fs::path& path) {
   const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
   if (descriptor < 0) return Error::from_errno(errno, "open " + path.string());
-  if (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
+  if (!lock_within_patience(descriptor)) {
     const std::optional<ProcessId> holder = parse_pid_file(descriptor);
     ::close(descriptor);
     return Error::config("this site is already run by process " +

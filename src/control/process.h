@@ -27,7 +27,8 @@ struct ProcessId {
 // Held by a running site. The destructor removes the file and frees the lock.
 class PidFile {
  public:
-  // Error::config when another process holds it.
+  // Error::config when another process holds it. Blocks while a holder that was killed is still
+  // being taken apart (at most 10 s), or 300 ms for one that lives.
   static Result<PidFile> take(const std::filesystem::path& path);
   PidFile(PidFile&& other) noexcept;
   PidFile& operator=(PidFile&&) = delete;

@@ -1,9 +1,12 @@
 // Paths, service addresses, options, the pid file and the unit of a site.
+#include <poll.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <boost/test/unit_test.hpp>
 #include <set>
+#include <thread>
 
 #include "control/paths.h"
 #include "control/process.h"
@@ -105,6 +108,29 @@ BOOST_AUTO_TEST_CASE(a_site_is_run_by_one_process) {
     BOOST_TEST(second.error().text().contains(std::to_string(::getpid())));
   }
   BOOST_TEST(!running_process(file).has_value());
+}
+
+// As after a kill: the first thread has ended, so the process shows as a zombie, but another
+// thread keeps its files open a little longer.
+BOOST_AUTO_TEST_CASE(a_holder_that_is_ending_is_waited_for) {
+  const TestFolder folder;
+  const std::filesystem::path file = folder / "istmo.pid";
+  const pid_t child = ::fork();
+  BOOST_REQUIRE(child >= 0);
+  if (child == 0) {
+    const auto held = PidFile::take(file);
+    std::thread last([self = process_now(::getpid())] {
+      while (is_alive(self)) std::this_thread::yield();
+      ::poll(nullptr, 0, 600);  // longer than a holder that lives is waited for
+      ::_exit(0);
+    });
+    ::syscall(SYS_exit, 0);  // this thread alone
+  }
+  const ProcessId holder = process_now(child);
+  while (is_alive(holder)) std::this_thread::yield();
+  const auto mine = PidFile::take(file);
+  BOOST_TEST(mine.has_value());
+  BOOST_TEST(::waitpid(child, nullptr, 0) == child);
 }
 
 BOOST_AUTO_TEST_CASE(a_pid_file_that_nobody_holds_names_no_process) {
