@@ -351,7 +351,8 @@ BOOST_AUTO_TEST_CASE(links_are_counted) {
   client.open();
   uint32_t refused = 0;
   for (uint32_t i = 0; i < 12; ++i) {
-    Attach attach{.name = std::to_string(i), .handle = i, .role = LinkEndRole::receiver};
+    const std::string name = std::to_string(i);  // Attach only refers to it
+    Attach attach{.name = name, .handle = i, .role = LinkEndRole::receiver};
     attach.source = {.kind = Terminus::Kind::node, .is_dynamic = true};
     client.send(attach);
     refused += static_cast<uint32_t>(only(client.frames(), Detach::kCode).size());

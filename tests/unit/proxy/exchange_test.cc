@@ -188,7 +188,8 @@ BOOST_DATA_TEST_CASE(refusing_backend_is_not_noticed_while_another_serves, kKind
   }
   world.quiesce();
   uint64_t failures = 0;
-  for (const auto& backend : world.west.reports().front().backends) {
+  const auto reports = world.west.reports();
+  for (const auto& backend : reports.front().backends) {
     failures += backend.failures_total;
     if (backend.failures_total > 0) BOOST_TEST(backend.is_set_aside);
   }
