@@ -5,8 +5,10 @@
 #pragma once
 
 #include <openssl/bio.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <openssl/pem.h>
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
@@ -33,6 +35,8 @@ using BioPointer = std::unique_ptr<BIO, OpensslDeleter<&BIO_free_all>>;
 using BioMethodPointer = std::unique_ptr<BIO_METHOD, OpensslDeleter<&BIO_meth_free>>;
 using CertificatePointer = std::unique_ptr<X509, OpensslDeleter<&X509_free>>;
 using KeyPointer = std::unique_ptr<EVP_PKEY, OpensslDeleter<&EVP_PKEY_free>>;
+
+using CipherContextPointer = std::unique_ptr<EVP_CIPHER_CTX, OpensslDeleter<&EVP_CIPHER_CTX_free>>;
 
 // A read-only BIO over borrowed text.
 inline BioPointer bio_over(std::string_view text) {

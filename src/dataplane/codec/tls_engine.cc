@@ -1,6 +1,7 @@
 #include "dataplane/codec/tls_engine.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cstring>
 
 namespace istmo::codec {
@@ -9,8 +10,8 @@ namespace {
 // With the block's header these fill an allocator's size class exactly.
 constexpr uint32_t kPlaintextBlockBytes = 32 * 1024 - sizeof(io::Block);
 constexpr uint32_t kOutputBlockBytesMax = 64 * 1024 - sizeof(io::Block);
-// Header, content type, tag of a TLS 1.3 record is 22; TLS 1.2 has up to 29 with AES-GCM.
-constexpr uint32_t kRecordOverheadBytes = 29;
+// Header, nonce, tag of a TLS 1.2 record with AES-GCM.
+constexpr uint32_t kOpensslOverheadBytes = 29;
 
 long control_bio(BIO*, int command, long, void*) {
   return command == BIO_CTRL_FLUSH || command == BIO_CTRL_DUP ? 1 : 0;
@@ -19,36 +20,6 @@ long control_bio(BIO*, int command, long, void*) {
 int create_bio(BIO* bio) {
   BIO_set_init(bio, 1);
   return 1;
-}
-
-// RFC 8446 6.2, RFC 5246 7.2.2
-std::string_view alert_text(int alert) {
-  switch (alert) {
-    case 10: return "unexpected message";
-    case 20: return "bad record mac";
-    case 22: return "record overflow";
-    case 40: return "handshake failure";
-    case 42: return "bad certificate";
-    case 43: return "unsupported certificate";
-    case 44: return "certificate revoked";
-    case 45: return "certificate expired";
-    case 46: return "certificate unknown";
-    case 47: return "illegal parameter";
-    case 48: return "unknown ca";
-    case 49: return "access denied";
-    case 50: return "decode error";
-    case 51: return "decrypt error";
-    case 70: return "protocol version";
-    case 71: return "insufficient security";
-    case 80: return "internal error";
-    case 90: return "user canceled";
-    case 109: return "missing extension";
-    case 110: return "unsupported extension";
-    case 112: return "unrecognized name";
-    case 116: return "certificate required";
-    case 120: return "no application protocol";
-    default: return {};
-  }
 }
 
 void append_names(X509* certificate, TlsIdentity& identity) {
@@ -79,6 +50,14 @@ std::string common_name_of(X509* certificate) {
   return name;
 }
 
+bool read_hexadecimal(std::string_view digits, std::span<uint8_t> to) {
+  for (size_t i = 0; i < to.size(); ++i) {
+    const char* pair = digits.data() + 2 * i;
+    if (std::from_chars(pair, pair + 2, to[i], 16).ptr != pair + 2) return false;
+  }
+  return true;
+}
+
 std::string fingerprint_of(X509* certificate) {
   std::array<uint8_t, EVP_MAX_MD_SIZE> digest;
   unsigned int size = 0;
@@ -104,6 +83,7 @@ TlsSharedPointer make_tls_shared(SslContextPointer context) {
   BIO_meth_set_read(methods, &TlsEngine::read_bio);
   BIO_meth_set_write(methods, &TlsEngine::write_bio);
   BIO_meth_set_ctrl(methods, &control_bio);
+  SSL_CTX_set_keylog_callback(shared->context.get(), &TlsEngine::on_key_line);
   return shared;
 }
 
@@ -122,9 +102,16 @@ std::string encode_alpn(const std::vector<std::string>& protocols) {
   return encoded;
 }
 
+// The first traffic secrets of both sides, as they were told.
+struct TlsEngine::Secrets {
+  TlsSecret client, server;
+  bool has_client = false, has_server = false;
+};
+
 TlsEngine::TlsEngine(TlsShared& shared, TlsRole role, TlsEngineOptions options)
     : shared_(share(shared)),
       ssl_(SSL_new(shared.context.get())),
+      secrets_(std::make_unique<Secrets>()),
       expected_names_(std::move(options.expected_names)),
       records_per_key_(options.records_per_key) {
   ASSERT(ssl_ != nullptr);  // out of memory
@@ -148,10 +135,13 @@ TlsEngine::TlsEngine(TlsShared& shared, TlsRole role, TlsEngineOptions options)
   }
 }
 
+TlsEngine::~TlsEngine() = default;
+
 Result<> TlsEngine::start() { return handshake(); }
 
 Result<> TlsEngine::handshake() {
   ERR_clear_error();
+  const uint64_t before = output_.size() + open_output_.size();
   const int result = SSL_do_handshake(ssl_.get());
   if (result != 1) {
     if (SSL_get_error(ssl_.get(), result) == SSL_ERROR_WANT_READ) return {};
@@ -159,7 +149,44 @@ Result<> TlsEngine::handshake() {
   }
   is_open_ = true;
   expected_names_ = {};
+  take_over_records(output_.size() + open_output_.size() > before);
   return {};
+}
+
+// Before the first octet of application data in either direction: OpenSSL reads one record at a
+// time, so what follows the handshake is still in input_. A server that wrote after the client's
+// last message (tickets) has used the new key already; we do not take over from it.
+void TlsEngine::take_over_records(bool has_written) {
+  const std::unique_ptr<Secrets> secrets = std::move(secrets_);
+  const bool is_client = SSL_is_server(ssl_.get()) == 0;
+  if (!secrets->has_client || !secrets->has_server || (has_written && !is_client)) return;
+  if (SSL_version(ssl_.get()) != TLS1_3_VERSION || SSL_has_pending(ssl_.get()) != 0) return;
+  const SSL_CIPHER* suite = SSL_get_current_cipher(ssl_.get());
+  const bool is_128 = SSL_CIPHER_get_id(suite) == TLS1_3_CK_AES_128_GCM_SHA256;
+  if (!is_128 && SSL_CIPHER_get_id(suite) != TLS1_3_CK_AES_256_GCM_SHA384) return;
+  for (TlsSecret* secret : {&secrets->client, &secrets->server}) {
+    secret->hash = is_128 ? TlsHash::sha256 : TlsHash::sha384;
+    secret->key_bytes = is_128 ? 16 : 32;
+  }
+  records_ = std::make_unique<TlsRecords>(
+      is_client ? secrets->client : secrets->server, is_client ? secrets->server : secrets->client,
+      TlsRecords::Options{.is_client = is_client, .records_per_key = records_per_key_});
+}
+
+// One line of the NSS key log: label, client random, secret, all but the label hexadecimal.
+void TlsEngine::on_key_line(const SSL* ssl, const char* line) {
+  auto& engine = *static_cast<TlsEngine*>(SSL_get_app_data(ssl));
+  const TlsShared& shared = *engine.shared_;
+  if (shared.log_key != nullptr) shared.log_key(shared.log_key_argument, line);
+  if (!engine.secrets_) return;
+  const std::string_view text(line);
+  const bool is_client = text.starts_with("CLIENT_TRAFFIC_SECRET_0 ");
+  if (!is_client && !text.starts_with("SERVER_TRAFFIC_SECRET_0 ")) return;
+  const std::string_view digits = text.substr(text.rfind(' ') + 1);
+  TlsSecret& secret = is_client ? engine.secrets_->client : engine.secrets_->server;
+  const bool is_known = digits.size() <= 2 * secret.octets.size() && digits.size() % 2 == 0 &&
+                        read_hexadecimal(digits, std::span(secret.octets).first(digits.size() / 2));
+  (is_client ? engine.secrets_->has_client : engine.secrets_->has_server) = is_known;
 }
 
 Result<> TlsEngine::decrypt(io::Chain&& ciphertext, io::Chain& plaintext) {
@@ -169,6 +196,13 @@ Result<> TlsEngine::decrypt(io::Chain&& ciphertext, io::Chain& plaintext) {
     TRY(handshake());
     if (!is_open_) return {};
   }
+  if (!records_) return decrypt_by_openssl(plaintext);
+  const Result<> result = records_->decrypt(std::move(input_), plaintext);
+  has_ended_ = records_->has_ended();
+  return result;
+}
+
+Result<> TlsEngine::decrypt_by_openssl(io::Chain& plaintext) {
   io::Slice block;
   uint32_t used = 0;
   const auto give_block = [&] {
@@ -209,8 +243,14 @@ Result<> TlsEngine::decrypt(io::Chain&& ciphertext, io::Chain& plaintext) {
 
 Result<> TlsEngine::encrypt(io::Chain& plaintext, uint64_t bytes_max) {
   ASSERT(is_open_);
+  if (!records_) return encrypt_by_openssl(plaintext, bytes_max);
+  records_->encrypt(plaintext, bytes_max);
+  return {};
+}
+
+Result<> TlsEngine::encrypt_by_openssl(io::Chain& plaintext, uint64_t bytes_max) {
   uint64_t left = std::min(bytes_max, plaintext.size());
-  output_bytes_due_ = left + (left / kTlsRecordBytesMax + 1) * kRecordOverheadBytes;
+  output_bytes_due_ = left + (left / kTlsRecordBytesMax + 1) * kOpensslOverheadBytes;
   while (left > 0) {
     const auto size = static_cast<size_t>(std::min<uint64_t>(left, kTlsRecordBytesMax));
     const Bytes first = plaintext.slice(0).bytes();
@@ -242,6 +282,10 @@ Result<> TlsEngine::write_record(const uint8_t* data, size_t size) {
 
 Result<> TlsEngine::shutdown() {
   ASSERT(is_open_);
+  if (records_) {
+    records_->close_notify();
+    return {};
+  }
   ERR_clear_error();
   const int result = SSL_shutdown(ssl_.get());  // 0: sent, the other side's has not come yet
   if (result < 0) return failure(result, "close");
@@ -251,6 +295,7 @@ Result<> TlsEngine::shutdown() {
 io::Chain TlsEngine::take_output() {
   output_.append(std::move(open_output_));
   open_output_ = {};
+  if (records_) output_.append(records_->take_output());
   return std::move(output_);
 }
 
@@ -342,11 +387,10 @@ Error TlsEngine::failure(int result, std::string_view doing) {
   const long verdict = SSL_get_verify_result(ssl_.get());
   std::string text = "tls: ";
   if (kind == SSL_ERROR_SSL && reason > SSL_AD_REASON_OFFSET) {
-    const int alert = reason - SSL_AD_REASON_OFFSET;
-    const std::string_view known = alert_text(alert);
-    text += "alert from the other side: ";
-    text += known.empty() ? std::to_string(alert) : std::string(known);
-  } else if (kind == SSL_ERROR_SSL && reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
+    ERR_clear_error();
+    return alert_error(reason - SSL_AD_REASON_OFFSET);
+  }
+  if (kind == SSL_ERROR_SSL && reason == SSL_R_PEER_DID_NOT_RETURN_A_CERTIFICATE) {
     text += "certificate required, but the other side sent none";
   } else if (kind == SSL_ERROR_SSL && reason == SSL_R_CERTIFICATE_VERIFY_FAILED) {
     text += "certificate not accepted: ";

@@ -1,13 +1,14 @@
 // One TLS connection without its socket: ciphertext in, plaintext out, and the other way round.
 //
-// Owned by a TlsTransport (or a test), on one worker; must not move. OpenSSL works on our chains
-// through a BIO of our own: what it reads are the slices that were received, what it writes is
-// appended to an output chain that the owner takes after every call.
+// Owned by a TlsTransport (or a test), on one worker; must not move. OpenSSL makes the handshake,
+// on our chains through a BIO of our own: what it reads are the slices that were received, what it
+// writes is appended to an output chain that the owner takes after every call.
 //
-// Cost per 16 KiB record: one cipher pass, OpenSSL's own copy into its record buffer, and one copy
-// out of it (into the output chain, or into the plaintext block). Small pieces of plaintext are
-// joined to full records in a scratch area that all engines of a worker share. An idle engine
-// keeps no record buffer (SSL_MODE_RELEASE_BUFFERS).
+// Behind a handshake of TLS 1.3 with AES-GCM, TlsRecords takes over with the traffic secrets (which
+// the key log callback tells; kernel TLS will want the same ones): one cipher pass per octet and no
+// copy. Everything else stays with OpenSSL, which costs two copies more per octet: small pieces
+// are joined to full records in a scratch area that all engines of a worker share, and an idle
+// engine keeps no record buffer (SSL_MODE_RELEASE_BUFFERS).
 //
 // It ends when it is destroyed. After an error it is only good for take_output(): the alert.
 #pragma once
@@ -21,13 +22,12 @@
 
 #include "base/result.h"
 #include "dataplane/codec/openssl.h"
+#include "dataplane/codec/tls_records.h"
 #include "dataplane/io/buffer.h"
 
 namespace istmo::codec {
 
 enum class TlsRole : uint8_t { client, server };
-
-inline constexpr uint32_t kTlsRecordBytesMax = 16 * 1024;  // plaintext; RFC 8446 5.1
 
 // What the engines made from one set of settings share. Belongs to one worker; counted, because
 // connections outlive the settings that they were opened with.
@@ -35,6 +35,9 @@ struct TlsShared {
   SslContextPointer context;
   BioMethodPointer bio_methods;
   std::string alpn;  // server: accepted protocols, best first, as RFC 7301 3.1 encodes them
+  // Gets every line of the NSS key log, with its argument; nullptr: nobody wants them.
+  void (*log_key)(const void* argument, const char* line) = nullptr;
+  const void* log_key_argument = nullptr;
   std::array<uint8_t, kTlsRecordBytesMax> scratch;
   uint32_t references = 1;
 };
@@ -75,6 +78,7 @@ class TlsEngine {
   TlsEngine(TlsShared& shared, TlsRole role, TlsEngineOptions options);
   TlsEngine(const TlsEngine&) = delete;
   TlsEngine& operator=(const TlsEngine&) = delete;
+  ~TlsEngine();
 
   // Once, first: a client's hello is then in the output.
   Result<> start();
@@ -106,7 +110,11 @@ class TlsEngine {
   static int verify_name(int is_ok, X509_STORE_CTX* store);
   friend TlsSharedPointer make_tls_shared(SslContextPointer context);
 
+  static void on_key_line(const SSL* ssl, const char* line);
   Result<> handshake();
+  void take_over_records(bool has_written);
+  Result<> decrypt_by_openssl(io::Chain& plaintext);
+  Result<> encrypt_by_openssl(io::Chain& plaintext, uint64_t bytes_max);
   Result<> write_record(const uint8_t* data, size_t size);
   bool has_expected_name(X509* certificate) const;
   void append_output(Bytes bytes);
@@ -118,6 +126,9 @@ class TlsEngine {
   io::Chain output_;
   io::Slice open_output_;          // the block that output is being written into
   uint64_t output_bytes_due_ = 0;  // estimate of what the running call will still write
+  struct Secrets;
+  std::unique_ptr<Secrets> secrets_;     // during the handshake
+  std::unique_ptr<TlsRecords> records_;  // behind it, instead of OpenSSL's record layer
   std::vector<std::string> expected_names_;
   uint32_t records_per_key_;
   uint32_t records_sent_ = 0;  // under the current key

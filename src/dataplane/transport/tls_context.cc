@@ -72,8 +72,7 @@ int select_alpn(SSL*, const unsigned char** selected, unsigned char* selected_si
   return SSL_TLSEXT_ERR_OK;
 }
 
-void log_key(const SSL* ssl, const char* line) {
-  const void* key_log = SSL_CTX_get_app_data(SSL_get_SSL_CTX(ssl));
+void log_key(const void* key_log, const char* line) {
   static_cast<const KeyLog*>(key_log)->write_line(line);
 }
 
@@ -107,12 +106,11 @@ Result<TlsContext> TlsContext::create(const TlsContextOptions& options) {
   if (options.remote_certificate == RemoteCertificate::required) {
     TRY(require_certificate(context, options));
   }
-  if (options.key_log) {
-    // OpenSSL's slot for data is not const; log_key() only reads.
-    SSL_CTX_set_app_data(context, const_cast<KeyLog*>(options.key_log));
-    SSL_CTX_set_keylog_callback(context, &log_key);
-  }
   auto shared = codec::make_tls_shared(std::move(owner));
+  if (options.key_log) {
+    shared->log_key = &log_key;
+    shared->log_key_argument = options.key_log;
+  }
   if (options.role == TlsRole::server && !options.alpn.empty()) {
     shared->alpn = codec::encode_alpn(options.alpn);
     SSL_CTX_set_alpn_select_cb(context, &select_alpn, shared.get());
