@@ -19,8 +19,9 @@ class Case:
     title: str
     peers: tuple
     load: Callable
-    # (figure, bar): istmo is to need at most `bar` times what each other peer needs.
-    bars: dict
+    compared: str  # the figure by which istmo is compared with the others
+    # Peer: istmo, the first peer, is to need at most so many times what that one needs.
+    bars: dict = dataclasses.field(default_factory=dict)
     is_once: bool = False
 
     def run(self, workshop, peer, options):
@@ -104,15 +105,19 @@ def idle(workshop, peer, options):
 
 
 ALL = [
-    Case('bulk', 'one site, one stream of bulk data', ONE_SITE, bulk, {'CPU s/GB': 0.5}),
+    Case('bulk', 'one site, one stream of bulk data', ONE_SITE, bulk, 'CPU s/GB',
+         {'nginx': 0.5, 'haproxy': 0.5}),
     Case('connections', 'one site, a connection per request', ONE_SITE, connections,
-         {'CPU us/connection': 1.0}),
+         'CPU us/connection', {'nginx': 1.0, 'haproxy': 1.0}),
     Case('requests', 'one site, small requests on 64 connections', ONE_SITE, requests,
-         {'CPU us/request': 1.0}),
-    Case('idle', 'one site, idle connections', ONE_SITE, idle, {}, is_once=True),
+         'CPU us/request', {'nginx': 1.0, 'haproxy': 1.0}),
+    Case('idle', 'one site, idle connections', ONE_SITE, idle, 'bytes/connection', is_once=True),
     Case('bulk-link', 'two sites over mutual TLS, one stream of bulk data', TWO_SITES, bulk,
-         {'CPU s/GB': 0.7}),
-    Case('connections-link', 'two sites, a connection per request', TWO_SITES, connections, {}),
-    Case('requests-link', 'two sites, small requests on 64 connections', TWO_SITES, requests, {}),
-    Case('idle-link', 'two sites, idle connections', TWO_SITES, idle, {}, is_once=True),
+         'CPU s/GB', {'haproxy-two-sites': 0.7}),
+    Case('connections-link', 'two sites, a connection per request', TWO_SITES, connections,
+         'CPU us/connection'),
+    Case('requests-link', 'two sites, small requests on 64 connections', TWO_SITES, requests,
+         'CPU us/request'),
+    Case('idle-link', 'two sites, idle connections', TWO_SITES, idle, 'bytes/connection',
+         is_once=True),
 ]

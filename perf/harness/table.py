@@ -1,6 +1,9 @@
 """The figures as a Markdown table, with what they must show."""
 import statistics
 
+# Fewer rounds show a figure, but prove nothing.
+ROUNDS_FOR_A_VERDICT = 7
+
 
 def quartiles(values):
     if len(values) < 2:
@@ -20,14 +23,29 @@ def cell(values):
     return number(middle) if len(values) < 2 else f'{number(middle)} ({number(low)}-{number(high)})'
 
 
-def verdict(ours, theirs, bar):
-    """Met when the ratio of medians is within 5 % of the bar, or, at 1.0, the quartiles overlap."""
-    our_low, ours_middle, our_high = quartiles(ours)
-    their_low, theirs_middle, their_high = quartiles(theirs)
-    ratio = ours_middle / theirs_middle
-    overlap = bar == 1.0 and our_low <= their_high and their_low <= our_high
-    word = 'met' if ratio <= bar * 1.05 or overlap else 'NOT MET'
-    return f'{ratio:.2f}x (goal {bar:g}x: {word})'
+def word(is_met, rounds):
+    if rounds < ROUNDS_FOR_A_VERDICT:
+        return f'needs {ROUNDS_FOR_A_VERDICT} rounds'
+    return 'met' if is_met else 'NOT MET'
+
+
+def is_ratio_met(ours, theirs, bar):
+    """At most `bar` times theirs. Only 1.0 has slack: 5 %, or quartiles that overlap."""
+    our_low, our_middle, our_high = quartiles(ours)
+    their_low, their_middle, their_high = quartiles(theirs)
+    if bar != 1.0:
+        return our_middle <= bar * their_middle
+    overlap = our_low <= their_high and their_low <= our_high
+    return our_middle <= 1.05 * their_middle or overlap
+
+
+def comparison(ours, theirs, bar=None):
+    """What istmo needs of what the other peer needs, and whether that is within the bar."""
+    ratio = f'{quartiles(ours)[1] / quartiles(theirs)[1]:.3g}x'
+    if bar is None:
+        return ratio
+    rounds = min(len(ours), len(theirs))
+    return f'{ratio} (goal {bar:g}x: {word(is_ratio_met(ours, theirs, bar), rounds)})'
 
 
 def render(cases, figures, machine, options):
@@ -44,8 +62,8 @@ def render(cases, figures, machine, options):
         ours = results[case.peers[0]]
         for peer in case.peers:
             row = [cell(results[peer][name]) for name in names]
-            ratios = [verdict(ours[name], results[peer][name], bar)
-                      for name, bar in case.bars.items()] if peer != case.peers[0] else ['']
-            lines.append(f'| {peer} | ' + ' | '.join(row) + ' | ' + ' '.join(ratios) + ' |')
+            needs = '' if peer == case.peers[0] else comparison(
+                ours[case.compared], results[peer][case.compared], case.bars.get(peer))
+            lines.append(f'| {peer} | ' + ' | '.join(row) + f' | {needs} |')
         lines.append('')
     return '\n'.join(lines)
