@@ -47,23 +47,18 @@ def bulk(workshop, peer, options):
     return {'GB/s': gigabytes / seconds, 'CPU s/GB': cpu / gigabytes}
 
 
-def wrk(workshop, peer, options, connections, headers=()):
-    port, processes = workshop.peer(peer, 'http')
-    url = f'http://127.0.0.1:{port}/'
-
-    def run(seconds):
-        return subprocess.run(
-            load_command('wrk', '-t1', f'-c{connections}', f'-d{seconds}s', '--latency',
-                         *headers, url), capture_output=True, text=True, check=True).stdout
-
-    if not headers:
-        run(1)  # the handshakes of the connections are another case's
-    before = processes.cpu_seconds()
-    text = run(max(1, round(options.seconds)))
-    cpu = processes.cpu_seconds() - before
-    requests = int(re.search(r'(\d+) requests in', text).group(1))
-    per_second = float(re.search(r'Requests/sec:\s+([\d.]+)', text).group(1))
-    return requests, per_second, cpu, text
+def wrk_figures(text):
+    """What wrk printed as figures. A request that failed would make the others look cheap."""
+    for complaint in ('Socket errors', 'Non-2xx'):
+        for line in text.splitlines():
+            if complaint in line:
+                raise RuntimeError(f'wrk: {line.strip()}')
+    count = int(re.search(r'(\d+) requests in', text).group(1))
+    if count == 0:
+        raise RuntimeError('wrk: no request was answered')
+    return {'count': count,
+            'per second': float(re.search(r'Requests/sec:\s+([\d.]+)', text).group(1)),
+            'p50 ms': milliseconds(text, 50), 'p99 ms': milliseconds(text, 99)}
 
 
 def milliseconds(text, percentile):
@@ -71,15 +66,33 @@ def milliseconds(text, percentile):
     return float(value) * {'us': 0.001, 'ms': 1, 's': 1000}[unit]
 
 
+def wrk(workshop, peer, options, connections, headers=()):
+    """(figures of wrk, CPU seconds of the proxies)"""
+    port, processes = workshop.peer(peer, 'http')
+    url = f'http://127.0.0.1:{port}/'
+
+    def run(seconds):
+        return wrk_figures(subprocess.run(
+            load_command('wrk', '-t1', f'-c{connections}', f'-d{seconds}s', '--latency',
+                         *headers, url), capture_output=True, text=True, check=True).stdout)
+
+    if not headers:
+        run(1)  # the handshakes of the connections are another case's
+    before = processes.cpu_seconds()
+    figures = run(options.seconds)
+    return figures, processes.cpu_seconds() - before
+
+
 def requests(workshop, peer, options):
-    count, per_second, cpu, text = wrk(workshop, peer, options, 64)
-    return {'requests/s': per_second, 'CPU us/request': cpu * 1e6 / count,
-            'p50 ms': milliseconds(text, 50), 'p99 ms': milliseconds(text, 99)}
+    figures, cpu = wrk(workshop, peer, options, 64)
+    return {'requests/s': figures['per second'], 'CPU us/request': cpu * 1e6 / figures['count'],
+            'p50 ms': figures['p50 ms'], 'p99 ms': figures['p99 ms']}
 
 
 def connections(workshop, peer, options):
-    count, per_second, cpu, _ = wrk(workshop, peer, options, 32, ('-H', 'Connection: close'))
-    return {'connections/s': per_second, 'CPU us/connection': cpu * 1e6 / count}
+    figures, cpu = wrk(workshop, peer, options, 32, ('-H', 'Connection: close'))
+    return {'connections/s': figures['per second'],
+            'CPU us/connection': cpu * 1e6 / figures['count']}
 
 
 def idle(workshop, peer, options):

@@ -50,7 +50,7 @@ def comparison(ours, theirs, bar=None):
 
 def render(cases, figures, machine, options):
     lines = [f'Machine: {machine}. Medians of {options.rounds} interleaved rounds of '
-             f'{options.seconds:g} s (quartiles in brackets); idle: '
+             f'{options.seconds} s (quartiles in brackets); idle: '
              f'{options.connections} connections, once.', '']
     for case in cases:
         results = figures.get(case.name, {})

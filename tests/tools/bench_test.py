@@ -1,4 +1,4 @@
-"""The verdicts of ./dev bench: what a goal grants, and what proves nothing."""
+"""The verdicts of ./dev bench: what a goal grants, what proves nothing, which run fails."""
 
 import pathlib
 import sys
@@ -7,6 +7,21 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "perf"))
 from harness import cases, table  # noqa: E402
+
+WRK_SAYS = """Running 1s test @ http://127.0.0.1:35571/
+  1 threads and 4 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency   549.35us    1.76ms  19.91ms   92.37%
+    Req/Sec    82.43k    32.98k  117.97k    70.00%
+  Latency Distribution
+     50%   27.00us
+     75%   38.00us
+     90%    1.78ms
+     99%    9.75ms
+  82062 requests in 1.01s, 3.13MB read
+Requests/sec:  81581.97
+Transfer/sec:      3.11MB
+"""
 
 ROUNDS = table.ROUNDS_FOR_A_VERDICT
 
@@ -45,6 +60,30 @@ class Verdicts(unittest.TestCase):
                          f"0.4x (goal 0.5x: needs {ROUNDS} rounds)")
         self.assertEqual(table.comparison(around(9), around(1.0)[1:], 1.0),
                          f"9x (goal 1x: needs {ROUNDS} rounds)")
+
+
+class OutputOfWrk(unittest.TestCase):
+    def assert_fails(self, text, complaint):
+        with self.assertRaisesRegex(RuntimeError, complaint):
+            cases.wrk_figures(text)
+
+    def test_figures_are_read_in_the_units_of_the_table(self):
+        self.assertEqual(cases.wrk_figures(WRK_SAYS), {
+            "count": 82062, "per second": 81581.97, "p50 ms": 0.027, "p99 ms": 9.75})
+        slow = cases.wrk_figures(WRK_SAYS.replace("9.75ms", "1.25s"))
+        self.assertEqual(slow["p99 ms"], 1250)
+
+    def test_socket_error_fails_the_run(self):
+        self.assert_fails(WRK_SAYS.replace(
+            "Requests/sec", "  Socket errors: connect 0, read 3, write 0, timeout 0\nRequests/sec"),
+            "Socket errors: connect 0, read 3")
+
+    def test_answer_that_is_no_success_fails_the_run(self):
+        self.assert_fails(WRK_SAYS.replace(
+            "Requests/sec", "  Non-2xx or 3xx responses: 7912\nRequests/sec"), "responses: 7912")
+
+    def test_run_without_an_answer_fails(self):
+        self.assert_fails(WRK_SAYS.replace("82062 requests", "0 requests"), "no request")
 
 
 class Goals(unittest.TestCase):
