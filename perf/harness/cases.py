@@ -12,6 +12,8 @@ from . import peers
 ONE_SITE = ('istmo-one-site', 'nginx', 'haproxy')
 TWO_SITES = ('istmo-two-sites', 'haproxy-two-sites')
 
+SHARE = 'proxy CPU %'  # of the time of the run: says whether proxy or load was the limit
+
 
 @dataclasses.dataclass
 class Case:
@@ -34,17 +36,17 @@ def load_command(*command):
 
 def bulk(workshop, peer, options):
     port, processes = workshop.peer(peer, 'bulk')
-    before = processes.cpu_seconds()
-    done = subprocess.run(
-        load_command('iperf3', '-c', '127.0.0.1', '-p', str(port), '-t', str(options.seconds),
-                     '-J'), capture_output=True, text=True, check=False)
+    with processes.measured() as spent:
+        done = subprocess.run(
+            load_command('iperf3', '-c', '127.0.0.1', '-p', str(port), '-t', str(options.seconds),
+                         '-J'), capture_output=True, text=True, check=False)
     result = json.loads(done.stdout)
     if 'error' in result:
         raise RuntimeError(f'{peer}: iperf3: {result["error"]}')
-    cpu = processes.cpu_seconds() - before
     gigabytes = result['end']['sum_received']['bytes'] / 1e9
     seconds = result['end']['sum_received']['seconds']
-    return {'GB/s': gigabytes / seconds, 'CPU s/GB': cpu / gigabytes}
+    return {'GB/s': gigabytes / seconds, 'CPU s/GB': spent.cpu_seconds / gigabytes,
+            SHARE: spent.share_percent()}
 
 
 def wrk_figures(text):
@@ -67,7 +69,7 @@ def milliseconds(text, percentile):
 
 
 def wrk(workshop, peer, options, connections, headers=()):
-    """(figures of wrk, CPU seconds of the proxies)"""
+    """(figures of wrk, what the proxies spent)"""
     port, processes = workshop.peer(peer, 'http')
     url = f'http://127.0.0.1:{port}/'
 
@@ -78,21 +80,23 @@ def wrk(workshop, peer, options, connections, headers=()):
 
     if not headers:
         run(1)  # the handshakes of the connections are another case's
-    before = processes.cpu_seconds()
-    figures = run(options.seconds)
-    return figures, processes.cpu_seconds() - before
+    with processes.measured() as spent:
+        figures = run(options.seconds)
+    return figures, spent
 
 
 def requests(workshop, peer, options):
-    figures, cpu = wrk(workshop, peer, options, 64)
-    return {'requests/s': figures['per second'], 'CPU us/request': cpu * 1e6 / figures['count'],
-            'p50 ms': figures['p50 ms'], 'p99 ms': figures['p99 ms']}
+    figures, spent = wrk(workshop, peer, options, 64)
+    return {'requests/s': figures['per second'],
+            'CPU us/request': spent.cpu_seconds * 1e6 / figures['count'],
+            'p50 ms': figures['p50 ms'], 'p99 ms': figures['p99 ms'], SHARE: spent.share_percent()}
 
 
 def connections(workshop, peer, options):
-    figures, cpu = wrk(workshop, peer, options, 32, ('-H', 'Connection: close'))
+    figures, spent = wrk(workshop, peer, options, 32, ('-H', 'Connection: close'))
     return {'connections/s': figures['per second'],
-            'CPU us/connection': cpu * 1e6 / figures['count']}
+            'CPU us/connection': spent.cpu_seconds * 1e6 / figures['count'],
+            SHARE: spent.share_percent()}
 
 
 def idle(workshop, peer, options):

@@ -10,8 +10,12 @@ CONGESTION = '/proc/sys/net/ipv4/tcp_congestion_control'
 
 
 @contextlib.contextmanager
-def prepared():
-    """Cubic instead of a pacing congestion control (bbr paces on loopback); all file handles."""
+def prepared(own_cpu):
+    """Cubic instead of a pacing congestion control (bbr paces on loopback); all file handles.
+
+    The harness itself stays on `own_cpu`, away from the proxies.
+    """
+    os.sched_setaffinity(0, {int(own_cpu)})
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
     before = read(CONGESTION)

@@ -6,6 +6,8 @@ import socket
 import subprocess
 import time
 
+from .processes import Processes
+
 PROXY_CPU = '0'
 LOAD_CPU = '1'
 
@@ -33,36 +35,11 @@ def wait_for_port(port, seconds=20):
         time.sleep(0.02)
 
 
-class Processes:
-    """One or more processes of a peer: CPU and memory are sums over them and their children."""
-
-    def __init__(self, pids):
-        self.pids = pids
-
-    def all_pids(self):
-        found = list(self.pids)
-        for pid in found:
-            with contextlib.suppress(OSError), \
-                    open(f'/proc/{pid}/task/{pid}/children', encoding='utf-8') as file:
-                found.extend(int(child) for child in file.read().split())
-        return found
-
-    def cpu_seconds(self):
-        total = 0
-        for pid in self.all_pids():
-            for task in os.listdir(f'/proc/{pid}/task'):
-                with open(f'/proc/{pid}/task/{task}/schedstat', encoding='utf-8') as file:
-                    total += int(file.read().split()[0])
-        return total / 1e9
-
-    def pss_bytes(self):
-        total = 0
-        for pid in self.all_pids():
-            with open(f'/proc/{pid}/smaps_rollup', encoding='utf-8') as file:
-                for line in file:
-                    if line.startswith('Pss:'):
-                        total += int(line.split()[1]) * 1024
-        return total
+def plain_environment():
+    """Without what would start a site elsewhere (a user systemd, on any CPU) or otherwise."""
+    return {name: value for name, value in os.environ.items()
+            if name not in ('XDG_RUNTIME_DIR', 'DBUS_SESSION_BUS_ADDRESS', 'SSLKEYLOGFILE')
+            and not name.startswith('ISTMO')}
 
 
 class Workshop:
@@ -99,11 +76,11 @@ class Workshop:
             file.write(text)
         return self.path(name)
 
-    def start(self, command, cpu, environment=None):
+    def start(self, command, cpu):
         log = open(self.path('log'), 'ab')  # noqa: SIM115 (closed with the stack)
         self.stack.callback(log.close)
         process = subprocess.Popen(['taskset', '-c', cpu] + command, stdout=log, stderr=log,
-                                   env={**os.environ, **(environment or {})})
+                                   env=plain_environment())
         self.stack.callback(self.stop, process)
         return process
 
@@ -157,7 +134,7 @@ class Workshop:
                 f' proxy_timeout 1h; proxy_pass 127.0.0.1:{backend}; }} }}\n')
         process = self.start(self.nginx_command('proxy', body), PROXY_CPU)
         wait_for_port(port)
-        return port, Processes([process.pid])
+        return port, Processes([process.pid], PROXY_CPU)
 
     # --- HAProxy ----------------------------------------------------------------------------
 
@@ -174,7 +151,7 @@ class Workshop:
             f'listen proxy\n bind 127.0.0.1:{port} backlog 4096\n'
             f' server backend 127.0.0.1:{backend}\n'))
         wait_for_port(port)
-        return port, Processes([process.pid])
+        return port, Processes([process.pid], PROXY_CPU)
 
     def haproxy_two_sites(self, backend):
         self.make_certificates()
@@ -190,7 +167,7 @@ class Workshop:
             f' ca-file {folder}/ca.pem verify required ssl-min-ver TLSv1.3\n'))
         wait_for_port(link)
         wait_for_port(port)
-        return port, Processes([east.pid, west.pid])
+        return port, Processes([east.pid, west.pid], PROXY_CPU)
 
     def make_certificates(self):
         if os.path.exists(self.path('ca.pem')):
@@ -224,11 +201,11 @@ class Workshop:
         process = self.start([self.istmo, 'run', documents, '--workers', '1', '--io',
                               self.io_mode], PROXY_CPU)
         wait_for_port(port)
-        return port, Processes([process.pid])
+        return port, Processes([process.pid], PROXY_CPU)
 
     def istmo_two_sites(self, backend):
         data = self.path(f'istmo-data-{free_port()}')
-        environment = {**os.environ, 'XDG_DATA_HOME': data, 'ISTMO_PLATFORM': 'linux'}
+        environment = {**plain_environment(), 'XDG_DATA_HOME': data, 'ISTMO_PLATFORM': 'linux'}
 
         def istmo(*command):
             done = subprocess.run(['taskset', '-c', PROXY_CPU, self.istmo, *command],
@@ -253,4 +230,4 @@ class Workshop:
               '127.0.0.1')
         istmo('-n', 'bench-west', 'listener', 'create', 'bench', str(port), '--host', '127.0.0.1')
         wait_for_port(port)
-        return port, Processes([pid_of('bench-west'), pid_of('bench-east')])
+        return port, Processes([pid_of('bench-west'), pid_of('bench-east')], PROXY_CPU)

@@ -1,12 +1,16 @@
 """The verdicts of ./dev bench: what a goal grants, what proves nothing, which run fails."""
 
+import os
 import pathlib
+import subprocess
 import sys
+import threading
+import time
 import types
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "perf"))
-from harness import cases, table  # noqa: E402
+from harness import cases, processes, table  # noqa: E402
 
 WRK_SAYS = """Running 1s test @ http://127.0.0.1:35571/
   1 threads and 4 connections
@@ -84,6 +88,49 @@ class OutputOfWrk(unittest.TestCase):
 
     def test_run_without_an_answer_fails(self):
         self.assert_fails(WRK_SAYS.replace("82062 requests", "0 requests"), "no request")
+
+
+class MeasuredProcesses(unittest.TestCase):
+    def setUp(self):
+        self.cpus = os.sched_getaffinity(0)
+        self.addCleanup(os.sched_setaffinity, 0, self.cpus)
+        self.cpu = min(self.cpus)
+        os.sched_setaffinity(0, {self.cpu})
+        self.peer = processes.Processes([os.getpid()], str(self.cpu))
+
+    def test_cpu_of_a_thread_that_ended_is_counted(self):
+        used = []
+
+        def work():
+            while time.thread_time() < 0.05:
+                pass
+            used.append(time.thread_time())
+
+        with self.peer.measured() as spent:
+            thread = threading.Thread(target=work)
+            thread.start()
+            thread.join()
+        self.assertGreaterEqual(spent.cpu_seconds, used[0])
+        self.assertGreaterEqual(spent.wall_seconds, used[0])
+        self.assertAlmostEqual(spent.share_percent(),
+                               100 * spent.cpu_seconds / spent.wall_seconds)
+
+    def test_child_that_may_run_elsewhere_fails_the_run(self):
+        child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+        try:
+            self.assertEqual(self.peer.confined_pids(), [os.getpid(), child.pid])
+            os.sched_setaffinity(child.pid, self.cpus)
+            if len(self.cpus) == 1:
+                self.skipTest("one CPU only")
+            with self.assertRaisesRegex(RuntimeError, f"may run on CPU .*, not on {self.cpu} only"):
+                self.peer.pss_bytes()
+        finally:
+            child.communicate()
+
+    def test_child_that_ends_during_a_run_fails_it(self):
+        child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
+        with self.assertRaises((OSError, RuntimeError)), self.peer.measured():
+            child.communicate()
 
 
 class Goals(unittest.TestCase):
