@@ -1,5 +1,6 @@
 """The programs that are compared: how each is configured, started, measured and stopped."""
 import contextlib
+import http.client
 import os
 import shutil
 import socket
@@ -126,7 +127,15 @@ class Workshop:
                 f' fastcgi_temp_path {self.folder}/b3; uwsgi_temp_path {self.folder}/b4;\n'
                 f' scgi_temp_path {self.folder}/b5;\n'
                 f' server {{ listen 127.0.0.1:{self.http_port} backlog=4096;\n'
+                f'  location = /status {{ stub_status; }}\n'
                 f'  location / {{ return 200 "hello, world\\n"; }} }} }}\n')
+
+    def answered_requests(self):
+        """How many the backend has had, these questions included."""
+        with contextlib.closing(http.client.HTTPConnection('127.0.0.1', self.http_port,
+                                                           timeout=20)) as client:
+            client.request('GET', '/status')
+            return int(client.getresponse().read().split(b'requests')[1].split()[2])
 
     def nginx(self, backend):
         port = free_port()
