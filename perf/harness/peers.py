@@ -28,12 +28,16 @@ def is_listening(port):
     return any(int(row[1].split(':')[1], 16) == port and row[3] == '0A' for row in rows)
 
 
-def wait_for_port(port, seconds=20):
+def wait_for(is_so, what, seconds=20):
     deadline = time.monotonic() + seconds
-    while not is_listening(port):
+    while not is_so():
         if time.monotonic() > deadline:
-            raise RuntimeError(f'nothing listens on port {port}')
+            raise RuntimeError(f'after {seconds} s not yet: {what}')
         time.sleep(0.02)
+
+
+def wait_for_port(port):
+    wait_for(lambda: is_listening(port), f'something listens on port {port}')
 
 
 def plain_environment():
@@ -44,7 +48,11 @@ def plain_environment():
 
 
 class Workshop:
-    """The folder, the backends, and every peer that a case asks for, started once and kept."""
+    """The folder, the backends, and every peer that a case asks for, started once and kept.
+
+    A peer is a method: it starts the peer in front of the backend's port and leaves on the stack
+    how to end it.
+    """
 
     def __init__(self, folder, istmo, io_mode):
         self.folder = folder
@@ -56,9 +64,9 @@ class Workshop:
         self.started = {}
 
     def __enter__(self):
-        self.start(self.nginx_command('backend', self.http_backend()), LOAD_CPU)
-        self.start(['iperf3', '-s', '-p', str(self.bulk_port)], LOAD_CPU)
         try:
+            self.start(self.stack, self.nginx_command('backend', self.http_backend()), LOAD_CPU)
+            self.start(self.stack, ['iperf3', '-s', '-p', str(self.bulk_port)], LOAD_CPU)
             wait_for_port(self.http_port)
             wait_for_port(self.bulk_port)
         except BaseException:
@@ -77,12 +85,11 @@ class Workshop:
             file.write(text)
         return self.path(name)
 
-    def start(self, command, cpu):
-        log = open(self.path('log'), 'ab')  # noqa: SIM115 (closed with the stack)
-        self.stack.callback(log.close)
-        process = subprocess.Popen(['taskset', '-c', cpu] + command, stdout=log, stderr=log,
-                                   env=plain_environment())
-        self.stack.callback(self.stop, process)
+    def start(self, stack, command, cpu):
+        with open(self.path('log'), 'ab') as log:
+            process = subprocess.Popen(['taskset', '-c', cpu] + command, stdout=log, stderr=log,
+                                       env=plain_environment())
+        stack.callback(self.stop, process)
         return process
 
     @staticmethod
@@ -94,18 +101,22 @@ class Workshop:
             process.kill()
             process.wait()
 
+    def begin(self, stack, name, target):
+        backend = self.http_port if target == 'http' else self.bulk_port
+        return getattr(self, name.replace('-', '_'))(stack, backend)
+
     def peer(self, name, target):
         """(port to connect to, Processes) of the peer in front of `target`: 'http' or 'bulk'."""
         key = (name, target)
         if key not in self.started:
-            port = self.http_port if target == 'http' else self.bulk_port
-            self.started[key] = getattr(self, name.replace('-', '_'))(port)
+            self.started[key] = self.begin(self.stack, name, target)
         return self.started[key]
 
+    @contextlib.contextmanager
     def fresh(self, name, target):
-        """The same, but started anew: for memory."""
-        self.started.pop((name, target), None)
-        return self.peer(name, target)
+        """The same, but started anew, and ended when the body is over: for memory."""
+        with contextlib.ExitStack() as stack:
+            yield self.begin(stack, name, target)
 
     # --- nginx ------------------------------------------------------------------------------
 
@@ -137,40 +148,42 @@ class Workshop:
             client.request('GET', '/status')
             return int(client.getresponse().read().split(b'requests')[1].split()[2])
 
-    def nginx(self, backend):
+    def nginx(self, stack, backend):
         port = free_port()
         body = (f'stream {{ server {{ listen 127.0.0.1:{port} backlog=4096;'
                 f' proxy_timeout 1h; proxy_pass 127.0.0.1:{backend}; }} }}\n')
-        process = self.start(self.nginx_command('proxy', body), PROXY_CPU)
+        process = self.start(stack, self.nginx_command('proxy', body), PROXY_CPU)
+        processes = Processes([process.pid], PROXY_CPU)
         wait_for_port(port)
-        return port, Processes([process.pid], PROXY_CPU)
+        wait_for(lambda: len(processes.confined_pids()) == 2, 'nginx has its worker')
+        return port, processes
 
     # --- HAProxy ----------------------------------------------------------------------------
 
-    def haproxy_process(self, name, sections):
+    def haproxy_process(self, stack, name, sections):
         config = self.write(f'haproxy-{name}-{free_port()}.cfg',
                             'global\n nbthread 1\n maxconn 9000\n'
                             'defaults\n mode tcp\n timeout connect 10s\n timeout client 1h\n'
                             ' timeout server 1h\n' + sections)
-        return self.start(['haproxy', '-f', config], PROXY_CPU)
+        return self.start(stack, ['haproxy', '-f', config], PROXY_CPU)
 
-    def haproxy(self, backend):
+    def haproxy(self, stack, backend):
         port = free_port()
-        process = self.haproxy_process('plain', (
+        process = self.haproxy_process(stack, 'plain', (
             f'listen proxy\n bind 127.0.0.1:{port} backlog 4096\n'
             f' server backend 127.0.0.1:{backend}\n'))
         wait_for_port(port)
         return port, Processes([process.pid], PROXY_CPU)
 
-    def haproxy_two_sites(self, backend):
+    def haproxy_two_sites(self, stack, backend):
         self.make_certificates()
         port, link = free_port(), free_port()
         folder = self.folder
-        east = self.haproxy_process('east', (
+        east = self.haproxy_process(stack, 'east', (
             f'listen link\n bind 127.0.0.1:{link} ssl crt {folder}/east.pem'
             f' ca-file {folder}/ca.pem verify required backlog 4096 ssl-min-ver TLSv1.3\n'
             f' server backend 127.0.0.1:{backend}\n'))
-        west = self.haproxy_process('west', (
+        west = self.haproxy_process(stack, 'west', (
             f'listen proxy\n bind 127.0.0.1:{port} backlog 4096\n'
             f' server link 127.0.0.1:{link} ssl crt {folder}/west.pem'
             f' ca-file {folder}/ca.pem verify required ssl-min-ver TLSv1.3\n'))
@@ -200,19 +213,19 @@ class Workshop:
 
     # --- Istmo ------------------------------------------------------------------------------
 
-    def istmo_one_site(self, backend):
+    def istmo_one_site(self, stack, backend):
         port = free_port()
         documents = self.write(f'istmo-{port}.yaml', (
             'apiVersion: skupper.io/v2alpha1\nkind: Listener\nmetadata: {name: bench}\n'
             f'spec: {{routingKey: bench, host: 127.0.0.1, port: {port}}}\n---\n'
             'apiVersion: skupper.io/v2alpha1\nkind: Connector\nmetadata: {name: bench}\n'
             f'spec: {{routingKey: bench, host: 127.0.0.1, port: {backend}}}\n'))
-        process = self.start([self.istmo, 'run', documents, '--workers', '1', '--io',
+        process = self.start(stack, [self.istmo, 'run', documents, '--workers', '1', '--io',
                               self.io_mode], PROXY_CPU)
         wait_for_port(port)
         return port, Processes([process.pid], PROXY_CPU)
 
-    def istmo_two_sites(self, backend):
+    def istmo_two_sites(self, stack, backend):
         data = self.path(f'istmo-data-{free_port()}')
         environment = {**plain_environment(), 'XDG_DATA_HOME': data, 'ISTMO_PLATFORM': 'linux'}
 
@@ -228,9 +241,13 @@ class Workshop:
             with open(path, encoding='utf-8') as file:
                 return int(file.read().split()[0])
 
+        def delete(namespace):
+            if os.path.exists(f'{data}/istmo/namespaces/{namespace}'):
+                istmo('-n', namespace, 'delete')
+
         for namespace in ('bench-west', 'bench-east'):
+            stack.callback(delete, namespace)
             istmo('-n', namespace, 'init', '--workers', '1', '--io', self.io_mode)
-            self.stack.callback(istmo, '-n', namespace, 'delete')
         token = f'{data}/token.yaml'
         istmo('-n', 'bench-west', 'token', 'create', token)
         istmo('-n', 'bench-east', 'link', 'create', token)

@@ -48,10 +48,22 @@ def comparison(ours, theirs, bar=None):
     return f'{ratio} (goal {bar:g}x: {word(is_ratio_met(ours, theirs, bar), rounds)})'
 
 
-def render(cases, figures, machine, options):
+def against_limit(ours, limit):
+    middle = quartiles(ours)[1]
+    return f'{number(middle)} (goal {number(limit)}: {word(middle <= limit, len(ours))})'
+
+
+def what_istmo_needs(case, results, peer):
+    ours = results[case.peers[0]][case.compared]
+    if peer != case.peers[0]:
+        return comparison(ours, results[peer][case.compared], case.bars.get(peer))
+    return '' if case.limit is None else against_limit(ours, case.limit)
+
+
+def render(cases, figures, machine, options, minutes):
     lines = [f'Machine: {machine}. Medians of {options.rounds} interleaved rounds of '
              f'{options.seconds} s (quartiles in brackets); idle: '
-             f'{options.connections} connections, once.', '']
+             f'{options.connections} connections. The whole took {minutes:.1f} min.', '']
     for case in cases:
         results = figures.get(case.name, {})
         if not results:
@@ -59,11 +71,9 @@ def render(cases, figures, machine, options):
         names = list(next(iter(results.values())))
         lines += [f'**{case.title}**', '', '| program | ' + ' | '.join(names) + ' | istmo needs |',
                   '|---' * (len(names) + 2) + '|']
-        ours = results[case.peers[0]]
         for peer in case.peers:
             row = [cell(results[peer][name]) for name in names]
-            needs = '' if peer == case.peers[0] else comparison(
-                ours[case.compared], results[peer][case.compared], case.bars.get(peer))
-            lines.append(f'| {peer} | ' + ' | '.join(row) + f' | {needs} |')
+            row.append(what_istmo_needs(case, results, peer))
+            lines.append(f'| {peer} | ' + ' | '.join(row) + ' |')
         lines.append('')
     return '\n'.join(lines)

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import socket
 import subprocess
 import sys
 import threading
@@ -65,6 +66,11 @@ class Verdicts(unittest.TestCase):
         self.assertEqual(table.comparison(around(9), around(1.0)[1:], 1.0),
                          f"9x (goal 1x: needs {ROUNDS} rounds)")
 
+    def test_limit_is_absolute(self):
+        self.assertEqual(table.against_limit(around(2048), 2048), "2,048 (goal 2,048: met)")
+        self.assertEqual(table.against_limit(around(2049), 2048), "2,049 (goal 2,048: NOT MET)")
+        self.assertEqual(table.against_limit([1], 2048), f"1 (goal 2,048: needs {ROUNDS} rounds)")
+
 
 class OutputOfWrk(unittest.TestCase):
     def assert_fails(self, text, complaint):
@@ -127,10 +133,40 @@ class MeasuredProcesses(unittest.TestCase):
         finally:
             child.communicate()
 
+    def test_memory_that_settles_is_read_and_other_is_refused(self):
+        self.assertGreater(self.peer.settled_pss_bytes(), processes.SETTLED_BYTES)
+        grows = "import time\nkept = []\nwhile True:\n  kept.append(bytes(1)*2**20); time.sleep(.02)"
+        child = subprocess.Popen([sys.executable, "-c", grows])
+        try:
+            with self.assertRaisesRegex(RuntimeError, "does not settle"):
+                self.peer.settled_pss_bytes(0.7)
+        finally:
+            child.kill()
+            child.wait()
+
     def test_child_that_ends_during_a_run_fails_it(self):
         child = subprocess.Popen(["cat"], stdin=subprocess.PIPE)
         with self.assertRaises((OSError, RuntimeError)), self.peer.measured():
             child.communicate()
+
+
+class IdleClients(unittest.TestCase):
+    def setUp(self):
+        self.client, self.proxy = socket.socketpair()
+        self.addCleanup(self.client.close)
+        self.addCleanup(self.proxy.close)
+
+    def test_end_instead_of_an_answer_fails_the_run(self):
+        self.proxy.sendall(b"HTTP/1.1 200 OK")
+        self.proxy.shutdown(socket.SHUT_WR)
+        with self.assertRaisesRegex(RuntimeError, "ended instead of an answer, after b'HTTP"):
+            cases.read_answer(self.client)
+
+    def test_connection_that_ended_is_not_idle(self):
+        cases.check_open([self.client])
+        self.proxy.shutdown(socket.SHUT_WR)
+        with self.assertRaisesRegex(RuntimeError, "1 of 1 idle connections"):
+            cases.check_open([self.client])
 
 
 class Goals(unittest.TestCase):
@@ -142,9 +178,16 @@ class Goals(unittest.TestCase):
         case = next(case for case in cases.ALL if case.name == "bulk")
         names = {peer: {"GB/s": around(1), case.compared: around(1)} for peer in case.peers}
         options = types.SimpleNamespace(rounds=ROUNDS, seconds=1, connections=1)
-        text = table.render([case], {case.name: names}, "a machine", options)
+        text = table.render([case], {case.name: names}, "a machine", options, 1)
         for peer in case.peers[1:]:
             self.assertIn(f"| {peer} | 1 (1-1) | 1 (1-1) | 1x (goal 0.5x: NOT MET) |", text)
+
+    def test_limit_is_printed_with_istmo(self):
+        case = next(case for case in cases.ALL if case.name == "idle")
+        names = {peer: {case.compared: around(2000)} for peer in case.peers}
+        options = types.SimpleNamespace(rounds=ROUNDS, seconds=1, connections=1)
+        text = table.render([case], {case.name: names}, "a machine", options, 1)
+        self.assertIn("| istmo-one-site | 2,000 (2,000-2,000) | 2,000 (goal 2,048: met) |", text)
 
 
 if __name__ == "__main__":
