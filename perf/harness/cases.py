@@ -29,6 +29,11 @@ class Case:
     bars: dict = dataclasses.field(default_factory=dict)
     limit: float | None = None  # istmo's own figure is to be at most this
 
+    def order(self, round_):
+        """Each round begins with another peer: none is always the first."""
+        first = round_ % len(self.peers)
+        return self.peers[first:] + self.peers[:first]
+
     def run(self, workshop, peer, options):
         return self.load(workshop, peer, options)
 

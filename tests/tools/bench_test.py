@@ -169,6 +169,15 @@ class IdleClients(unittest.TestCase):
             cases.check_open([self.client])
 
 
+class Order(unittest.TestCase):
+    def test_every_peer_is_once_in_every_place(self):
+        for case in cases.ALL:
+            orders = [case.order(round_) for round_ in range(len(case.peers))]
+            for places in [*orders, *zip(*orders)]:
+                self.assertEqual(sorted(places), sorted(case.peers))
+            self.assertEqual(case.order(len(case.peers)), orders[0])
+
+
 class Goals(unittest.TestCase):
     def test_every_goal_is_about_a_peer_of_its_case(self):
         for case in cases.ALL:
