@@ -12,7 +12,7 @@ from collections.abc import Callable
 from . import peers
 
 ONE_SITE = ('istmo-one-site', 'nginx', 'haproxy')
-TWO_SITES = ('istmo-two-sites', 'haproxy-two-sites')
+TWO_SITES = ('istmo-two-sites', 'nginx-two-sites', 'haproxy-two-sites', 'haproxy-two-sites-aes128')
 
 CLIENTS_AT_ONCE = 16
 SHARE = 'proxy CPU %'  # of the time of the run: says whether proxy or load was the limit
@@ -169,7 +169,7 @@ ALL = [
     Case('idle', 'one site, idle connections', ONE_SITE, idle, 'bytes/connection',
          limit=2048),
     Case('bulk-link', 'two sites over mutual TLS, one stream of bulk data', TWO_SITES, bulk,
-         'CPU s/GB', {'haproxy-two-sites': 0.7}),
+         'CPU s/GB', {'haproxy-two-sites': 0.7, 'haproxy-two-sites-aes128': 0.7}),
     Case('connections-link', 'two sites, a connection per request', TWO_SITES, connections,
          'CPU us/connection'),
     Case('requests-link', 'two sites, small requests on 64 connections', TWO_SITES, requests,

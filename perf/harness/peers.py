@@ -2,11 +2,13 @@
 import contextlib
 import http.client
 import os
+import re
 import shutil
 import socket
 import subprocess
 import time
 
+from . import suites
 from .processes import Processes
 
 PROXY_CPU = '0'
@@ -62,6 +64,7 @@ class Workshop:
         self.http_port = free_port()
         self.bulk_port = free_port()
         self.started = {}
+        self.suites = {}  # of the links, by peer
 
     def __enter__(self):
         try:
@@ -118,6 +121,18 @@ class Workshop:
         with contextlib.ExitStack() as stack:
             yield self.begin(stack, name, target)
 
+    def pair(self, stack, name, start_west, start_east):
+        """Two sites of which west dials east. Its first hello is caught, before east is there."""
+        self.make_certificates()
+        port = free_port()
+        with suites.Trap() as trap:
+            west = start_west(port, trap.port)
+            with socket.create_connection(('127.0.0.1', port)):
+                hello = trap.hello()
+        east = start_east(trap.port)
+        self.suites[name] = suites.answer_to(hello, trap.port)
+        return port, Processes([east.pid, west.pid], PROXY_CPU)
+
     # --- nginx ------------------------------------------------------------------------------
 
     def nginx_command(self, name, body):
@@ -148,48 +163,74 @@ class Workshop:
             client.request('GET', '/status')
             return int(client.getresponse().read().split(b'requests')[1].split()[2])
 
+    def nginx_process(self, stack, port, target, directives='', listen=''):
+        server = (f' listen 127.0.0.1:{port}{listen} backlog=4096; proxy_timeout 1h;\n'
+                  f' proxy_pass 127.0.0.1:{target};\n{directives}')
+        command = self.nginx_command('proxy', f'stream {{ server {{\n{server}}} }}\n')
+        process = self.start(stack, command, PROXY_CPU)
+        wait_for_port(port)
+        wait_for(lambda: len(Processes([process.pid], PROXY_CPU).confined_pids()) == 2,
+                 'nginx has its worker')
+        return process
+
     def nginx(self, stack, backend):
         port = free_port()
-        body = (f'stream {{ server {{ listen 127.0.0.1:{port} backlog=4096;'
-                f' proxy_timeout 1h; proxy_pass 127.0.0.1:{backend}; }} }}\n')
-        process = self.start(stack, self.nginx_command('proxy', body), PROXY_CPU)
-        processes = Processes([process.pid], PROXY_CPU)
-        wait_for_port(port)
-        wait_for(lambda: len(processes.confined_pids()) == 2, 'nginx has its worker')
-        return port, processes
+        process = self.nginx_process(stack, port, backend)
+        return port, Processes([process.pid], PROXY_CPU)
+
+    def nginx_two_sites(self, stack, backend):
+        folder = self.folder
+
+        def west(port, link):
+            return self.nginx_process(stack, port, link, (
+                f' proxy_ssl on; proxy_ssl_protocols TLSv1.3;\n'
+                f' proxy_ssl_certificate {folder}/west.crt;\n'
+                f' proxy_ssl_certificate_key {folder}/west.key;\n'
+                f' proxy_ssl_trusted_certificate {folder}/ca.pem;\n'
+                f' proxy_ssl_verify on; proxy_ssl_name east;\n'))
+
+        def east(link):
+            return self.nginx_process(stack, link, backend, (
+                f' ssl_certificate {folder}/east.crt; ssl_certificate_key {folder}/east.key;\n'
+                f' ssl_client_certificate {folder}/ca.pem; ssl_verify_client on;\n'
+                f' ssl_protocols TLSv1.3;\n'), listen=' ssl')
+
+        return self.pair(stack, 'nginx-two-sites', west, east)
 
     # --- HAProxy ----------------------------------------------------------------------------
 
-    def haproxy_process(self, stack, name, sections):
-        config = self.write(f'haproxy-{name}-{free_port()}.cfg',
-                            'global\n nbthread 1\n maxconn 9000\n'
-                            'defaults\n mode tcp\n timeout connect 10s\n timeout client 1h\n'
-                            ' timeout server 1h\n' + sections)
-        return self.start(stack, ['haproxy', '-f', config], PROXY_CPU)
+    def haproxy_process(self, stack, port, target, bind='', server=''):
+        config = self.write(f'haproxy-{free_port()}.cfg', (
+            'global\n nbthread 1\n maxconn 9000\n'
+            'defaults\n mode tcp\n timeout connect 10s\n timeout client 1h\n timeout server 1h\n'
+            f'listen proxy\n bind 127.0.0.1:{port} backlog 4096{bind}\n'
+            f' server target 127.0.0.1:{target}{server}\n'))
+        process = self.start(stack, ['haproxy', '-f', config], PROXY_CPU)
+        wait_for_port(port)
+        return process
 
     def haproxy(self, stack, backend):
         port = free_port()
-        process = self.haproxy_process(stack, 'plain', (
-            f'listen proxy\n bind 127.0.0.1:{port} backlog 4096\n'
-            f' server backend 127.0.0.1:{backend}\n'))
-        wait_for_port(port)
+        process = self.haproxy_process(stack, port, backend)
         return port, Processes([process.pid], PROXY_CPU)
 
     def haproxy_two_sites(self, stack, backend):
-        self.make_certificates()
-        port, link = free_port(), free_port()
-        folder = self.folder
-        east = self.haproxy_process(stack, 'east', (
-            f'listen link\n bind 127.0.0.1:{link} ssl crt {folder}/east.pem'
-            f' ca-file {folder}/ca.pem verify required backlog 4096 ssl-min-ver TLSv1.3\n'
-            f' server backend 127.0.0.1:{backend}\n'))
-        west = self.haproxy_process(stack, 'west', (
-            f'listen proxy\n bind 127.0.0.1:{port} backlog 4096\n'
-            f' server link 127.0.0.1:{link} ssl crt {folder}/west.pem'
-            f' ca-file {folder}/ca.pem verify required ssl-min-ver TLSv1.3\n'))
-        wait_for_port(link)
-        wait_for_port(port)
-        return port, Processes([east.pid, west.pid], PROXY_CPU)
+        return self.haproxy_pair(stack, 'haproxy-two-sites', backend)
+
+    def haproxy_two_sites_aes128(self, stack, backend):
+        """With the suite that istmo's links prefer; as shipped, OpenSSL's order decides."""
+        return self.haproxy_pair(stack, 'haproxy-two-sites-aes128', backend,
+                                 ' ciphersuites TLS_AES_128_GCM_SHA256')
+
+    def haproxy_pair(self, stack, name, backend, more=''):
+        def tls(site):
+            return (f' ssl crt {self.folder}/{site}.pem ca-file {self.folder}/ca.pem'
+                    f' verify required ssl-min-ver TLSv1.3{more}')
+
+        return self.pair(
+            stack, name,
+            lambda port, link: self.haproxy_process(stack, port, link, server=tls('west')),
+            lambda link: self.haproxy_process(stack, link, backend, bind=tls('east')))
 
     def make_certificates(self):
         if os.path.exists(self.path('ca.pem')):
@@ -256,4 +297,17 @@ class Workshop:
               '127.0.0.1')
         istmo('-n', 'bench-west', 'listener', 'create', 'bench', str(port), '--host', '127.0.0.1')
         wait_for_port(port)
+        if 'istmo-two-sites' not in self.suites:
+            link = istmo('-n', 'bench-west', 'link', 'generate', '--host', '127.0.0.1')
+            self.suites['istmo-two-sites'] = self.istmo_suite(link)
         return port, Processes([pid_of('bench-west'), pid_of('bench-east')], PROXY_CPU)
+
+    def istmo_suite(self, link):
+        """West's answer to the hello of a third site, whose link document leads into the trap."""
+        port = re.search(r'port: "(\d+)"', link).group(1)
+        with suites.Trap() as trap, contextlib.ExitStack() as stack:
+            documents = self.write('istmo-hello.yaml', link.replace(f'"{port}"', f'"{trap.port}"'))
+            self.start(stack, [self.istmo, 'run', documents, '--workers', '1', '--io',
+                               self.io_mode], LOAD_CPU)
+            hello = trap.hello()
+        return suites.answer_to(hello, int(port))

@@ -62,7 +62,7 @@ class Processes:
         return total
 
     def settled_pss_bytes(self, seconds=10):
-        """When readings agree: what only the opening of connections needed is given back by then."""
+        """When readings agree: what only the opening of connections needed is given back then."""
         deadline = time.monotonic() + seconds
         readings = []
         while len(readings) < 3 or max(readings[-3:]) - min(readings[-3:]) > SETTLED_BYTES:

@@ -60,10 +60,16 @@ def what_istmo_needs(case, results, peer):
     return '' if case.limit is None else against_limit(ours, case.limit)
 
 
-def render(cases, figures, machine, options, minutes):
-    lines = [f'Machine: {machine}. Medians of {options.rounds} interleaved rounds of '
-             f'{options.seconds} s (quartiles in brackets); idle: '
-             f'{options.connections} connections. The whole took {minutes:.1f} min.', '']
+def description(machine, options, minutes, suites):
+    links = ', '.join(f'{peer} {suite}' for peer, suite in sorted(suites.items()))
+    return (f'Machine: {machine}. Medians of {options.rounds} interleaved rounds of '
+            f'{options.seconds} s (quartiles in brackets); idle: {options.connections} '
+            f'connections. The whole took {minutes:.1f} min.'
+            + (f' Cipher suites of the links: {links}.' if links else ''))
+
+
+def render(cases, figures, head):
+    lines = [head, '']
     for case in cases:
         results = figures.get(case.name, {})
         if not results:

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -11,7 +12,7 @@ import types
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[2] / "perf"))
-from harness import cases, processes, table  # noqa: E402
+from harness import cases, processes, suites, table  # noqa: E402
 
 WRK_SAYS = """Running 1s test @ http://127.0.0.1:35571/
   1 threads and 4 connections
@@ -135,7 +136,8 @@ class MeasuredProcesses(unittest.TestCase):
 
     def test_memory_that_settles_is_read_and_other_is_refused(self):
         self.assertGreater(self.peer.settled_pss_bytes(), processes.SETTLED_BYTES)
-        grows = "import time\nkept = []\nwhile True:\n  kept.append(bytes(1)*2**20); time.sleep(.02)"
+        grows = ("import time\nkept = []\n"
+                 "while True:\n  kept.append(bytes(1) * 2**20)\n  time.sleep(0.02)")
         child = subprocess.Popen([sys.executable, "-c", grows])
         try:
             with self.assertRaisesRegex(RuntimeError, "does not settle"):
@@ -169,6 +171,55 @@ class IdleClients(unittest.TestCase):
             cases.check_open([self.client])
 
 
+class SuitesOfLinks(unittest.TestCase):
+    @staticmethod
+    def server_hello(suite, session_id=b"s" * 32):
+        body = (b"\x03\x03" + b"r" * 32 + bytes([len(session_id)]) + session_id
+                + suite.to_bytes(2, "big") + b"\0\0\0")
+        return (b"\x16\x03\x03" + (len(body) + 4).to_bytes(2, "big")
+                + b"\x02" + len(body).to_bytes(3, "big") + body)
+
+    def test_suite_is_read_behind_the_session_id(self):
+        self.assertEqual(suites.suite_in(self.server_hello(0x1301)), "TLS_AES_128_GCM_SHA256")
+        self.assertEqual(suites.suite_in(self.server_hello(0x1302, b"")), "TLS_AES_256_GCM_SHA384")
+        self.assertEqual(suites.suite_in(self.server_hello(0x1304)), "suite 0x1304")
+
+    def test_alert_is_no_answer(self):
+        with self.assertRaisesRegex(RuntimeError, "no server hello"):
+            suites.suite_in(b"\x15\x03\x03\0\x02\x02\x28")
+
+    def test_hello_of_a_client_is_caught_whole_and_answered(self):
+        outgoing = ssl.MemoryBIO()
+        with self.assertRaises(ssl.SSLWantReadError):
+            ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="east"
+                                                  ).do_handshake()
+        hello = outgoing.read()
+        with suites.Trap() as trap:
+            with socket.create_connection(("127.0.0.1", trap.port)) as client:
+                for octet in hello:
+                    client.sendall(bytes([octet]))
+                self.assertEqual(trap.hello(), hello)
+
+    def test_answer_is_that_of_the_port(self):
+        with socket.create_server(("127.0.0.1", 0)) as server:
+            def answer():
+                client, _ = server.accept()
+                with client:
+                    client.sendall(self.server_hello(0x1303))
+                    client.recv(4096)
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            suite = suites.answer_to(b"hello", server.getsockname()[1])
+            thread.join()
+        self.assertEqual(suite, "TLS_CHACHA20_POLY1305_SHA256")
+
+    def test_description_names_the_suite_of_each_link(self):
+        options = types.SimpleNamespace(rounds=1, seconds=1, connections=1)
+        self.assertIn("Cipher suites of the links: a A, b B.", table.description(
+            "a machine", options, 1, {"b": "B", "a": "A"}))
+
+
 class Order(unittest.TestCase):
     def test_every_peer_is_once_in_every_place(self):
         for case in cases.ALL:
@@ -186,16 +237,14 @@ class Goals(unittest.TestCase):
     def test_goals_are_printed_with_each_peer(self):
         case = next(case for case in cases.ALL if case.name == "bulk")
         names = {peer: {"GB/s": around(1), case.compared: around(1)} for peer in case.peers}
-        options = types.SimpleNamespace(rounds=ROUNDS, seconds=1, connections=1)
-        text = table.render([case], {case.name: names}, "a machine", options, 1)
+        text = table.render([case], {case.name: names}, "a machine")
         for peer in case.peers[1:]:
             self.assertIn(f"| {peer} | 1 (1-1) | 1 (1-1) | 1x (goal 0.5x: NOT MET) |", text)
 
     def test_limit_is_printed_with_istmo(self):
         case = next(case for case in cases.ALL if case.name == "idle")
         names = {peer: {case.compared: around(2000)} for peer in case.peers}
-        options = types.SimpleNamespace(rounds=ROUNDS, seconds=1, connections=1)
-        text = table.render([case], {case.name: names}, "a machine", options, 1)
+        text = table.render([case], {case.name: names}, "a machine")
         self.assertIn("| istmo-one-site | 2,000 (2,000-2,000) | 2,000 (goal 2,048: met) |", text)
 
 
