@@ -61,16 +61,20 @@ class Processes:
                         total += int(line.split()[1]) * 1024
         return total
 
-    def settled_pss_bytes(self, seconds=10):
-        """When readings agree: what only the opening of connections needed is given back then."""
-        deadline = time.monotonic() + seconds
-        readings = []
-        while len(readings) < 3 or max(readings[-3:]) - min(readings[-3:]) > SETTLED_BYTES:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f'memory does not settle: {readings}')
-            time.sleep(0.1)
-            readings.append(self.pss_bytes())
-        return readings[-1]
+    def settled_pss_bytes(self):
+        return settled(self.pss_bytes)
+
+
+def settled(read, seconds=10):
+    """When readings agree: what only the opening of connections needed is given back by then."""
+    deadline = time.monotonic() + seconds
+    readings = []
+    while len(readings) < 3 or max(readings[-3:]) - min(readings[-3:]) > SETTLED_BYTES:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f'memory does not settle: {readings}')
+        time.sleep(0.1)
+        readings.append(read())
+    return readings[-1]
 
 
 def check_cpu(status, cpu):
