@@ -35,7 +35,11 @@ class Case:
         return self.peers[first:] + self.peers[:first]
 
     def run(self, workshop, peer, options):
-        return self.load(workshop, peer, options)
+        try:
+            return self.load(workshop, peer, options)
+        except Exception as error:
+            error.add_note(f'(case {self.name}, {peer})')
+            raise
 
 
 def load_command(*command):

@@ -43,8 +43,8 @@ def write(path, text):
         return False
 
 
-def describe():
-    """One line for the table: processor, cores, kernel, versions."""
+def describe(load):
+    """One line for the table: processor, cores, kernel, versions; the load average before."""
     model = 'unknown processor'
     for line in read('/proc/cpuinfo').splitlines():
         if line.startswith('model name'):
@@ -52,7 +52,7 @@ def describe():
             break
     return (f'{model}, {os.cpu_count()} cores, Linux {platform.release()}, '
             f'{version(["nginx", "-v"])}, {version(["haproxy", "-v"])}, '
-            f'{version(["openssl", "version"])}')
+            f'{version(["openssl", "version"])}, load average before {load:.2f}')
 
 
 def version(command):
