@@ -32,6 +32,9 @@ void Backend::retire() {
   is_retired_ = true;
   worker_.loop().timers().cancel(probe_timer_);
   worker_.loop().cancel(probe_op_);
+}
+
+void Backend::on_document_gone() {
   if (drops_connections_) end_all(CloseReason::connector_deleted);
 }
 

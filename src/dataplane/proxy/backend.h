@@ -4,8 +4,8 @@
 // backend is usable. It is probed with a bare connect after 1 s, then at doubling intervals up to
 // 30 s, and comes back when a connect succeeds.
 //
-// Owned by the Worker; when its connector is deleted it is retired and freed with its last tunnel
-// and its last operation.
+// Owned by the Worker; when its connector no longer names it, it is retired and freed with its last
+// tunnel and its last operation.
 #pragma once
 
 #include <string>
@@ -35,8 +35,10 @@ class Backend {
   bool can_be_freed() const;
 
   void update(const ConnectorConfig& config);
-  // The connector is gone; with drops_connections its exchanges end now.
+  // No further exchange comes here; those that are open go on.
   void retire();
+  // The Connector document was deleted: with dropTcpConnections its exchanges end now.
+  void on_document_gone();
   void end_all(CloseReason reason);
 
   void add(Tunnel& tunnel);  // an exchange chose this backend

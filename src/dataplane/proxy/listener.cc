@@ -26,6 +26,9 @@ void Listener::open(std::vector<Problem>& problems) {
 void Listener::retire() {
   is_retired_ = true;
   sockets_.close_all();
+}
+
+void Listener::on_document_gone() {
   if (config_.drops_connections) end_all(CloseReason::listener_deleted);
 }
 

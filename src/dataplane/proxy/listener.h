@@ -1,8 +1,9 @@
 // Where clients connect: the listening sockets of one Listener document on one worker, and the
 // exchanges that came in there.
 //
-// Owned by the Worker. When its document goes it is retired: the sockets close at once, the
-// exchanges live on (unless dropTcpConnections), and with the last of them it is freed.
+// Owned by the Worker. When its document goes, or nobody serves its key any more, it is retired:
+// the sockets close at once, the exchanges live on (unless the document is gone and said
+// dropTcpConnections), and with the last of them it is freed.
 #pragma once
 
 #include <memory>
@@ -35,6 +36,8 @@ class Listener final : private ListeningSocketSink {
   void open(std::vector<Problem>& problems);
   void close_sockets() { sockets_.close_all(); }
   void retire();
+  // The Listener document was deleted: with dropTcpConnections its exchanges end now.
+  void on_document_gone();
   void end_all(CloseReason reason);
 
   void add(Tunnel& tunnel);

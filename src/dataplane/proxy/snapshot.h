@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -106,6 +107,10 @@ struct Snapshot {
   std::vector<LinkConfig> links;
   std::vector<LinkAcceptorConfig> acceptors;
   std::vector<RemoteService> remote_services;
+  // Every Listener and Connector document there is, also those that nothing above comes from at the
+  // moment (no way to the key, host unknown): dropTcpConnections acts when its document goes.
+  std::set<std::string> listener_documents;
+  std::set<std::string> connector_documents;
   Limits limits;
 };
 

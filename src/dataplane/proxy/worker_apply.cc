@@ -48,9 +48,9 @@ void Worker::apply_connectors(const Snapshot& snapshot) {
     }
   }
   for (auto& backend : backends_) {
-    if (!backend->is_retired() && std::ranges::find(kept, backend.get()) == kept.end()) {
-      backend->retire();
-    }
+    if (std::ranges::find(kept, backend.get()) != kept.end()) continue;
+    if (!backend->is_retired()) backend->retire();
+    if (!snapshot.connector_documents.contains(backend->connector())) backend->on_document_gone();
   }
   pools_.clear();
   for (auto* backend : kept) pools_[backend->routing_key()].backends.push_back(backend);
@@ -61,7 +61,9 @@ void Worker::apply_listeners(const Snapshot& snapshot, std::vector<Problem>& pro
   for (auto& listener : listeners_) {
     const bool stays = std::ranges::any_of(
         snapshot.listeners, [&](const auto& config) { return config.name == listener->name(); });
-    if (!stays && !listener->is_retired()) listener->retire();
+    if (stays) continue;
+    if (!listener->is_retired()) listener->retire();
+    if (!snapshot.listener_documents.contains(listener->name())) listener->on_document_gone();
   }
   std::vector<Listener*> to_open;
   for (const auto& config : snapshot.listeners) {

@@ -263,6 +263,33 @@ BOOST_DATA_TEST_CASE(deleted_listener_drops_its_connections_if_told_so, kKinds, 
   BOOST_TEST(world.west.closed(CloseReason::listener_deleted) == 1u);
 }
 
+// No way to the key is left, or the connector's address changed: the documents are there still.
+BOOST_DATA_TEST_CASE(only_a_deleted_document_drops_connections, kKinds, kind) {
+  World world(static_cast<io::LoopKind>(kind), Topology::one_site);
+  auto& snapshot = world.west.snapshot;
+  snapshot.listeners.front().drops_connections = true;
+  snapshot.connectors.front().drops_connections = true;
+  snapshot.listener_documents = {snapshot.listeners.front().name};
+  snapshot.connector_documents = {snapshot.connectors.front().name};
+  world.west.publish();
+  auto client = world.connect();
+  auto served = world.server.accept();
+  client.send("x");
+  BOOST_TEST(served.receive(1) == "x");  // open, not only connected
+  snapshot.listeners.clear();
+  snapshot.connectors.clear();
+  world.west.publish();
+  world.west.wait_until([&] { return BlockingSocket::is_refused(world.port); },
+                        "the port to close");
+  client.send("y");
+  BOOST_TEST(served.receive(1) == "y");
+  snapshot.connector_documents.clear();
+  world.west.publish();
+  BOOST_TEST((client.drain() == Outcome::reset));
+  world.quiesce();
+  BOOST_TEST(world.west.closed(CloseReason::connector_deleted) == 1u);
+}
+
 BOOST_DATA_TEST_CASE(administrator_ends_one_connection, kKinds, kind) {
   World world(static_cast<io::LoopKind>(kind), Topology::one_site);
   auto client = world.connect();
