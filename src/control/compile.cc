@@ -32,6 +32,13 @@ class Compilation {
     snapshot().generation = observed_.generation;
     snapshot().site_id = observed_.site.id;
     snapshot().site_name = observed_.site.name;
+    for (const auto& [name, document] : desired_.listeners) {
+      snapshot().listener_documents.insert(name);
+    }
+    for (const auto& [name, document] : desired_.connectors) {
+      snapshot().connector_documents.insert(name);
+    }
+    refuse_further_sites();
     add_connectors();
     add_links();
     add_acceptors();
@@ -108,6 +115,13 @@ class Compilation {
     if (made != observed_.credentials.end()) return made->second;
     error(document, "Secret " + name + " is missing");
     return std::nullopt;
+  }
+
+  void refuse_further_sites() {
+    for (const auto& [name, site] : desired_.sites) {
+      if (&site == desired_.site()) continue;
+      error(site, "a namespace has one Site, here " + desired_.site()->name());
+    }
   }
 
   void add_connectors() {
@@ -337,6 +351,12 @@ DocumentMap<RouterAccessDocument> router_accesses(const Desired& desired,
   implied.tls_credentials = kSiteServerSecret;
   accesses.emplace(kImpliedAccess, std::move(implied));
   return accesses;
+}
+
+bool makes_credentials(const RouterAccessDocument& access, const Desired& desired) {
+  const bool is_ours = access.name() == kImpliedAccess || access.generates_tls_credentials ||
+                       access.tls_credentials == kSiteServerSecret;
+  return is_ours && !desired.secrets.contains(access.tls_credentials);
 }
 
 MeshSiteState local_state(const Desired& desired, const Observed& observed,

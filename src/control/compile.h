@@ -40,6 +40,9 @@ std::set<std::string> hosts_to_resolve(const Desired& desired);
 // for them.
 DocumentMap<RouterAccessDocument> router_accesses(const Desired& desired, const Observed& observed);
 
+// PKI of this site makes the certificate of this RouterAccess (no Secret document does).
+bool makes_credentials(const RouterAccessDocument& access, const Desired& desired);
+
 // What this site tells its neighbours.
 MeshSiteState local_state(const Desired& desired, const Observed& observed,
                           const proxy::Snapshot& snapshot);

@@ -20,7 +20,8 @@ constexpr Duration kEndPatience = Duration::seconds(2);
 bool run_the_same(const proxy::Snapshot& a, const proxy::Snapshot& b) {
   return a.site_id == b.site_id && a.site_name == b.site_name && a.listeners == b.listeners &&
          a.connectors == b.connectors && a.links == b.links && a.acceptors == b.acceptors &&
-         a.remote_services == b.remote_services;
+         a.remote_services == b.remote_services && a.listener_documents == b.listener_documents &&
+         a.connector_documents == b.connector_documents;
 }
 
 std::string site_name_of(const Desired& desired, const std::string& namespace_name) {
@@ -169,6 +170,13 @@ void Controller::on_link_changed(const proxy::LinkChange& change) {
   mark_dirty();
 }
 
+void Controller::on_backend_changed(const proxy::BackendChange& change) {
+  const std::tuple backend(change.connector, change.address, change.worker);
+  if (change.is_set_aside) set_aside_[backend] = change.error;
+  else set_aside_.erase(backend);
+  mark_dirty();
+}
+
 void Controller::on_mesh_message(const std::string& site_id, std::string message) {
   const auto changed = mesh_->on_message(site_id, message);
   if (!changed)
@@ -216,8 +224,7 @@ void Controller::on_timer() {
 void Controller::refresh() {
   if (phase_ == Phase::draining || phase_ == Phase::ended) return;
   refresh_observed();
-  Compiled compiled = compile(desired_, observed_);
-  std::swap(compiled_, compiled);
+  compiled_ = compiler_.run(desired_, observed_);
   publish_if_changed();
   if (publishing_ == 0) refresh_status();  // else when the workers have said what they run
   announce();
@@ -233,6 +240,10 @@ void Controller::refresh_observed() {
   links_.keep_only(names);
   observed_.links = links_.links();
   observed_.remote_sites = mesh_->sites();
+  observed_.backends_set_aside.clear();
+  for (const auto& [backend, error] : set_aside_) {
+    observed_.backends_set_aside[std::get<0>(backend)].emplace(std::get<1>(backend), error);
+  }
   access_->update(desired_, observed_);
   std::set<std::string> hosts = hosts_to_resolve(desired_);
   hosts.merge(tokens_->hosts_to_resolve(desired_));
@@ -277,6 +288,10 @@ void Controller::refresh_status() {
 void Controller::tell_ready() {
   if (phase_ != Phase::starting || observed_.published_generation == 0) return;
   if (!observed_.running_problems.empty()) return;
+  const auto is_of_listener = [](const Problem& problem) {
+    return problem.severity == Severity::error && problem.object.kind == ListenerDocument::kKind;
+  };
+  if (std::ranges::any_of(told_problems_, is_of_listener)) return;
   for (const auto& [host, known] : observed_.hosts) {
     if (known.addresses.empty() && known.error.empty()) return;
   }

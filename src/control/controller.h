@@ -2,7 +2,7 @@
 // they report into status.
 //
 //   DirectorySource -> DocumentStore -+
-//   Resolver, SiteAccess (ports,      +-> compile() -> Snapshot -> Dataplane
+//   Resolver, SiteAccess (ports,      +-> Compiler  -> Snapshot -> Dataplane
 //   certificates, grants), tokens,    |       |
 //   LinkTable, MeshState -------------+       +-> status -> files, AdminServer
 //
@@ -16,10 +16,11 @@
 #include <optional>
 #include <set>
 #include <string>
+#include <tuple>
 #include <vector>
 
 #include "control/admin_server.h"
-#include "control/compile.h"
+#include "control/compiler.h"
 #include "control/directory_source.h"
 #include "control/document_store.h"
 #include "control/link_table.h"
@@ -75,6 +76,7 @@ class Controller final : private DataplaneSink,
   void on_tokens_changed() override { mark_dirty(); }
   void on_published(uint64_t generation, std::vector<proxy::Problem> problems) override;
   void on_link_changed(const proxy::LinkChange& change) override;
+  void on_backend_changed(const proxy::BackendChange& change) override;
   void on_mesh_message(const std::string& site_id, std::string message) override;
   void on_mesh_open(const std::string& site_id) override;
   void on_mesh_closed(const std::string& site_id) override;
@@ -107,9 +109,12 @@ class Controller final : private DataplaneSink,
   DocumentStore store_;
   Desired desired_;
   Observed observed_;
+  Compiler compiler_;
   Compiled compiled_;
   std::vector<ObjectStatus> status_;
   LinkTable links_;
+  // By connector, address and worker: why a backend is set aside.
+  std::map<std::tuple<std::string, std::string, uint32_t>, std::string> set_aside_;
   MeshAnnouncer announcer_;
   StatusWriter status_writer_;
   DirectorySource source_;

@@ -112,7 +112,7 @@ AdminAnswer Controller::answer_now(const std::string& verb, const Value& request
   if (verb == "ping" || verb == "site") return {.items = {describe_site()}, .error = {}};
   if (verb == "documents") return {.items = documents(request), .error = {}};
   if (verb == "services") {
-    return {.items = services_view(desired_, observed_, *compiled_.snapshot), .error = {}};
+    return {.items = services_view(desired_, observed_, compiled_), .error = {}};
   }
   if (verb == "links") {
     AdminAnswer answer;
@@ -171,7 +171,7 @@ Value Controller::describe_site() const {
   }
   std::set<std::string> services;
   if (compiled_.snapshot) {
-    for (const Value& service : services_view(desired_, observed_, *compiled_.snapshot)) {
+    for (const Value& service : services_view(desired_, observed_, compiled_)) {
       services.insert(service.find("spec")->find("routingKey")->text());
     }
   }

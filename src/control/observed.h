@@ -77,6 +77,9 @@ struct Observed {
   // A grant needs the link port open although neither Site nor RouterAccess asked.
   bool is_link_access_asked = false;
 
+  // Backends that are set aside: by connector, then by address, with the reason.
+  std::map<std::string, std::map<std::string, std::string>> backends_set_aside;
+
   std::vector<RemoteSite> remote_sites;  // MeshState::sites()
   std::vector<LinkState> links;
 

@@ -102,32 +102,46 @@ bool is_served(const std::string& key, const Desired& desired, const Observed& o
     if (connector.routing_key == key) return true;
   }
   return std::ranges::any_of(observed.remote_sites, [&](const RemoteSite& remote) {
-    return std::ranges::any_of(remote.state.services, [&](const ServiceInfo& service) {
-      return service.routing_key == key && !service.connectors.empty();
-    });
+    return remote.is_reachable &&
+           std::ranges::any_of(remote.state.services, [&](const ServiceInfo& service) {
+             return service.routing_key == key && !service.connectors.empty();
+           });
   });
 }
 
-// Why the offer is not open; empty when it is.
-std::string trouble_of(const Offer& offer, const Observed& observed,
-                       const proxy::Snapshot& snapshot) {
+// What keeps the offer from being open; empty when nothing is wrong.
+std::string error_of(const Offer& offer, const Observed& observed, const Compiled& compiled) {
+  const std::string kind = offer.name == offer.listener ? "Listener" : "Service";
+  const std::string name =
+      kind == "Listener" ? offer.name : offer.routing_key + ":" + std::to_string(offer.port);
+  for (const Problem& problem : compiled.problems) {
+    if (problem.severity == Severity::error && problem.object == ObjectId{kind, name}) {
+      return problem.text;
+    }
+  }
   for (const proxy::Problem& problem : observed.running_problems) {
     if (problem.kind == "Listener" && problem.name == offer.listener) return problem.text;
   }
-  const bool is_open = std::ranges::any_of(
-      snapshot.listeners, [&](const auto& listener) { return listener.name == offer.listener; });
-  return is_open ? "" : "Not offered at this site";
+  return {};
+}
+
+bool is_open(const Offer& offer, const proxy::Snapshot& snapshot) {
+  return std::ranges::any_of(snapshot.listeners,
+                             [&](const auto& listener) { return listener.name == offer.listener; });
 }
 
 }  // namespace
 
 std::vector<Value> services_view(const Desired& desired, const Observed& observed,
-                                 const proxy::Snapshot& snapshot) {
+                                 const Compiled& compiled) {
   std::vector<Value> services;
   for (const Offer& offer : offers_of(desired, observed)) {
     const bool has_connector = is_served(offer.routing_key, desired, observed);
-    std::string trouble = trouble_of(offer, observed, snapshot);
-    if (!has_connector) trouble = "No matching connectors";
+    const std::string error = error_of(offer, observed, compiled);
+    std::string message = error;
+    if (message.empty() && !has_connector) message = "No matching connectors";
+    if (message.empty() && !is_open(offer, *compiled.snapshot))
+      message = "Not offered at this site";
     Value& document = services.emplace_back(Value::map());
     document.set("apiVersion", "skupper.io/v2alpha1");
     document.set("kind", "Listener");
@@ -138,8 +152,8 @@ std::vector<Value> services_view(const Desired& desired, const Observed& observe
     spec.set("port", offer.port);
     spec.set("type", "tcp");
     Value& status = document.set("status", Value::map());
-    status.set("status", trouble.empty() ? "Ready" : "Pending");
-    status.set("message", trouble.empty() ? std::string("OK") : trouble);
+    status.set("status", !error.empty() ? "Error" : message.empty() ? "Ready" : "Pending");
+    status.set("message", message.empty() ? std::string("OK") : message);
     status.set("address", address_of(offer.routing_key));
     status.set("host", offer.host);
     status.set("port", offer.port);

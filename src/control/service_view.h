@@ -4,10 +4,10 @@
 
 #include <vector>
 
+#include "control/compile.h"
 #include "control/desired.h"
 #include "control/observed.h"
 #include "control/value.h"
-#include "dataplane/proxy/snapshot.h"
 
 namespace istmo::control {
 
@@ -15,6 +15,6 @@ namespace istmo::control {
 // port and type; status has address, host, port, hasMatchingConnector, sites with their targets,
 // status and message.
 std::vector<Value> services_view(const Desired& desired, const Observed& observed,
-                                 const proxy::Snapshot& snapshot);
+                                 const Compiled& compiled);
 
 }  // namespace istmo::control

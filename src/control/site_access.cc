@@ -128,9 +128,7 @@ void SiteAccess::update_accesses(const Desired& desired, Observed& observed) {
       observed.endpoints.push_back({"inter-router", host, port, name});
       link_addresses_.push_back({host, port});
     }
-    const bool is_ours = name == kImpliedAccess || access.generates_tls_credentials ||
-                         access.tls_credentials == kSiteServerSecret;
-    if (!is_ours || desired.secrets.contains(access.tls_credentials)) continue;
+    if (!makes_credentials(access, desired)) continue;
     auto credentials = state_.server_credentials(access.tls_credentials, hosts, wall_now());
     if (credentials) observed.credentials[access.tls_credentials] = std::move(*credentials);
     else LOG_ERROR("no certificate for links", "access", name, "error", credentials.error().text());

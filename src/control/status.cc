@@ -95,6 +95,7 @@ class Derivation {
              const std::string& now)
       : desired_(desired),
         observed_(observed),
+        snapshot_(*compiled.snapshot),
         local_(local_state(desired, observed, *compiled.snapshot)),
         now_(now) {
     for (const Problem& problem : problems) {
@@ -159,17 +160,34 @@ class Derivation {
     ready("Configured");
   }
 
+  // An access that is not open has no endpoint that others could reach.
+  std::vector<AccessEndpoint> open_endpoints() const {
+    std::vector<AccessEndpoint> open = observed_.endpoints;
+    std::erase_if(open, [&](const AccessEndpoint& endpoint) {
+      return errors_.contains({"RouterAccess", endpoint.group});
+    });
+    return open;
+  }
+
   void derive(const SiteDocument& site, Value& extra) {
     const auto error = errors_.find({"Site", site.name()});
     if (error != errors_.end()) add("Configured", Verdict::error, error->second);
     else ready("Configured");
     if (observed_.published_generation > 0) ready("Running");
     else pending("Running", "Not running yet");
+    const auto endpoints = open_endpoints();
     if (site.accepts_links()) {
-      if (observed_.endpoints.empty()) pending("Resolved", "No link access endpoint is open yet");
-      else ready("Resolved");
+      const auto access = std::ranges::find_if(
+          errors_, [](const auto& entry) { return entry.first.kind == "RouterAccess"; });
+      if (!endpoints.empty()) ready("Resolved");
+      else if (access == errors_.end()) {
+        pending("Resolved", "No link access endpoint is open yet");
+      } else {
+        add("Resolved", Verdict::error,
+            "RouterAccess " + access->first.name + ": " + access->second);
+      }
     }
-    extra.set("endpoints", endpoints_value(observed_.endpoints, ""));
+    extra.set("endpoints", endpoints_value(endpoints, ""));
     Value network = Value::list();
     network.add(network_value(local_));
     int sites = 1;
@@ -209,10 +227,35 @@ class Derivation {
 
   void derive(const ConnectorDocument& connector, Value& extra) {
     configured(connector, connector.host);
+    add_backends_set_aside(connector, extra);
     const bool is_matched = reach_.listened.contains(connector.routing_key);
     if (is_matched) ready("Matched");
     else pending("Matched", "No matching listeners");
     extra.set("hasMatchingListener", is_matched);
+  }
+
+  // None that is not set aside: connections are still tried, and will hardly succeed.
+  void add_backends_set_aside(const ConnectorDocument& connector, Value& extra) {
+    const auto aside = observed_.backends_set_aside.find(connector.name());
+    const auto running =
+        std::ranges::find(snapshot_.connectors, connector.name(), &proxy::ConnectorConfig::name);
+    if (aside == observed_.backends_set_aside.end() || running == snapshot_.connectors.end()) {
+      return;
+    }
+    Value list = Value::list();
+    for (const io::Address& address : running->addresses) {
+      const auto found = aside->second.find(address.to_string());
+      if (found == aside->second.end()) continue;
+      Value& backend = list.add(Value::map());
+      backend.set("address", found->first);
+      backend.set("message", found->second);
+    }
+    if (!list.items().empty() && list.items().size() == running->addresses.size()) {
+      const Value& first = list.items().front();
+      pending("Operational", "No backend answers: " + first.find("address")->text() + ": " +
+                                 first.find("message")->text());
+    }
+    if (!list.items().empty()) extra.set("backendsSetAside", std::move(list));
   }
 
   void derive(const AccessGrantDocument& grant, Value& extra) {
@@ -250,7 +293,7 @@ class Derivation {
 
   void derive(const RouterAccessDocument& access, Value& extra) {
     configured(access, access.bind_host);
-    extra.set("endpoints", endpoints_value(observed_.endpoints, access.name()));
+    extra.set("endpoints", endpoints_value(open_endpoints(), access.name()));
     if (extra.find("endpoints")->items().empty()) pending("Resolved", "Not resolved yet");
     else ready("Resolved");
   }
@@ -318,6 +361,7 @@ class Derivation {
 
   const Desired& desired_;
   const Observed& observed_;
+  const proxy::Snapshot& snapshot_;
   const MeshSiteState local_;
   const std::string& now_;
   std::map<ObjectId, std::string> errors_;

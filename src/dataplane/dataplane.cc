@@ -51,6 +51,7 @@ class Dataplane::State {
    private:
     void on_applied(uint64_t generation, std::vector<proxy::Problem> problems) override;
     void on_link_changed(const proxy::LinkChange& change) override;
+    void on_backend_changed(const proxy::BackendChange& change) override;
     void on_mesh_open(const std::string& site_id) override;
     void on_mesh_message(const std::string& site_id, std::string message) override;
     void on_mesh_closed(const std::string& site_id) override;
@@ -120,6 +121,10 @@ void Dataplane::State::Core::on_applied(uint64_t generation, std::vector<proxy::
 
 void Dataplane::State::Core::on_link_changed(const proxy::LinkChange& change) {
   tell([&sink = state_.sink_, change] { sink.on_link_changed(change); });
+}
+
+void Dataplane::State::Core::on_backend_changed(const proxy::BackendChange& change) {
+  tell([&sink = state_.sink_, change] { sink.on_backend_changed(change); });
 }
 
 void Dataplane::State::Core::on_mesh_open(const std::string& site_id) {

@@ -26,6 +26,7 @@ class DataplaneSink {
   // listeners are bound). The previous snapshot is freed.
   virtual void on_published(uint64_t generation, std::vector<proxy::Problem> problems) = 0;
   virtual void on_link_changed(const proxy::LinkChange& change) = 0;
+  virtual void on_backend_changed(const proxy::BackendChange& change) = 0;
   // A mesh message of the neighbour site: what control/mesh of the other site sent.
   virtual void on_mesh_message(const std::string& site_id, std::string message) = 0;
   // The neighbour can be sent mesh messages from now on (also after every reconnection).

@@ -109,6 +109,18 @@ def test_an_invalid_document_keeps_its_last_valid_version_and_others_apply(world
     assert backend.failures == []
 
 
+def test_a_listener_that_moves_to_a_taken_address_stays_where_it_was(world, doc):
+    address, site, _ = plain_proxy(world, doc)
+    other = world.address()
+    site.put(doc.listener("other", other))
+    wait_until(lambda: can_connect(other), "the other listener", CHANGE_SECONDS)
+    site.put(doc.listener("other", address))
+    status = site.wait_status("Listener", "other", "Error")
+    assert "already exists" in status["message"]
+    with connect(other) as client:
+        assert exchange(client, b"hello") == b"hello"
+
+
 def test_text_that_is_no_yaml_takes_nothing_away(world, doc):
     address, site, _ = plain_proxy(world, doc)
     other = world.address()
@@ -203,6 +215,14 @@ def test_check_prints_every_problem(world, doc):
     file.write_text(doc.text_of(wrong))
     text = world.run_istmo("check", file, expect=1).stdout
     assert len([line for line in text.splitlines() if "error" in line and "all.yaml:" in line]) == 3
+
+
+def test_check_finds_what_only_shows_when_documents_are_put_together(world, doc):
+    same = ("127.0.0.1", 8080)
+    file = world.folder / "all.yaml"
+    file.write_text(doc.text_of([doc.listener("a", same), doc.listener("b", same)]))
+    text = world.run_istmo("check", file, expect=1).stdout
+    assert "Listener b: Listener a with host 127.0.0.1 and port 8080 already exists" in text
 
 
 def test_every_example_is_valid(world):

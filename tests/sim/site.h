@@ -54,6 +54,7 @@ class Site {
         : site(its_site), index(its_index), loop(network, its_site.host_) {}
     void on_applied(uint64_t generation, std::vector<proxy::Problem> problems) override;
     void on_link_changed(const proxy::LinkChange& change) override;
+    void on_backend_changed(const proxy::BackendChange&) override {}
     void on_mesh_open(const std::string&) override { ++site.mesh_open_; }
     void on_mesh_message(const std::string&, std::string) override {}
     void on_mesh_closed(const std::string&) override { --site.mesh_open_; }

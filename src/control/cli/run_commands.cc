@@ -92,6 +92,18 @@ Result<ControllerOptions> controller_options(const Arguments& arguments, const f
   return options;
 }
 
+// What the documents come to, as far as that can be said without running them: host names are not
+// looked up, and certificates that the site would make count as made.
+std::vector<Problem> compile_problems(const Desired& desired) {
+  Observed observed;
+  observed.is_link_access_asked = !desired.grants.empty();
+  for (const auto& [name, access] : router_accesses(desired, observed)) {
+    if (!makes_credentials(access, desired)) continue;
+    observed.credentials[access.tls_credentials] = {};
+  }
+  return compile(desired, observed).problems;
+}
+
 std::string connections_text(const std::vector<Value>& connections) {
   Table table(
       {"ID", "LISTENER", "CONNECTOR", "ROUTING-KEY", "CLIENT", "SERVER", "IN", "OUT", "AGE"});
@@ -139,12 +151,14 @@ Result<int> check_documents(const Arguments& arguments) {
   }
   DocumentStore store;
   store.apply(read_source(SourcePaths::of(arguments.run.path)));
+  std::vector<Problem> problems = store.problems();
+  for (Problem& problem : compile_problems(store.desired())) problems.push_back(std::move(problem));
   size_t errors = 0;
-  for (const Problem& problem : store.problems()) {
+  for (const Problem& problem : problems) {
     if (problem.severity == Severity::error) ++errors;
     print(problem.to_string() + "\n");
   }
-  const size_t warnings = store.problems().size() - errors;
+  const size_t warnings = problems.size() - errors;
   print(std::to_string(store.desired().all().size()) + " documents, " + std::to_string(errors) +
         " errors, " + std::to_string(warnings) + " warnings\n");
   return errors == 0 ? kExitDone : kExitFailed;

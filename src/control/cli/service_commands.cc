@@ -119,6 +119,10 @@ std::string services_text(const std::vector<Value>& services) {
     Tree branch{.label = text_at(service, "status", "address") + ":" +
                          text_at(service, "spec", "port") + " (" +
                          text_at(service, "spec", "type") + ")"};
+    if (text_at(service, "status", "status") != "Ready") {
+      branch.notes.push_back(text_at(service, "status", "status") + ": " +
+                             text_at(service, "status", "message"));
+    }
     Tree sites{.label = "Sites:"};
     if (const Value* status = service.find("status")) {
       for (const Value& site : items_at(*status, "sites")) {

@@ -1,6 +1,7 @@
 #include "dataplane/proxy/backend.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/log.h"
 #include "dataplane/proxy/worker.h"
@@ -28,8 +29,17 @@ void Backend::update(const ConnectorConfig& config) {
   drops_connections_ = config.drops_connections;
 }
 
+void Backend::tell(const std::string& error) const {
+  worker_.sink().on_backend_changed({.worker = worker_.index(),
+                                     .connector = connector_,
+                                     .address = address_.to_string(),
+                                     .is_set_aside = is_set_aside_,
+                                     .error = error});
+}
+
 void Backend::retire() {
   is_retired_ = true;
+  if (std::exchange(is_set_aside_, false)) tell({});
   worker_.loop().timers().cancel(probe_timer_);
   worker_.loop().cancel(probe_op_);
 }
@@ -67,6 +77,7 @@ void Backend::on_connected() {
   is_set_aside_ = false;
   worker_.loop().timers().cancel(probe_timer_);
   LOG_INFO("backend is back", "connector", connector_, "address", address_.to_string());
+  tell({});
 }
 
 void Backend::on_failed(const Error& error) {
@@ -75,6 +86,7 @@ void Backend::on_failed(const Error& error) {
   is_set_aside_ = true;
   LOG_WARNING("backend set aside", "connector", connector_, "address", address_.to_string(),
               "error", error.text());
+  tell(error.text());
   worker_.loop().timers().arm(probe_timer_, worker_.loop().now() + probe_interval_);
 }
 

@@ -52,6 +52,7 @@ class Backend {
   static constexpr Duration kProbeFirst = Duration::seconds(1);
   static constexpr Duration kProbeLast = Duration::seconds(30);
 
+  void tell(const std::string& error) const;
   void probe();
   void on_probed(io::Completion&& done);
   void on_probe_timer();

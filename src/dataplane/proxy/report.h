@@ -56,6 +56,15 @@ struct LinkChange {
   std::string error;                // why it is not open, for people
 };
 
+// A backend was set aside, or is back (or its connector no longer names it).
+struct BackendChange {
+  uint32_t worker = 0;
+  std::string connector;
+  std::string address;
+  bool is_set_aside = false;
+  std::string error;  // why, for people
+};
+
 struct ConnectionReport {
   uint64_t id = 0;        // process-wide: worker in the top 16 bits
   std::string listener;   // where the client came in; empty on the connector's site

@@ -34,6 +34,7 @@ class WorkerSink {
   // The snapshot of `generation` runs; the worker has let go of the one before.
   virtual void on_applied(uint64_t generation, std::vector<Problem> problems) = 0;
   virtual void on_link_changed(const LinkChange& change) = 0;
+  virtual void on_backend_changed(const BackendChange& change) = 0;
   virtual void on_mesh_open(const std::string& site_id) = 0;
   virtual void on_mesh_message(const std::string& site_id, std::string message) = 0;
   virtual void on_mesh_closed(const std::string& site_id) = 0;

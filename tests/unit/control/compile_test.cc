@@ -1,6 +1,7 @@
 #include "control_fixture.h"
 
-#include "control/compile.h"
+#include "control/compiler.h"
+#include "control/service_view.h"
 #include "control/status.h"
 #include "control/status_writer.h"
 
@@ -109,6 +110,92 @@ BOOST_AUTO_TEST_CASE(second_listener_of_one_host_and_port_is_an_error) {
       document("Listener", "same", "{routingKey: k, host: localhost, port: 80}");
   BOOST_TEST(has_problem(compile(desired_from(kListener + same + kConnector), seen).problems,
                          "Listener same: Listener backend with host 127.0.0.1 and port 80"));
+}
+
+BOOST_AUTO_TEST_CASE(a_namespace_has_one_site) {
+  const auto compiled =
+      compile(desired_from(document("Site", "a", "{}") + document("Site", "b", "{}")), observed());
+  BOOST_TEST(has_problem(compiled.problems, "error: Site b: a namespace has one Site, here a"));
+}
+
+BOOST_AUTO_TEST_CASE(a_refused_document_keeps_its_last_version) {
+  const auto listener = [](const char* name, int port) {
+    return document("Listener", name,
+                    "{routingKey: k, host: 127.0.0.1, port: " + std::to_string(port) + "}");
+  };
+  const auto ports_of = [](const Compiled& compiled) {
+    std::map<std::string, uint16_t> ports;
+    for (const auto& config : compiled.snapshot->listeners)
+      ports[config.name] = config.addresses.at(0).port();
+    return ports;
+  };
+  using Ports = std::map<std::string, uint16_t>;
+  Compiler compiler;
+  compiler.run(desired_from(kConnector + listener("a", 80) + listener("b", 81)), observed());
+  const auto edited =
+      compiler.run(desired_from(kConnector + listener("a", 80) + listener("b", 80)), observed());
+  BOOST_TEST(bool(ports_of(edited) == Ports{{"a", 80}, {"b", 81}}));
+  BOOST_TEST(has_problem(edited.problems, "error: Listener b: Listener a with host 127.0.0.1"));
+  // The old version of b is in the way of a's new one: both stay as they were, both are told.
+  const auto crossed =
+      compiler.run(desired_from(kConnector + listener("b", 81) + listener("c", 81)), observed());
+  BOOST_TEST(bool(ports_of(crossed) == Ports{{"b", 81}}));  // a is gone, c never was valid
+  BOOST_TEST(has_problem(crossed.problems, "error: Listener c: Listener b with host 127.0.0.1"));
+  const auto mended =
+      compiler.run(desired_from(kConnector + listener("b", 81) + listener("c", 82)), observed());
+  BOOST_TEST(bool(ports_of(mended) == Ports{{"b", 81}, {"c", 82}}));
+  BOOST_TEST(mended.problems.empty());
+}
+
+BOOST_AUTO_TEST_CASE(an_old_version_that_is_in_the_way_makes_the_other_keep_its_own) {
+  const auto documents = [](int a, const char* b) {
+    return desired_from(
+        kConnector + document("Listener", "b", b) +
+        document("Listener", "a",
+                 "{routingKey: k, host: 127.0.0.1, port: " + std::to_string(a) + "}"));
+  };
+  Compiler compiler;
+  compiler.run(documents(80, "{routingKey: k, host: 127.0.0.1, port: 81}"), observed());
+  // b asks for TLS, which is refused: its last version stays at 81, where a wants to go now.
+  const auto next = compiler.run(
+      documents(81, "{routingKey: k, host: 127.0.0.1, port: 82, tlsCredentials: t}"), observed());
+  BOOST_REQUIRE(next.snapshot->listeners.size() == 2u);
+  BOOST_TEST(has_problem(next.problems, "error: Listener b: spec.tlsCredentials"));
+  BOOST_TEST(has_problem(next.problems, "error: Listener a: Listener b with host"));
+  for (const auto& config : next.snapshot->listeners) {
+    BOOST_TEST(config.addresses.at(0).port() == (config.name == "a" ? 80 : 81));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_service_says_whether_it_can_be_reached_now) {
+  Observed seen = observed();
+  const auto view = [&seen](const std::string& text) {
+    const Desired desired = desired_from(text);
+    const auto services = services_view(desired, seen, compile(desired, seen));
+    BOOST_REQUIRE(services.size() == 1u);
+    return services[0];
+  };
+  seen.remote_sites = {east_with({{"db", "tcp", {5432}, {"c"}, {}}})};
+  BOOST_TEST(summary(*view("").find("status")) == "Ready: OK");
+  seen.remote_sites[0].is_reachable = false;  // held, but its links are gone
+  const Value gone = view("");
+  BOOST_TEST(summary(*gone.find("status")) == "Pending: No matching connectors");
+  BOOST_TEST(text_of(*gone.find("status"), "hasMatchingConnector") == "false");
+  seen.remote_sites[0].is_reachable = true;
+  seen.running_problems = {{"Listener", "service/db:5432", "bind: Address in use"}};
+  BOOST_TEST(summary(*view("").find("status")) == "Error: bind: Address in use");
+}
+
+BOOST_AUTO_TEST_CASE(a_service_whose_address_is_taken_says_by_whom) {
+  Observed seen = observed();
+  seen.remote_sites = {east_with({{"db", "tcp", {5432}, {"c"}, {}}})};
+  const Desired desired =
+      desired_from(document("Listener", "own", "{routingKey: o, host: 127.5.6.7, port: 5432}") +
+                   document("Connector", "oc", "{routingKey: o, host: ::1, port: 1}"));
+  const auto services = services_view(desired, seen, compile(desired, seen));
+  BOOST_REQUIRE(services.size() == 2u);
+  BOOST_TEST(summary(*services[0].find("status")).contains("own is there"));
+  BOOST_TEST(text_of(*services[0].find("status"), "status") == "Error");
 }
 
 BOOST_AUTO_TEST_CASE(hosts_are_taken_from_the_resolver) {
@@ -256,6 +343,34 @@ BOOST_AUTO_TEST_CASE(what_the_workers_could_not_do_is_an_error) {
   seen.published_generation = 0;
   BOOST_TEST(summary(derive_one(kListener + kConnector, seen, "Listener", "backend")) ==
              "Pending: Not running yet");
+}
+
+BOOST_AUTO_TEST_CASE(connector_without_a_backend_that_answers_is_not_ready) {
+  Observed seen = observed();
+  seen.hosts["db"] = {{"10.0.0.1", "10.0.0.2"}, {}};
+  const std::string documents =
+      kListener + document("Connector", "c", "{routingKey: k, host: db, port: 5}");
+  seen.backends_set_aside["c"]["10.0.0.2:5"] = "connection refused";
+  const Value half = derive_one(documents, seen, "Connector", "c");
+  BOOST_TEST(summary(half) == "Ready: OK");
+  BOOST_TEST(half.find("backendsSetAside")->items().size() == 1u);
+  seen.backends_set_aside["c"]["10.0.0.1:5"] = "no route to host";
+  BOOST_TEST(summary(derive_one(documents, seen, "Connector", "c")) ==
+             "Pending: No backend answers: 10.0.0.1:5: no route to host");
+  seen.backends_set_aside["c"].erase("10.0.0.2:5");
+  BOOST_TEST(summary(derive_one(documents, seen, "Connector", "c")) == "Ready: OK");
+}
+
+BOOST_AUTO_TEST_CASE(an_access_that_is_not_open_has_no_endpoint) {
+  Observed seen = observed();
+  seen.endpoints = {{"inter-router", "192.0.2.1", 55671, kImpliedAccess}};
+  const std::string site = document("Site", "west", "{linkAccess: default}");
+  BOOST_TEST(summary(derive_one(site, seen, "Site", "west")) == "Ready: OK");
+  seen.running_problems = {{"RouterAccess", kImpliedAccess, "bind [::]:55671: Address in use"}};
+  const Value closed = derive_one(site, seen, "Site", "west");
+  BOOST_TEST(summary(closed) ==
+             "Error: RouterAccess istmo-router: bind [::]:55671: Address in use");
+  BOOST_TEST(closed.find("endpoints")->items().empty());
 }
 
 BOOST_AUTO_TEST_CASE(link_says_why_it_is_down_and_whom_it_reaches) {

@@ -193,8 +193,17 @@ BOOST_DATA_TEST_CASE(refusing_backend_is_not_noticed_while_another_serves, kKind
     failures += backend.failures_total;
     if (backend.failures_total > 0) BOOST_TEST(backend.is_set_aside);
   }
-  BOOST_TEST(failures >= 3u);  // asked until it was set aside
-  BOOST_TEST(failures <= 6u);  // and then only by probes
+  BOOST_TEST(failures >= 3u);                              // asked until it was set aside
+  BOOST_TEST(failures <= 6u);                              // and then only by probes
+  BOOST_REQUIRE(world.west.backend_changes.size() == 1u);  // told once
+  const auto& change = world.west.backend_changes.front();
+  BOOST_TEST(change.is_set_aside);
+  BOOST_TEST(change.address == "127.0.0.1:" + std::to_string(nobody.port()));
+  BOOST_TEST(!change.error.empty());
+  world.west.snapshot.connectors.pop_back();
+  BOOST_REQUIRE(world.west.publish().empty());
+  BOOST_REQUIRE(world.west.backend_changes.size() == 2u);  // nothing is left of it
+  BOOST_TEST(!world.west.backend_changes.back().is_set_aside);
 }
 
 BOOST_DATA_TEST_CASE(client_is_reset_when_every_backend_refuses, kWorlds, kind, topology) {

@@ -47,11 +47,15 @@ class TestSite final : private DataplaneSink {
   std::multiset<std::string> open_links;  // by site id
   std::vector<std::pair<std::string, std::string>> mesh_messages;
   std::set<std::string> mesh_sites;
+  std::vector<proxy::BackendChange> backend_changes;
 
  private:
   void require_before(Instant deadline, const char* what);
   void on_published(uint64_t generation, std::vector<proxy::Problem> problems) override;
   void on_link_changed(const proxy::LinkChange& change) override;
+  void on_backend_changed(const proxy::BackendChange& change) override {
+    backend_changes.push_back(change);
+  }
   void on_mesh_message(const std::string& site_id, std::string message) override;
   void on_mesh_open(const std::string& site_id) override;
   void on_mesh_closed(const std::string& site_id) override;
