@@ -61,7 +61,7 @@ def text_files(root):
     """All text files of the checkout as (relative path, text)."""
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not IGNORED_FOLDERS.match(name))
-        for name in sorted(names):
+        for name in sorted(set(names) - {".git"}):  # in a worktree it is a file, with a path
             path = pathlib.Path(folder, name)
             try:
                 text = path.read_text(encoding="utf-8")

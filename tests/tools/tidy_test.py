@@ -101,6 +101,9 @@ class HouseRules(unittest.TestCase):
         self.assert_caught("machine", {"a.sh": "\ncurl mirror.example/x\n"}, "a.sh:2: machine")
         self.assert_clean("machine", {"a.md": "see ~/x and docs/home/x\n"})
 
+    def test_what_git_keeps_of_a_worktree_is_not_looked_at(self):
+        self.assert_clean("machine", {".git": "gitdir: /ho" + "me/ana/x\n"})
+
 
 if __name__ == "__main__":
     unittest.main()
