@@ -1,0 +1,60 @@
+"""The scripts around the tests: what they must not get wrong is which result they pass on."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+TOP = pathlib.Path(__file__).resolve().parents[2]
+
+
+class Ci(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        (self.folder / ".ci").mkdir()
+        self.ci = shutil.copy(TOP / ".ci/run", self.folder / ".ci/run")
+
+    def make_dev(self, lint, test):
+        """A ./dev of which the two verbs run these scripts."""
+        dev = self.folder / "dev"
+        dev.write_text(f"#!/bin/sh\ncase $1 in\nlint) {lint} ;;\ntest) {test} ;;\nesac\n")
+        dev.chmod(0o755)
+
+    def run_ci(self, lint, test):
+        self.make_dev(lint, test)
+        done = subprocess.run([self.ci], capture_output=True, text=True)
+        return done.returncode, done.stdout.splitlines()
+
+    def test_the_count_is_the_last_line_and_there_once(self):
+        code, lines = self.run_ci("true", "echo working; echo 3 passed, 0 failed, 1 skipped")
+        self.assertEqual((code, lines), (0, ["working", "3 passed, 0 failed, 1 skipped"]))
+
+    def test_each_failure_fails(self):
+        count = "echo 3 passed, 0 failed"
+        for lint, test, last in (("true", "echo 2 passed, 1 failed; exit 1", "2 passed, 1 failed"),
+                                 ("exit 1", count, "3 passed, 1 failed"),
+                                 ("true", f"{count}; exit 1", "3 passed, 1 failed"),
+                                 ("true", "echo oops; exit 1", "0 passed, 1 failed"),
+                                 ("true", "echo oops", "0 passed, 1 failed")):
+            code, lines = self.run_ci(lint, test)
+            self.assertEqual((code, lines[-1]), (1, last), (lint, test))
+
+    def test_progress_is_shown_while_the_tests_run(self):
+        seen = self.folder / "seen"
+        os.mkfifo(seen)
+        self.make_dev("true", f"echo first; echo second; timeout 20 head -n 1 {seen} || exit 1; "
+                              "echo 1 passed, 0 failed")
+        # Open for both, so that neither side waits for the other to open it.
+        with open(os.open(seen, os.O_RDWR), "w") as told, \
+                subprocess.Popen([self.ci], stdout=subprocess.PIPE, text=True) as run:
+            self.assertEqual(run.stdout.readline(), "first\n")
+            print("seen", file=told, flush=True)
+            self.assertEqual(run.stdout.readlines()[-1], "1 passed, 0 failed\n")
+
+
+if __name__ == "__main__":
+    unittest.main()
