@@ -10,6 +10,38 @@ import unittest
 TOP = pathlib.Path(__file__).resolve().parents[2]
 
 
+def shell(script):
+    """Lines that a script prints which has the functions of ./dev."""
+    begin = f"""set -euo pipefail
+        top={TOP} build_root=/nowhere build=/nowhere/build results=/nowhere/results python=echo
+        for part in steps packages compile testing; do source "$top/tools/dev/$part.sh"; done
+    """
+    return subprocess.run(["bash", "-c", begin + script], check=True, capture_output=True,
+                          text=True).stdout.splitlines()
+
+
+class Dev(unittest.TestCase):
+    def test_a_release_build_that_fails_anywhere_is_a_failure(self):
+        for step in ("configure_build", "compile", "ln"):
+            said = shell(f"""
+                want_packages() {{ :; }}
+                for name in configure_build compile ln; do eval "$name() {{ :; }}"; done
+                {step}() {{ return 1; }}
+                if build_release; then echo built; else echo failed; fi
+            """)
+            self.assertEqual(said, ["failed"], step)
+
+    def test_integration_does_not_run_an_old_binary(self):
+        said = shell("""
+            want_packages() { :; }
+            configure_build() { :; }
+            compile() { [[ $* != *src/istmo* ]]; }
+            integration_group
+        """)
+        self.assertIn("record", said[-1])
+        self.assertIn("failed", said[-1])
+
+
 class Ci(unittest.TestCase):
     def setUp(self):
         folder = tempfile.TemporaryDirectory()

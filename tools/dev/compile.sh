@@ -24,6 +24,15 @@ compile() {
   say "compile ${dir##*/}: done in $((SECONDS - began)) s"
 }
 
+# The binary that users get. Chained, because errexit is off where a caller looks at the result: an
+# old binary must not stand in for one that does not compile.
+build_release() {
+  want_packages build &&
+    configure_build "$build" -Dbuildtype=release &&
+    compile "$build" src/istmo &&
+    ln -sfn src/istmo "$build/istmo"
+}
+
 test_targets() { "$python" "$top/tools/dev/run_tests.py" targets "$@"; }
 
 # compile_tests DIR PREFIX...: the programs of the tests whose names begin so.

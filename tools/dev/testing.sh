@@ -73,7 +73,7 @@ unit_group() {
 
 integration_group() {
   say "integration tests ..."
-  if ! build_release || ! compile "$build" tests/integration/relay/tap-relay; then
+  if ! (build_release) || ! compile "$build" tests/integration/relay/tap-relay; then
     record 2-integration failed "no release binary, or not what its tests need"
     return
   fi
