@@ -41,6 +41,11 @@ class Dev(unittest.TestCase):
         self.assertIn("record", said[-1])
         self.assertIn("failed", said[-1])
 
+    def test_only_root_on_debian_12_may_skip_nothing(self):
+        for codename in ("bookworm", "trixie", ""):
+            (said,) = shell(f"debian_codename() {{ echo '{codename}'; }}; summarise")
+            self.assertEqual("--no-skips" in said, codename == "bookworm" and os.geteuid() == 0)
+
 
 class Ci(unittest.TestCase):
     def setUp(self):

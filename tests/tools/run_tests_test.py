@@ -63,13 +63,14 @@ class Counting(unittest.TestCase):
         tally = run("import sys; print('needs root'); sys.exit(77)")
         self.assertEqual((tally.passed, tally.skips), (0, [["unit-x", "needs root"]]))
 
-    def summary(self, groups):
+    def summary(self, groups, no_skips=False):
         with tempfile.TemporaryDirectory() as folder:
             for number, group in enumerate(groups):
                 pathlib.Path(folder, f"{number}-g.json").write_text(json.dumps(group))
             output = io.StringIO()
             with contextlib.redirect_stdout(output):
-                code = run_tests.command_summary(types.SimpleNamespace(folder=folder))
+                code = run_tests.command_summary(
+                    types.SimpleNamespace(folder=folder, no_skips=no_skips))
             return code, output.getvalue().splitlines()
 
     def test_last_line_of_the_summary_is_the_count(self):
@@ -83,6 +84,17 @@ class Counting(unittest.TestCase):
 
     def test_nothing_ran_is_a_failure(self):
         self.assertEqual(self.summary([])[0], 1)
+
+    def test_where_nothing_may_be_skipped_a_skip_is_a_failure_with_its_reason(self):
+        group = {"group": "a", "passed": 2, "failures": ["x"], "skips": [["y", "no luck"]],
+                 "seconds": 1}
+        code, lines = self.summary([group], no_skips=True)
+        self.assertEqual((code, lines[-1]), (1, "2 passed, 2 failed"))
+        self.assertIn("failed: a: y: skipped, which is a failure on this machine: no luck", lines)
+        code, lines = self.summary([dict(group, failures=[])], no_skips=True)
+        self.assertEqual((code, lines[-1]), (1, "2 passed, 1 failed"))
+        code, lines = self.summary([dict(group, failures=[], skips=[])], no_skips=True)
+        self.assertEqual((code, lines[-1]), (0, "2 passed, 0 failed"))
 
 
 if __name__ == "__main__":

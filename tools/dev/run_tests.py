@@ -230,6 +230,10 @@ def command_summary(options):
         tally = Tally()
         tally.passed, tally.failures = group["passed"], group["failures"]
         tally.skips = [[f"{group['group']}: {name}", reason] for name, reason in group["skips"]]
+        if options.no_skips:
+            tally.failures += [f"{name}: skipped, which is a failure on this machine: {reason}"
+                               for name, reason in group["skips"]]
+            tally.skips = []
         print(f"{group['group']:<14} {group['seconds']:7.1f} s   {tally.line()}")
         tally.failures = [f"{group['group']}: {name}" for name in tally.failures]
         total.add(tally)
@@ -274,6 +278,7 @@ def main():
     added.add_argument("build")
     added.add_argument("corpus")
     added = command("summary", command_summary)
+    added.add_argument("--no-skips", action="store_true", help="what was skipped has failed")
     added.add_argument("folder")
     options = parser.parse_args()
     sys.exit(options.function(options))
