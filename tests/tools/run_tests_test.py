@@ -66,7 +66,7 @@ class Counting(unittest.TestCase):
     def summary(self, groups, no_skips=False):
         with tempfile.TemporaryDirectory() as folder:
             for number, group in enumerate(groups):
-                pathlib.Path(folder, f"{number}-g.json").write_text(json.dumps(group))
+                pathlib.Path(folder, f"{number}-a.json").write_text(json.dumps(group))
             output = io.StringIO()
             with contextlib.redirect_stdout(output):
                 code = run_tests.command_summary(
@@ -74,20 +74,26 @@ class Counting(unittest.TestCase):
             return code, output.getvalue().splitlines()
 
     def test_last_line_of_the_summary_is_the_count(self):
-        good = {"group": "a", "passed": 2, "failures": [], "skips": [], "seconds": 1}
+        good = {"passed": 2, "failures": [], "skips": [], "seconds": 1}
         code, lines = self.summary([good, good])
         self.assertEqual((code, lines[-1]), (0, "4 passed, 0 failed"))
         bad = dict(good, failures=["x"], skips=[["y", "no luck"]])
         code, lines = self.summary([good, bad])
         self.assertEqual((code, lines[-1]), (1, "4 passed, 1 failed, 1 skipped"))
         self.assertIn("skipped: a: y: no luck", lines)
+        self.assertTrue(lines[1].startswith("a  "), lines)
+
+    def test_a_result_that_was_copied_counts_under_its_new_name(self):
+        with tempfile.TemporaryDirectory() as folder:
+            run_tests.save(f"{folder}/1-release.json", run_tests.Tally(), 0)
+            text = pathlib.Path(folder, "1-release.json").read_text()
+            self.assertNotIn("release", self.summary([json.loads(text)])[1][1])
 
     def test_nothing_ran_is_a_failure(self):
         self.assertEqual(self.summary([])[0], 1)
 
     def test_where_nothing_may_be_skipped_a_skip_is_a_failure_with_its_reason(self):
-        group = {"group": "a", "passed": 2, "failures": ["x"], "skips": [["y", "no luck"]],
-                 "seconds": 1}
+        group = {"passed": 2, "failures": ["x"], "skips": [["y", "no luck"]], "seconds": 1}
         code, lines = self.summary([group], no_skips=True)
         self.assertEqual((code, lines[-1]), (1, "2 passed, 2 failed"))
         self.assertIn("failed: a: y: skipped, which is a failure on this machine: no luck", lines)

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Runs groups of tests and counts them. Used by ./dev test.
 
-Each group leaves one JSON file: {"group", "passed", "failures", "skips", "seconds"}, where failures
-are names and skips are [name, reason]. `summary` adds the files up; its last line is the count.
+Each group leaves one JSON file NN-GROUP.json: {"passed", "failures", "skips", "seconds"}, where
+failures are names and skips are [name, reason]. `summary` adds the files up; its last line is the
+count.
 
 What is counted: one Boost.Test case, one pytest case, one fuzz target, and one program for every
 other test that Meson knows. A program may report what it could not run by a line
@@ -49,9 +50,12 @@ def save(path, tally, began):
     file = pathlib.Path(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     seconds = round(time.monotonic() - began, 1)
-    file.write_text(json.dumps({"group": file.stem.partition("-")[2], "passed": tally.passed,
-                                "failures": tally.failures, "skips": tally.skips,
-                                "seconds": seconds}, indent=1))
+    file.write_text(json.dumps({"passed": tally.passed, "failures": tally.failures,
+                                "skips": tally.skips, "seconds": seconds}, indent=1))
+
+
+def group_of(file):
+    return pathlib.Path(file).stem.partition("-")[2]
 
 
 def introspect(build, what):
@@ -168,7 +172,7 @@ def command_targets(options):
 
 def command_record(options):
     tally = Tally()
-    group = pathlib.Path(options.results).stem.partition("-")[2]
+    group = group_of(options.results)
     if options.outcome == "failed":
         tally.failures.append(f"{group}: {options.reason}")
     else:
@@ -226,16 +230,16 @@ def command_summary(options):
     total = Tally()
     print()
     for file in sorted(pathlib.Path(options.folder).glob("*.json")):
-        group = json.loads(file.read_text())
+        group, result = group_of(file), json.loads(file.read_text())
         tally = Tally()
-        tally.passed, tally.failures = group["passed"], group["failures"]
-        tally.skips = [[f"{group['group']}: {name}", reason] for name, reason in group["skips"]]
+        tally.passed, tally.failures = result["passed"], result["failures"]
+        tally.skips = [[f"{group}: {name}", reason] for name, reason in result["skips"]]
         if options.no_skips:
             tally.failures += [f"{name}: skipped, which is a failure on this machine: {reason}"
-                               for name, reason in group["skips"]]
+                               for name, reason in result["skips"]]
             tally.skips = []
-        print(f"{group['group']:<14} {group['seconds']:7.1f} s   {tally.line()}")
-        tally.failures = [f"{group['group']}: {name}" for name in tally.failures]
+        print(f"{group:<14} {result['seconds']:7.1f} s   {tally.line()}")
+        tally.failures = [f"{group}: {name}" for name in tally.failures]
         total.add(tally)
     if total.passed + len(total.failures) == 0:
         total.failures.append("no test ran")

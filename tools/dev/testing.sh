@@ -106,13 +106,20 @@ variant_group() {
   fi
 }
 
+# With the inputs of the fuzz targets, so that what fuzzing found once stays found.
 asan_group() {
-  variant_group 3-asan-ubsan "$build_root/build-asan" unit sim -- \
+  variant_group 3-asan-ubsan "$build_root/build-asan" unit sim fuzz- -- \
     -Dbuildtype=debugoptimized -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false
 }
 
+# All of it is compiled: main.cc and the command line are in no test.
 clang_group() {
-  CXX=$clang variant_group 4-clang "$build_root/build-clang" unit -- -Dbuildtype=release
+  local dir=$build_root/build-clang
+  if ! CXX=$clang configure_build "$dir" -Dbuildtype=release || ! compile "$dir"; then
+    record 4-clang failed "build-clang does not compile"
+    return
+  fi
+  CXX=$clang variant_group 4-clang "$dir" unit sim fuzz- -- -Dbuildtype=release
 }
 
 # clang's runtime starts itself again without address randomisation where the kernel's is too
