@@ -24,6 +24,21 @@ open(path, "w").write('''<testsuite>
 sys.exit(201)
 """
 
+# What libFuzzer does with its folders: the first one takes what is found.
+FUZZER = """#!/usr/bin/env python3
+import pathlib, shutil, sys
+folders = [pathlib.Path(word) for word in sys.argv[1:] if not word.startswith("-")]
+begun_with = sorted(file.name for folder in folders for file in folder.iterdir())
+with open(sys.argv[0] + ".log", "a") as log:
+    print(*[word for word in sys.argv[1:] if word.startswith("-")], *begun_with, file=log)
+if "-merge=1" in sys.argv:
+    for file in folders[1].iterdir():
+        shutil.copy(file, folders[0])
+else:
+    (folders[0] / f"found-{len(begun_with)}").touch()
+sys.exit(CODE)
+"""
+
 
 def run(program):
     test = {"name": "unit-x", "cmd": [sys.executable, "-c", program], "env": {}, "workdir": None,
@@ -101,6 +116,44 @@ class Counting(unittest.TestCase):
         self.assertEqual((code, lines[-1]), (1, "2 passed, 1 failed"))
         code, lines = self.summary([dict(group, failures=[], skips=[])], no_skips=True)
         self.assertEqual((code, lines[-1]), (0, "2 passed, 0 failed"))
+
+
+class Fuzzing(unittest.TestCase):
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = pathlib.Path(folder.name)
+        (self.folder / "corpus" / "x").mkdir(parents=True)
+        (self.folder / "corpus" / "x" / "seed").touch()
+
+    def fuzz(self, code=0):
+        """The tally, and the arguments and inputs of each run of the program."""
+        program = self.folder / "fuzz-x"
+        program.write_text(FUZZER.replace("CODE", str(code)))
+        program.chmod(0o755)
+        log = self.folder / "fuzz-x.log"
+        log.unlink(missing_ok=True)
+        tally = run_tests.fuzz_program("fuzz-x", program, types.SimpleNamespace(
+            build=self.folder, corpus=self.folder / "corpus", grown=self.folder / "grown",
+            seconds=7))[0]
+        return tally, [line.split() for line in log.read_text().splitlines()]
+
+    def test_every_run_is_bounded(self):
+        tally, runs = self.fuzz()
+        self.assertEqual(tally.line(), "1 passed, 0 failed")
+        self.assertIn("-max_total_time=7", runs[0])
+        for words in runs:
+            for limit in ("-timeout", "-max_len", "-rss_limit_mb"):
+                self.assertEqual(len([word for word in words if word.startswith(limit)]), 1, words)
+
+    def test_what_one_run_found_the_next_one_begins_with(self):
+        self.assertEqual(self.fuzz()[1][0][-1], "seed")
+        self.assertEqual(self.fuzz()[1][0][-2:], ["found-1", "seed"])
+        self.assertEqual([file.name for file in (self.folder / "corpus" / "x").iterdir()], ["seed"])
+
+    def test_a_finding_is_a_failure_and_what_was_found_before_it_is_kept(self):
+        self.assertEqual(self.fuzz(code=77)[0].line(), "0 passed, 1 failed")
+        self.assertIn("found-1", self.fuzz()[1][0])
 
 
 if __name__ == "__main__":

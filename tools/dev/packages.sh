@@ -36,7 +36,7 @@ packages_of() {
     test)
       echo nginx-light libnginx-mod-stream haproxy redis-server redis-tools postgresql \
         postgresql-contrib iperf3 curl tshark python3-qpid-proton python3-pytest python3-yaml \
-        iproute2 nftables wrk openssl procps socat
+        iproute2 nftables wrk nghttp2-client openssl procps socat zsh fish
       ;;
     bench) echo nginx-light libnginx-mod-stream haproxy wrk curl iperf3 openssl procps python3 ;;
     lint) echo clang-format-19 shellcheck python3 python3-pyflakes ;;

@@ -16,7 +16,6 @@ import json
 import os
 import pathlib
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -26,6 +25,14 @@ import xml.etree.ElementTree as ElementTree
 SKIP_LINE = re.compile(r"^SKIP ([^:]+): (.+)$", re.MULTILINE)
 SKIP_EXIT_CODE = 77  # Meson's exit code protocol
 SHOWN_LINES_MAX = 60
+
+# Of libFuzzer. An input that takes longer, or makes the program larger, is a finding. The length is
+# what a target can make use of: a little more than its parser's own limit, or enough for a few of
+# whatever it reads where time goes up with the length.
+FUZZ_INPUT_SECONDS_MAX = 10
+FUZZ_MEBIBYTES_MAX = 2048
+FUZZ_INPUT_BYTES_MAX = {"amqp_types": 4096, "amqp_frame": 4096, "documents": 16 * 1024}
+FUZZ_INPUT_BYTES_MAX_ELSE = 64 * 1024
 
 
 class Tally:
@@ -194,35 +201,49 @@ def command_pytest(options):
     save(options.results, tally, began)
 
 
+def fuzz_program(name, file, options):
+    """Fuzzes one target, beginning with its seeds and with what earlier runs found."""
+    target = name.removeprefix("fuzz-")
+    seeds = pathlib.Path(options.corpus) / target
+    grown = pathlib.Path(options.grown) / target
+    grown.mkdir(parents=True, exist_ok=True)
+    length = FUZZ_INPUT_BYTES_MAX.get(target, FUZZ_INPUT_BYTES_MAX_ELSE)
+    limits = [f"-timeout={FUZZ_INPUT_SECONDS_MAX}", f"-rss_limit_mb={FUZZ_MEBIBYTES_MAX}",
+              f"-max_len={length}", f"-artifact_prefix={options.build}/{target}-"]
+
+    def fuzzer(*arguments):
+        return subprocess.run([file, *limits, *map(str, arguments)], stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+    with tempfile.TemporaryDirectory() as found:
+        done = fuzzer(f"-max_total_time={options.seconds}", "-print_final_stats=1", found, grown,
+                      *([seeds] if seeds.is_dir() else []))
+        # Of what was found, what reaches something that nothing kept so far does.
+        merged = fuzzer("-merge=1", grown, found)
+    tally = Tally()
+    if done.returncode != 0:
+        tally.failures.append(f"{name} (its input is {options.build}/{target}-*)")
+    elif merged.returncode != 0:
+        tally.failures.append(f"{name} (exit code {merged.returncode} of -merge=1)")
+        done = merged
+    else:
+        tally.passed = 1
+    return tally, done.stdout.decode(errors="replace")
+
+
 def command_fuzz(options):
     began = time.monotonic()
-    scratch = tempfile.mkdtemp()
 
     def one(program):
         started = time.monotonic()
-        name, file = program
-        target = name.removeprefix("fuzz-")
-        grown = pathlib.Path(scratch) / target  # new inputs go here, not into the checkout
-        grown.mkdir()
-        corpus = [str(path) for path in (pathlib.Path(options.corpus) / target,) if path.is_dir()]
-        done = subprocess.run([file, f"-max_total_time={options.seconds}",
-                               f"-artifact_prefix={options.build}/{target}-",
-                               "-print_final_stats=1", str(grown), *corpus],
-                              stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-        tally = Tally()
-        if done.returncode == 0:
-            tally.passed = 1
-        else:
-            tally.failures.append(f"{name} (its input is {options.build}/{target}-*)")
-        return name, tally, time.monotonic() - started, done.stdout.decode(errors="replace")
+        tally, output = fuzz_program(*program, options)
+        return program[0], tally, time.monotonic() - started, output
 
     programs = [program for program in executables(options.build)
                 if program[0].startswith("fuzz-")]
     total = run_all(programs, options.jobs, one)
     if not programs:
         total.failures.append("no fuzz target was built")
-    shutil.rmtree(scratch)
     save(options.results, total, began)
 
 
@@ -279,6 +300,7 @@ def main():
     added = command("fuzz", command_fuzz)
     added.add_argument("--jobs", type=int, default=1)
     added.add_argument("--seconds", type=int, default=600)
+    added.add_argument("--grown", required=True, help="where found inputs are kept, by target")
     added.add_argument("build")
     added.add_argument("corpus")
     added = command("summary", command_summary)

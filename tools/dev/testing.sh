@@ -165,14 +165,16 @@ make_debian13_root() {
   as_root touch "$root/.complete"
 }
 
+# What a run finds is kept outside of the checkout, and the next one begins with it.
 fuzz_group() {
   local dir=$build_root/build-fuzz seconds=${ISTMO_FUZZ_SECONDS:-600}
+  local grown=${XDG_CACHE_HOME:-$HOME/.cache}/istmo/fuzz
   if CXX=$clang configure_build "$dir" -Dbuildtype=debugoptimized -Doptimization=1 \
     -Dfuzzers=true -Db_sanitize=address,undefined -Db_lundef=false \
     -Dcpp_args=-fsanitize=fuzzer-no-link && compile_tests "$dir" fuzz-; then
     say "fuzzing, $seconds s per target ..."
     "$python" "$top/tools/dev/run_tests.py" fuzz --results "$results/7-fuzz.json" \
-      --jobs "$jobs" --seconds "$seconds" "$dir" "$top/tests/fuzz/corpus"
+      --jobs "$jobs" --seconds "$seconds" --grown "$grown" "$dir" "$top/tests/fuzz/corpus"
   else
     record 7-fuzz failed "build-fuzz does not compile"
   fi
