@@ -3,7 +3,8 @@
 
   layers     an include in src goes only downwards: base, io, codec, transport, proxy, dataplane,
              control, main
-  homes      a third-party header is included by one home in src only: stem.h and stem.cc
+  homes      a third-party header is included by one home in src only: stem.h and stem.cc; one that
+             hands a library on to its includers names them, below in WRAPPERS
   lengths    files <= 600 lines, functions <= 70 lines, lines <= 100 columns
   dataplane  no shared_ptr, std::function, mutex, thread_local, throw or new in src/dataplane
   open-ends  a TODO carries the number of its issue: TODO(#12)
@@ -36,6 +37,25 @@ SYSTEM_HEADERS = set(
     "assert ctype dirent dlfcn endian err errno fcntl fnmatch getopt glob grp ifaddrs inttypes "
     "limits malloc math netdb poll pthread pwd resolv sched semaphore signal spawn stdarg stddef "
     "stdint stdio stdlib string strings syslog termios time ucontext unistd utime wchar".split())
+
+# Headers of ours that hand on the names of a library, as a home in the true sense would be too thin
+# to be worth its own interface. Who uses the library there is listed, with what for; everybody else
+# goes through them. [what the library's names look like, {home that uses it: what for}]
+WRAPPERS = {
+    "src/dataplane/codec/openssl.h": [
+        re.compile(r"\b(?:ASN1|BIO|BN|CRYPTO|ERR|EVP|HMAC|OPENSSL|PEM|RAND|SSL|X509|X509V3)_\w+|"
+                   r"\b(?:BIO|HMAC|SSL|X509)\b"),
+        {"src/dataplane/codec/record_cipher": "AES-GCM",
+         "src/dataplane/codec/tls_records": "HKDF by HMAC, wiping of keys",
+         "src/dataplane/codec/tls_engine": "handshakes, over memory",
+         "src/dataplane/transport/tls_context": "what handshakes use and demand: SSL_CTX",
+         "src/control/pki": "makes keys and certificates, random octets, digests",
+         "src/control/pki_inspect": "reads keys and certificates"}],
+    "src/dataplane/io/receive_ring.h": [
+        re.compile(r"\bio_uring_\w+|\bIO(?:RING|SQE)_\w+"),
+        {"src/dataplane/io/uring_loop": "the ring of a worker",
+         "src/dataplane/io/loop_probe": "tries whether a ring can be made"}],
+}
 
 DATAPLANE_BANS = [
     (re.compile(r"\b(shared_ptr|weak_ptr|make_shared)\b"), "shared ownership"),
@@ -137,20 +157,51 @@ def is_third_party(header):
     return not (header.endswith(".h") and header[:-2] in SYSTEM_HEADERS)
 
 
+def stem_of(file):
+    return file.rpartition(".")[0]
+
+
 def check_homes(files, problems):
     homes = {}
     for file, text in files:
         if not (file.startswith("src/") and is_cxx(file)):
             continue
         for number, quote, header in includes(text):
-            if quote == "<" and is_third_party(header):
-                stem = file.rpartition(".")[0]
-                homes.setdefault(header, {}).setdefault(stem, (file, number))
+            if quote != "<" or not is_third_party(header):
+                continue
+            homes.setdefault(header, {}).setdefault(stem_of(file), (file, number))
+            if file.endswith(".h") and file not in WRAPPERS:
+                problems.add(file, number, "homes",
+                             f"hands <{header}> on to who includes it; include it in a source")
     for header, places in sorted(homes.items()):
         if len(places) > 1:
             for stem, (file, number) in sorted(places.items()):
                 others = ", ".join(sorted(set(places) - {stem}))
                 problems.add(file, number, "homes", f"<{header}> is included by {others} as well")
+    for wrapper, (names, users) in WRAPPERS.items():
+        check_wrapper(wrapper, names, users, files, problems)
+
+
+def check_wrapper(wrapper, names, users, files, problems):
+    """Those who include a wrapper, and those who use its library, are the ones that are listed."""
+    allowed = {stem_of(wrapper), *users}
+    used = set()
+    for file, text in files:
+        if not (file.startswith("src/") and is_cxx(file)):
+            continue
+        for number, quote, header in includes(text):
+            if quote == '"' and "src/" + header == wrapper and stem_of(file) not in allowed:
+                problems.add(file, number, "homes", f"not among the users of {header}")
+        for number, line in enumerate(without_comments(text).splitlines(), 1):
+            found = names.search(line)
+            if found and stem_of(file) not in allowed:
+                problems.add(file, number, "homes",
+                             f"{found.group(0)} is used, but not by way of those who may")
+            elif found:
+                used.add(stem_of(file))
+    if any(file == wrapper for file, _ in files):
+        for stem in sorted(set(users) - used):
+            problems.add(wrapper, 1, "homes", f"{stem} is listed as a user and is none")
 
 
 NOT_A_FUNCTION = re.compile(r"^(namespace|class|struct|union|enum|extern|if|for|while|switch|else|"

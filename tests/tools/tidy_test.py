@@ -51,12 +51,36 @@ class HouseRules(unittest.TestCase):
 
     def test_second_home_of_a_header_is_caught(self):
         lines = self.problems("homes", {"src/base/a.cc": "#include <fmt/format.h>\n",
-                                        "src/control/b.h": "#include <fmt/format.h>\n"})
+                                        "src/control/b.cc": "#include <fmt/format.h>\n"})
         self.assertEqual(len(lines), 2)
 
-    def test_header_and_source_are_one_home(self):
-        self.assert_clean("homes", {"src/base/a.cc": "#include <fmt/format.h>\n",
-                                    "src/base/a.h": "#include <fmt/format.h>\n"})
+    def test_header_that_hands_a_library_on_is_caught(self):
+        self.assert_caught("homes", {"src/base/a.h": "\n#include <fmt/format.h>\n"},
+                           "src/base/a.h:2: homes: hands <fmt/format.h> on")
+
+    def wrapped(self, files):
+        """What is said when a.h is a wrapper of a library, for b."""
+        wrappers = {"src/base/a.h": [tidy.re.compile(r"\bLIB_\w+"), {"src/base/b": "a reason"}]}
+        files = {"src/base/a.h": "#include <lib/lib.h>\n",
+                 "src/base/b.h": '#include "base/a.h"\n', "src/base/b.cc": "LIB_work();\n", **files}
+        with unittest.mock.patch.object(tidy, "WRAPPERS", wrappers):
+            return self.problems("homes", files)
+
+    def test_wrapper_its_header_and_source_and_its_users_are_clean(self):
+        self.assertEqual(self.wrapped({"src/base/a.cc": "#include <lib/lib.h>\nLIB_free();\n",
+                                       "src/base/c.cc": '#include "base/b.h"\n// LIB_work\n'}), [])
+
+    def test_user_of_a_wrapper_that_is_not_listed_is_caught(self):
+        (line,) = self.wrapped({"src/base/c.cc": '#include "base/a.h"\n'})
+        self.assertTrue(line.startswith("src/base/c.cc:1: homes: not among"), line)
+
+    def test_use_of_a_wrapped_library_by_way_of_another_header_is_caught(self):
+        (line,) = self.wrapped({"src/base/c.cc": '#include "base/b.h"\n\nLIB_work();\n'})
+        self.assertTrue(line.startswith("src/base/c.cc:3: homes: LIB_work is used"), line)
+
+    def test_listed_user_that_is_none_any_more_is_caught(self):
+        (line,) = self.wrapped({"src/base/b.cc": "work();\n"})
+        self.assertTrue(line.startswith("src/base/a.h:1: homes: src/base/b is listed"), line)
 
     def test_standard_and_kernel_headers_need_no_home(self):
         headers = ("vector", "sys/epoll.h", "linux/tls.h", "poll.h")

@@ -1,7 +1,7 @@
 // The one place that includes OpenSSL's headers, and owners for what it allocates.
 //
 // Whoever needs OpenSSL includes this file: the TLS engine and its settings, and the key and
-// certificate code of the control thread.
+// certificate code of the control thread. tools/tidy.py lists them; nobody else may.
 #pragma once
 
 #include <openssl/bio.h>

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "dataplane/codec/openssl.h"
+
 namespace istmo::transport {
 namespace {
 
