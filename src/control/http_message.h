@@ -1,7 +1,8 @@
 // The little of HTTP/1.1 (RFC 9112) that redeeming a token needs: one request, one reply, bodies
 // with Content-Length. Strict: what is unusual is refused, never guessed.
 //
-// Sans-I/O: text in, result out. Both readers are given all that has arrived so far.
+// Sans-I/O: text in, result out, on whichever thread asks: the control thread, and that of a
+// command that redeems. Both readers are given all that has arrived so far.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,6 @@
-// JSON texts from and to Value trees. The only home of nlohmann_json.
+// JSON texts (RFC 8259) from and to Value trees. The only home of nlohmann_json.
+//
+// Pure functions, used on the control thread and by commands; never by workers.
 #pragma once
 
 #include <string>

@@ -1,4 +1,7 @@
-// YAML texts from and to Value trees. The only home of yaml-cpp (reading).
+// YAML texts (YAML 1.2, core schema) from and to Value trees. The only home of yaml-cpp, which
+// reads; writing is ours.
+//
+// Pure functions, used on the control thread and by commands; never by workers.
 #pragma once
 
 #include <cstddef>

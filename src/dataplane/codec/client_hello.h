@@ -1,5 +1,8 @@
-// Reads the first message of a TLS client without answering it: where it wants to go (SNI) and
-// what it wants to speak (ALPN). The acceptor of a link chooses the worker by it before TLS starts.
+// Reads the first message of a TLS client (RFC 8446 4.1.2) without answering it: where it wants to
+// go (SNI, RFC 6066 3) and what it wants to speak (ALPN, RFC 7301 3.1). The acceptor of a link
+// chooses the worker by it before TLS starts, so nobody has vouched for these octets.
+//
+// A pure function, on the worker that accepted.
 #pragma once
 
 #include <cstdint>

@@ -1,8 +1,11 @@
-// Whose data frame goes next on a link: deficit round robin with a quantum of 16 KiB, and before it
-// the sparse streams, which have sent and want to send at most one quantum since they were idle.
+// Whose data frame goes next on a link: deficit round robin (Shreedhar and Varghese, "Efficient
+// fair queuing using deficit round robin", 1995) with a quantum of 16 KiB, and before it the sparse
+// streams, which have sent and want to send at most one quantum since they were idle, as the new
+// flows of FQ-CoDel do (RFC 8290 4.2).
 //
 // So that many sparse streams cannot starve the others, a stream of the round gets its turn after
-// at most three quanta of sparse octets. Owned by a LinkMux; holds only streams that may send now.
+// at most three quanta of sparse octets. Owned by a LinkMux, on its thread; holds only streams that
+// may send now, and borrows them: a stream leaves by on_blocked() or on_idle() before it ends.
 #pragma once
 
 #include <cstdint>
