@@ -33,7 +33,8 @@ std::vector<CommandFlag> with_globals(const CommandNode& node, const CommandNode
 }
 
 // --- bash and zsh ----------------------------------------------------------------------------
-// Both get one function that walks the words to the verb and prints what may follow.
+// Both get one function that walks the words to the verb and prints what may follow. It has no
+// variable called path: in zsh that is PATH.
 
 std::string bash_words(const CommandNode& node, const CommandNode& root) {
   std::vector<std::string> words;
@@ -107,18 +108,18 @@ std::string bash_script(const CommandNode& tree) {
          "}\n"
          "_istmo() {\n"
          "  local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}\n"
-         "  local path=istmo index\n"
+         "  local verb=istmo index\n"
          "  for ((index = 1; index < COMP_CWORD; index++)); do\n"
-         "    case \"$path ${COMP_WORDS[index]}\" in\n"
+         "    case \"$verb ${COMP_WORDS[index]}\" in\n"
          "      " +
          verb_paths(tree, "istmo") +
-         ") path+=\" ${COMP_WORDS[index]}\" ;;\n"
+         ") verb+=\" ${COMP_WORDS[index]}\" ;;\n"
          "    esac\n"
          "  done\n"
-         "  case \"$path $previous\" in\n" +
+         "  case \"$verb $previous\" in\n" +
          values +
          "  esac\n"
-         "  case \"$path\" in\n" +
+         "  case \"$verb\" in\n" +
          words +
          "  esac\n"
          "}\n"
