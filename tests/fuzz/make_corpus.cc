@@ -1,4 +1,5 @@
-// Writes the seed corpora of the AMQP targets with our own encoder: make_corpus FOLDER.
+// Writes the seed corpora of the AMQP and TLS targets, most of it with our own encoders:
+// make_corpus FOLDER.
 #include <array>
 #include <cstdio>
 #include <filesystem>
@@ -19,6 +20,9 @@ class Corpus {
  public:
   Corpus(const std::filesystem::path& folder, const char* target) : folder_(folder / target) {
     std::filesystem::create_directories(folder_);
+  }
+  void add(const std::string& name, const std::string& text) {
+    add(name, std::vector<uint8_t>(text.begin(), text.end()));
   }
   void add(const std::string& name, const std::vector<uint8_t>& bytes) {
     std::ofstream out(folder_ / name, std::ios::binary);
@@ -131,7 +135,7 @@ void make_frames(const std::filesystem::path& folder) {
   corpus.add("init", frame_of(SaslInit{.mechanism = "EXTERNAL", .initial_response = Bytes()}));
   corpus.add("outcome", frame_of(SaslOutcome{.code = 1}));
   const std::string whole = message("r", "data");
-  corpus.add("message", {whole.begin(), whole.end()});
+  corpus.add("message", whole);
 }
 
 // Pieces as fuzz_link_mux reads them: an action and the octets in groups of 8, padded by splitting.
@@ -248,6 +252,119 @@ void make_handshakes(const std::filesystem::path& folder) {
   corpus.add("handshake-dialer", dialer.feed(frame_of(Begin{.remote_channel = 0})).end());
 }
 
+// --- TLS -------------------------------------------------------------------------------------
+
+std::string number(size_t value, int octets) {
+  std::string text;
+  while (octets-- > 0) text += static_cast<char>(value >> 8 * octets);
+  return text;
+}
+
+// A vector behind its length (RFC 8446 3.4).
+std::string vector_of(const std::string& content, int octets) {
+  return number(content.size(), octets) + content;
+}
+
+std::string hello_body(const std::string& extensions) {
+  std::string body = number(0x0303, 2) + std::string(32, 'r') + vector_of("session", 1);
+  body += vector_of(number(0x1301, 2), 2) + vector_of(number(0, 1), 1);
+  return body + extensions;
+}
+
+void make_client_hello(const std::filesystem::path& folder) {
+  Corpus corpus(folder, "client_hello");
+  const std::string server_name = vector_of(number(0, 1) + vector_of("east.example", 2), 2);
+  const std::string alpn = vector_of(vector_of("amqp", 1) + vector_of("istmo-3", 1), 2);
+  const std::string whole =
+      hello_body(vector_of(number(10, 2) + vector_of("groups", 2) + number(0, 2) +
+                               vector_of(server_name, 2) + number(16, 2) + vector_of(alpn, 2),
+                           2));
+  const auto add = [&](const char* name, size_t cut, size_t record_bytes, const std::string& text) {
+    corpus.add(name, number(cut, 2) + number(record_bytes, 1) + text);
+  };
+  const std::string message = number(1, 1) + vector_of(whole, 3);
+  add("on-the-wire", 40, 0, number(0x160301, 3) + vector_of(message, 2) + "what follows");
+  add("in-one-record", 40, 255, whole);
+  add("in-records-of-20", 61, 20, whole);
+  add("in-records-of-1", 700, 1, whole);
+  add("without-extensions", 30, 255, hello_body(""));
+  add("other-protocol", 3, 0, "GET / HTTP/1.1\r\n");
+  add("alert", 3, 0, number(0x150301, 3) + vector_of(number(0x0228, 2), 2));
+}
+
+// Steps as fuzz_tls_records reads them.
+class Records {
+ public:
+  enum Choice : uint8_t {
+    raw = 1,
+    inner = 2,
+    stretched = 4,
+    padded = 8,
+    key_change = 16,
+    data = 0 << 5,
+    alert = 1 << 5,
+    handshake = 2 << 5,
+    unknown = 3 << 5,
+  };
+  explicit Records(uint8_t options) : text_(number(options, 1)) {}
+  Records& add(int choice, const std::string& content, size_t cut = 100) {
+    text_ += number(static_cast<size_t>(choice), 1) + vector_of(content, 2);
+    text_.insert(text_.size() - content.size(), number(cut, 1));
+    return *this;
+  }
+  Records& stretch(int choice, size_t size, size_t cut = 100) {
+    text_ += number(static_cast<size_t>(choice | stretched), 1) + number(size, 2);
+    text_ += number(cut, 1) + "x";
+    return *this;
+  }
+  operator std::string() const { return text_; }
+
+ private:
+  std::string text_;
+};
+
+void make_tls_records(const std::filesystem::path& folder) {
+  Corpus corpus(folder, "tls_records");
+  const std::string key_update = number(24, 1) + vector_of(number(0, 1), 3);
+  const std::string key_update_request = number(24, 1) + vector_of(number(1, 1), 3);
+  const std::string ticket = number(4, 1) + vector_of(std::string(70, 't'), 3);
+  for (size_t options = 0; options < 8; ++options) {
+    const auto begun = [&] {
+      Records records(static_cast<uint8_t>(options));
+      records.add(Records::data, "first").add(Records::data | Records::padded, "padded", 4);
+      return records.add(Records::data, "", 255);
+    };
+    const auto name = [&](const char* what) { return what + std::to_string(options); };
+    corpus.add(name("end-"), begun()
+                                 .add(Records::alert, number(0x015a, 2))
+                                 .add(Records::alert, number(0x0100, 2))
+                                 .add(Records::raw, "what follows"));
+    corpus.add(name("keys-"),
+               begun()
+                   .add(Records::handshake | Records::key_change, key_update)
+                   .add(Records::handshake, key_update_request.substr(0, 3))
+                   .add(Records::handshake | Records::key_change, key_update_request.substr(3))
+                   .add(Records::data, "under the third key"));
+    corpus.add(name("tickets-"), begun()
+                                     .add(Records::handshake, ticket + ticket.substr(0, 30))
+                                     .add(Records::handshake, ticket.substr(30))
+                                     .add(Records::data, "data"));
+  }
+  corpus.add("large", Records(0)
+                          .stretch(Records::data, 16'384, 1)
+                          .stretch(Records::data | Records::padded, 2'000, 200)
+                          .stretch(Records::data, 9'000));
+  corpus.add("too-large", Records(0).stretch(Records::data, 16'385));
+  corpus.add("much-too-large", Records(0).stretch(Records::data, 65'535));
+  corpus.add("no-type", Records(0).add(Records::inner, std::string(40, '\0')));
+  corpus.add("nothing", Records(0).add(Records::inner, ""));
+  corpus.add("unknown-type", Records(0).add(Records::unknown, "x"));
+  corpus.add("fatal-alert", Records(0).add(Records::alert, number(0x0228, 2)));
+  corpus.add("not-protected", Records(0).add(Records::raw, number(0x1403030001, 5) + number(1, 1)));
+  corpus.add("forged", Records(0).add(Records::raw, number(0x170303, 3) + vector_of(ticket, 2)));
+  corpus.add("unfinished", Records(0).add(Records::data, "x").add(Records::raw, number(23, 1)));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -259,5 +376,7 @@ int main(int argc, char** argv) {
   make_frames(argv[1]);
   make_link_mux(argv[1]);
   make_handshakes(argv[1]);
+  make_client_hello(argv[1]);
+  make_tls_records(argv[1]);
   return 0;
 }
