@@ -7,7 +7,6 @@
 
 #include "base/assert.h"
 #include "control/document_text.h"
-#include "control/mesh.h"
 
 namespace {
 
@@ -40,6 +39,5 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
       check_round_trip(document, Format::json, "again.json");
     }
   }
-  (void)read_mesh_message(text);
   return 0;
 }

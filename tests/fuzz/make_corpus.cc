@@ -1,5 +1,6 @@
-// Writes the seed corpora of the AMQP and TLS targets, most of it with our own encoders:
+// Writes the seed corpora of all targets but `documents`, most of it with our own encoders:
 // make_corpus FOLDER.
+#include <algorithm>
 #include <array>
 #include <cstdio>
 #include <filesystem>
@@ -7,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "control/http_message.h"
+#include "control/mesh.h"
 #include "dataplane/codec/amqp_frame.h"
 #include "dataplane/codec/amqp_message.h"
 #include "dataplane/codec/link_mux.h"
@@ -365,6 +368,54 @@ void make_tls_records(const std::filesystem::path& folder) {
   corpus.add("unfinished", Records(0).add(Records::data, "x").add(Records::raw, number(23, 1)));
 }
 
+// --- texts -----------------------------------------------------------------------------------
+
+void make_http_message(const std::filesystem::path& folder) {
+  using namespace istmo::control;
+  Corpus corpus(folder, "http_message");
+  const auto add = [&](const char* name, char what, size_t cut, const std::string& text) {
+    corpus.add(name, std::string(1, what) + number(cut, 2) + text);
+  };
+  constexpr char kRequest = 0, kReply = 1, kUrl = 2;
+  const std::string request = write_request("a:9090", "/uid", {{"name", "t"}}, "code");
+  add("request", kRequest, 50, request);
+  add("request-and-more", kRequest, static_cast<uint16_t>(request.size()), request + "x");
+  add("request-get", kRequest, 9, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+  add("request-chunked", kRequest, 60,
+      "POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+  add("reply", kReply, 90, write_reply(200, "application/yaml", "kind: Link\n"));
+  add("reply-chunked", kReply, 55,
+      "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\nabc\r\nA\r\n0123456789\r\n"
+      "0\r\nTrailer: x\r\n\r\n");
+  add("reply-until-end", kReply, 30, "HTTP/1.0 404 Not Found\r\n\r\nNo such claim");
+  add("url", kUrl, 0, "https://east.example:9090/5a1c");
+  add("url-ipv6", kUrl, 0, "https://[2001:db8::1]:9090/5a1c");
+  add("url-plain", kUrl, 0, "https://east.example");
+}
+
+void make_mesh(const std::filesystem::path& folder) {
+  using namespace istmo::control;
+  Corpus corpus(folder, "mesh");
+  MeshSiteState state;
+  state.site = {"00000000-0000-4000-8000-000000000002", "east", "leste", "linux", "0.1.0"};
+  const std::string bare = write_mesh_message(state, 1);
+  state.services = {{"a", "tcp", {8080, 9090}, {"c1", "c2"}, {}}, {"b", "tcp", {}, {}, {"l"}}};
+  state.links = {{"l1", "00000000-0000-4000-8000-000000000001", "west", true}};
+  const std::string whole = write_mesh_message(state, 2);
+  corpus.add("bare", bare);
+  corpus.add("whole", whole);
+  const std::string zero(1, '\0');
+  corpus.add("grows", bare + zero + whole);
+  corpus.add("old-one-again", whole + zero + bare + zero + whole);
+  std::ranges::reverse(state.services);
+  corpus.add("out-of-order", write_mesh_message(state, 1));
+  state.services.push_back(state.services.front());
+  corpus.add("key-twice", write_mesh_message(state, 1));
+  corpus.add("later-version", "{\"later\":[null]," + bare.substr(1));
+  state.site.id = "00000000-0000-4000-8000-000000000001";
+  corpus.add("of-another-site", write_mesh_message(state, 3));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -378,5 +429,7 @@ int main(int argc, char** argv) {
   make_handshakes(argv[1]);
   make_client_hello(argv[1]);
   make_tls_records(argv[1]);
+  make_http_message(argv[1]);
+  make_mesh(argv[1]);
   return 0;
 }

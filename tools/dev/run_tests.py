@@ -32,7 +32,8 @@ SHOWN_LINES_MAX = 60
 FUZZ_INPUT_SECONDS_MAX = 10
 FUZZ_MEBIBYTES_MAX = 2048
 FUZZ_INPUT_BYTES_MAX = {"amqp_types": 4096, "amqp_frame": 4096, "tls_records": 8192,
-                        "client_hello": 20 * 1024, "documents": 16 * 1024}
+                        "client_hello": 20 * 1024, "http_message": 20 * 1024,
+                        "documents": 16 * 1024, "mesh": 16 * 1024}
 FUZZ_INPUT_BYTES_MAX_ELSE = 64 * 1024
 
 
