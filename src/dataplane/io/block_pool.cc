@@ -1,6 +1,7 @@
 #include "dataplane/io/block_pool.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 
@@ -12,6 +13,7 @@ BlockPool::BlockPool(const LoopOptions& options)
     : block_bytes_(options.block_bytes),
       base_(options.block_count),
       max_(std::max(options.block_count, options.block_count_max)),
+      page_bytes_(static_cast<uint32_t>(sysconf(_SC_PAGESIZE))),
       blocks_(std::make_unique<Block[]>(max_)),
       is_parked_(max_, true) {
   ASSERT(base_ > 0 && block_bytes_ > 0);
@@ -64,6 +66,7 @@ void BlockPool::put_back(uint32_t id) {
   }
   is_parked_[id] = true;
   --free_;
+  discard(id, id + 1);
 }
 
 void BlockPool::release(Block& block) {
@@ -86,10 +89,21 @@ void BlockPool::trim() {
     --free_;
   }
   std::erase_if(ready_, is_beyond);
-  // Blocks that are still taken keep their address and lose only their pages; they are parked
-  // when they come back.
-  madvise(data_of(first), uint64_t{live_ - first} * block_bytes_, MADV_DONTNEED);
+  // Blocks that are still taken may have been written to without our knowing it yet. They keep
+  // their pages, and are parked when they come back.
+  for (uint32_t id = first; id < live_;) {
+    uint32_t end = id;
+    while (end < live_ && is_parked_[end]) ++end;
+    discard(id, end);
+    id = end + 1;
+  }
   live_ = first;
+}
+
+// Gives the pages of blocks back; what is in them is lost.
+void BlockPool::discard(uint32_t first, uint32_t end) {
+  if (first == end || block_bytes_ % page_bytes_ != 0) return;  // neighbours share pages
+  madvise(data_of(first), uint64_t{end - first} * block_bytes_, MADV_DONTNEED);
 }
 
 // Whether enough blocks stay free when one leaves; grows for that if it can.

@@ -38,11 +38,14 @@ class BlockPool final : public BlockOwner {
   Slice filled(uint32_t id, uint32_t bytes);
   // A taken block that was not written to.
   void put_back(uint32_t id);
+  // Taken blocks [first, end) that certainly were not written to: gives their pages back.
+  void discard(uint32_t first, uint32_t end);
 
   void release(Block& block) override;
 
-  // Gives the memory of the last chunk back if most blocks are free. To be called now and then
-  // while is_grown().
+  // Parks the last chunk if most blocks are free, and gives the memory of its ready blocks back;
+  // that of its taken blocks follows when they come back. To be called now and then while
+  // is_grown().
   void trim();
 
  private:
@@ -53,6 +56,7 @@ class BlockPool final : public BlockOwner {
   const uint32_t block_bytes_;
   const uint32_t base_;  // blocks in use at least
   const uint32_t max_;
+  const uint32_t page_bytes_;
   uint8_t* memory_ = nullptr;
   std::unique_ptr<Block[]> blocks_;
   std::vector<bool> is_parked_;

@@ -48,4 +48,13 @@ Chain ReceiveRing::collect(uint16_t first, uint32_t bytes) {
   return chain;
 }
 
+// The kernel takes blocks only while we are in it (DEFER_TASKRUN), so its count holds until then.
+void ReceiveRing::discard_unused(uint32_t first) {
+  const int count = count_in_kernel();
+  for (int i = 1; i <= count; ++i) {
+    const uint32_t id = order_[(tail_ - static_cast<uint32_t>(i)) & mask_];
+    if (id >= first) pool_.discard(id, id + 1);
+  }
+}
+
 }  // namespace istmo::io

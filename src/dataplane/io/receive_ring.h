@@ -29,6 +29,9 @@ class ReceiveRing {
   void refill();
   // The bytes of a completion whose first block is `first`.
   Chain collect(uint16_t first, uint32_t bytes);
+  // Gives the memory of blocks from `first` on that the kernel holds and has not written to back.
+  // Linux 6.8+; before, it comes back as the blocks do.
+  void discard_unused(uint32_t first);
   // Blocks that the kernel holds, as the kernel counts them (Linux 6.8+), or -1.
   int count_in_kernel() { return io_uring_buf_ring_available(&ring_, entries_, kGroup); }
 

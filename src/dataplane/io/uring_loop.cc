@@ -177,7 +177,11 @@ void UringLoop::resume_starved() {
   }
 }
 
-void UringLoop::on_trim() { pool_.trim(); }
+void UringLoop::on_trim() {
+  const uint32_t before = pool_.total();
+  pool_.trim();
+  if (pool_.total() < before) receive_ring_.discard_unused(pool_.total());
+}
 
 void UringLoop::on_accept_retry() {
   while (!resting_.empty()) arm_accept(resting_.pop_front());
