@@ -1,5 +1,6 @@
 #include "dataplane/io/uring_loop.h"
 
+#include <poll.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -15,6 +16,7 @@ constexpr size_t kLettersPerTurn = 1024;
 constexpr uint32_t kEventsPerTurn = 2048;
 constexpr Duration kWaitMax = Duration::seconds(3600);
 constexpr Duration kTrimInterval = Duration::seconds(1);
+constexpr Duration kQuietInterval = Duration::milliseconds(100);
 
 // Not in the headers of liburing 2.9 (Linux 6.15): an idle wait that does not count as I/O wait.
 constexpr uint32_t kFeatureNoIowait = 1U << 17;
@@ -181,6 +183,33 @@ void UringLoop::on_trim() {
   const uint32_t before = pool_.total();
   pool_.trim();
   if (pool_.total() < before) receive_ring_.discard_unused(pool_.total());
+}
+
+// A receive that emptied its socket may never tell a reset: the kernel (6.18 still) takes wake-ups
+// that came before the last octets were read as answered by them; only for a FIN it looks again.
+// So whoever got octets and then nothing for a while is looked at once, many in one system call.
+void UringLoop::on_quiet_check() {
+  std::array<pollfd, kQuietBatch> states;
+  std::array<Slot*, kQuietBatch> slots;
+  while (!quiet_.empty()) {
+    uint32_t count = 0;
+    while (count < kQuietBatch && !quiet_.empty()) {
+      Slot& slot = quiet_.pop_front();
+      slots[count] = &slot;
+      states[count++] = {.fd = fd_of(*slot.op).number(), .events = POLLRDHUP, .revents = 0};
+    }
+    if (::poll(states.data(), count, 0) <= 0) continue;
+    for (uint32_t i = 0; i < count; ++i) {
+      if (states[i].revents != 0) arm_cancel(*slots[i]);  // the next receive finds it at once
+    }
+  }
+  quiet_.splice_back(drained_);
+  if (!quiet_.empty()) timers_.arm(quiet_check_, now_ + kQuietInterval);
+}
+
+void UringLoop::note_drained(Slot& slot) {
+  drained_.push_back(slot);
+  if (!quiet_check_.is_armed()) timers_.arm(quiet_check_, now_ + kQuietInterval);
 }
 
 void UringLoop::on_accept_retry() {
@@ -429,6 +458,7 @@ void UringLoop::on_accepted(Slot& slot, const Event& event) {
 void UringLoop::on_received(Slot& slot, const Event& event) {
   Op& op = *slot.op;
   const bool has_more = event.flags & IORING_CQE_F_MORE;
+  slot.unlink();  // not quiet
   Chain bytes;
   if (event.flags & IORING_CQE_F_BUFFER) {
     bytes = receive_ring_.collect(static_cast<uint16_t>(event.flags >> IORING_CQE_BUFFER_SHIFT),
@@ -439,6 +469,8 @@ void UringLoop::on_received(Slot& slot, const Event& event) {
     if (!has_more) {
       if (is_cancelling(op)) finish(slot, -ECANCELED);
       else arm_receive(slot);
+    } else if (!(event.flags & IORING_CQE_F_SOCK_NONEMPTY)) {
+      note_drained(slot);
     }
     return complete(op, {.result = event.result, .is_last = false, .bytes = std::move(bytes)});
   }
@@ -449,9 +481,10 @@ void UringLoop::on_received(Slot& slot, const Event& event) {
     starved_.push_back(slot);
     return;
   }
-  if ((event.result == -EINTR || event.result == -EAGAIN) && !is_cancelling(op)) {
-    return arm_receive(slot);
-  }
+  // ECANCELED: on_quiet_check() asked for a new receive, which goes on behind the old one.
+  const bool has_to_go_on =
+      event.result == -EINTR || event.result == -EAGAIN || event.result == -ECANCELED;
+  if (has_to_go_on && !is_cancelling(op)) return arm_receive(slot);
   end(slot, {.result = event.result == -ENOBUFS ? -ECANCELED : event.result});
 }
 

@@ -45,7 +45,7 @@ class UringLoop final : public Loop {
     waiting,    // starved receive or resting accept: the loop starts it again
     finished,   // its last completion waits for run_turn()
   };
-  struct Slot : ListNode<Slot> {
+  struct Slot : ListNode<Slot> {  // in one list at most, by state and kind of the op
     Op* op = nullptr;
     const Chain* chain = nullptr;  // of a send
     uint32_t index = 0;
@@ -62,6 +62,7 @@ class UringLoop final : public Loop {
     int32_t result;
   };
   static constexpr uint32_t kIovecsMax = 64;
+  static constexpr uint32_t kQuietBatch = 64;
   struct Message {
     msghdr header;
     std::array<iovec, kIovecsMax> parts;
@@ -81,6 +82,8 @@ class UringLoop final : public Loop {
   void run_finished();
   void resume_starved();
   void on_trim();
+  void on_quiet_check();
+  void note_drained(Slot& slot);
   void on_accept_retry();
 
   // Ops.
@@ -117,6 +120,8 @@ class UringLoop final : public Loop {
   std::vector<Finished> finished_;
   List<Slot> starved_;
   List<Slot> resting_;  // accepts that hit a limit
+  List<Slot> drained_;  // receives that got octets since the last check, and emptied the socket
+  List<Slot> quiet_;    // and those that got nothing more since
   // What entries that are not submitted yet point to; a deque, so that it stays in place.
   std::deque<Message> messages_;
   std::deque<Address> addresses_;
@@ -124,6 +129,7 @@ class UringLoop final : public Loop {
   AcceptBackoff accept_backoff_;
   TimerOf<UringLoop, &UringLoop::on_accept_retry> accept_retry_{*this};
   TimerOf<UringLoop, &UringLoop::on_trim> trim_{*this};
+  TimerOf<UringLoop, &UringLoop::on_quiet_check> quiet_check_{*this};
 };
 
 }  // namespace istmo::io

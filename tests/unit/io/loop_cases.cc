@@ -340,26 +340,28 @@ void deferred_work_runs_in_the_same_turn(const LoopFactory& make) {
 std::vector<Case> network_cases() {
 #define CASE(name) \
   Case { #name, &name }
-  return {CASE(echo_of_random_sizes),
-          CASE(connect_to_a_closed_port_is_refused),
-          CASE(connect_can_be_cancelled),
-          CASE(half_close_keeps_both_directions_whole),
-          CASE(abort_is_seen_as_reset),
-          CASE(abort_with_bytes_in_flight_is_a_reset),
-          CASE(send_after_a_reset_fails),
-          CASE(pausing_loses_nothing),
-          CASE(send_to_a_slow_reader_completes_whole),
-          CASE(cancelled_send_ends),
-          CASE(cancel_of_an_idle_op_does_nothing),
-          CASE(cancel_twice_completes_once),
-          CASE(closed_descriptor_leaves_no_trace),
-          CASE(receive_goes_on_with_a_tiny_pool),
-          CASE(pool_grows_and_comes_back),
-          CASE(addresses_of_both_ends_agree),
-          CASE(many_connections_are_accepted),
-          CASE(timers_fire_in_order),
-          CASE(deferred_work_runs_in_the_same_turn)};
+  std::vector<Case> cases = {CASE(echo_of_random_sizes),
+                             CASE(connect_to_a_closed_port_is_refused),
+                             CASE(connect_can_be_cancelled),
+                             CASE(half_close_keeps_both_directions_whole),
+                             CASE(abort_is_seen_as_reset),
+                             CASE(abort_with_bytes_in_flight_is_a_reset),
+                             CASE(send_after_a_reset_fails),
+                             CASE(pausing_loses_nothing),
+                             CASE(send_to_a_slow_reader_completes_whole),
+                             CASE(cancelled_send_ends),
+                             CASE(cancel_of_an_idle_op_does_nothing),
+                             CASE(cancel_twice_completes_once),
+                             CASE(closed_descriptor_leaves_no_trace),
+                             CASE(receive_goes_on_with_a_tiny_pool),
+                             CASE(pool_grows_and_comes_back),
+                             CASE(addresses_of_both_ends_agree),
+                             CASE(many_connections_are_accepted),
+                             CASE(timers_fire_in_order),
+                             CASE(deferred_work_runs_in_the_same_turn)};
 #undef CASE
+  for (const Case& named : reset_cases()) cases.push_back(named);
+  return cases;
 }
 
 }  // namespace istmo::io::suite

@@ -25,6 +25,7 @@ struct Case {
 inline std::ostream& operator<<(std::ostream& out, const Case& named) { return out << named.name; }
 
 std::vector<Case> network_cases();  // need nothing but a Loop (loop_cases.cc)
+std::vector<Case> reset_cases();    // part of them (loop_reset_cases.cc)
 std::vector<Case> kernel_cases();   // threads, processes, descriptors: not for SimLoop
 
 // Many connections at once, every octet checked: random chunks, pauses, cancels, a small pool.

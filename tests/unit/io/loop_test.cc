@@ -17,10 +17,13 @@ suite::LoopFactory factory_for(IoMode mode) {
   };
 }
 
-// Where io_uring works but bundles are not to be trusted (before Linux 6.12).
-suite::LoopFactory factory_without_bundles() {
+// Where io_uring works but receives cannot be limited (before Linux 6.17), or bundles are not to
+// be trusted either (before Linux 6.12).
+enum class Without : uint8_t { limit, bundles };
+suite::LoopFactory factory_without(Without what) {
   LoopChoice choice = choose_loop(IoMode::uring).value();
-  choice.has_receive_bundles = choice.has_receive_limit = false;
+  choice.has_receive_limit = false;
+  if (what == Without::bundles) choice.has_receive_bundles = false;
   return [choice](const LoopOptions& options) { return make_loop(choice, options).value(); };
 }
 
@@ -54,11 +57,14 @@ BOOST_AUTO_TEST_SUITE(uring_loop, *needs_uring)
 BOOST_DATA_TEST_CASE(does, bdata::make(all_cases()), named) {
   named.run(factory_for(IoMode::uring));
 }
+BOOST_DATA_TEST_CASE(does_without_limit, bdata::make(suite::network_cases()), named) {
+  named.run(factory_without(Without::limit));
+}
 BOOST_DATA_TEST_CASE(does_without_bundles, bdata::make(suite::network_cases()), named) {
-  named.run(factory_without_bundles());
+  named.run(factory_without(Without::bundles));
 }
 BOOST_AUTO_TEST_CASE(survives_a_soak) { suite::soak(factory_for(IoMode::uring), {}); }
 BOOST_AUTO_TEST_CASE(survives_a_soak_without_bundles) {
-  suite::soak(factory_without_bundles(), {.seed = 2});
+  suite::soak(factory_without(Without::bundles), {.seed = 2});
 }
 BOOST_AUTO_TEST_SUITE_END()
