@@ -325,17 +325,26 @@ void UringLoop::arm_accept(Slot& slot) {
 
 void UringLoop::arm_receive(Slot& slot) {
   slot.state = SlotState::in_kernel;
-  uint32_t bytes_max = 0;
-  if (has_receive_bundles_ && has_receive_limit_) {
-    // One connection must not take the whole ring in one completion.
-    bytes_max = std::clamp(pool_.total() * pool_.block_bytes() / 8, 64U * 1024, 256U * 1024);
-  }
+  const uint32_t bytes_max = receive_bytes_max();
   io_uring_sqe& sqe = next_sqe();
   io_uring_prep_recv_multishot(&sqe, fd_of(*slot.op).number(), nullptr, bytes_max, 0);
+  sqe.optlen = bytes_max;  // of all its completions, where the kernel knows it (Linux 6.17)
   sqe.flags |= IOSQE_BUFFER_SELECT;
   sqe.buf_group = ReceiveRing::kGroup;
   if (has_receive_bundles_) sqe.ioprio |= IORING_RECVSEND_BUNDLE;
   sqe.user_data = user_data_of(Tag::op, slot.generation, slot.index);
+}
+
+// What a receive brings before it has to be armed again; 0: no limit. One connection must not take
+// the whole ring, and an owner who pauses gets at most this much after what made it pause.
+uint32_t UringLoop::receive_bytes_max() const {
+  if (!has_receive_bundles_ || !has_receive_limit_) return 0;
+  const uint32_t block_bytes = pool_.block_bytes();
+  const uint32_t share = std::clamp(pool_.total() * block_bytes / 8, 64U * 1024, 256U * 1024);
+  // Whole blocks: a completion leaves only its last block unfilled.
+  const uint32_t bytes_max = std::max(share / block_bytes, 1U) * block_bytes;
+  ASSERT(bytes_max % block_bytes == 0);
+  return bytes_max;
 }
 
 // MSG_WAITALL: the kernel goes on by itself until all of it is sent.
@@ -465,14 +474,14 @@ void UringLoop::on_received(Slot& slot, const Event& event) {
                                   static_cast<uint32_t>(std::max(event.result, 0)));
   }
   if (event.result > 0) {
-    // The kernel may end a multishot at any time, also with bytes.
-    if (!has_more) {
-      if (is_cancelling(op)) finish(slot, -ECANCELED);
-      else arm_receive(slot);
-    } else if (!(event.flags & IORING_CQE_F_SOCK_NONEMPTY)) {
-      note_drained(slot);
-    }
-    return complete(op, {.result = event.result, .is_last = false, .bytes = std::move(bytes)});
+    const bool has_ended = !has_more;  // at its limit, or because the kernel had to
+    if (has_ended && is_cancelling(op)) finish(slot, -ECANCELED);
+    else if (has_ended) slot.state = SlotState::waiting;
+    else if (!(event.flags & IORING_CQE_F_SOCK_NONEMPTY)) note_drained(slot);
+    complete(op, {.result = event.result, .is_last = false, .bytes = std::move(bytes)});
+    // Only now: the handler may have cancelled it.
+    if (slot.state == SlotState::waiting) arm_receive(slot);
+    return;
   }
   if (has_more) return;
   if (event.result == -ENOBUFS && !is_cancelling(op)) {

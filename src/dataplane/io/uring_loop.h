@@ -42,7 +42,7 @@ class UringLoop final : public Loop {
   enum class SlotState : uint8_t {
     free,
     in_kernel,  // submitted, or about to be with the next enter
-    waiting,    // starved receive or resting accept: the loop starts it again
+    waiting,    // between two entries of the kernel: the loop starts it again
     finished,   // its last completion waits for run_turn()
   };
   struct Slot : ListNode<Slot> {  // in one list at most, by state and kind of the op
@@ -92,6 +92,7 @@ class UringLoop final : public Loop {
   void arm_wake();
   void arm_accept(Slot& slot);
   void arm_receive(Slot& slot);
+  uint32_t receive_bytes_max() const;
   void arm_send(Slot& slot);
   void arm_cancel(Slot& slot);
   void finish(Slot& slot, int32_t result);

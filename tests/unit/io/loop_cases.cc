@@ -1,6 +1,8 @@
 // The cases of loop_suite.h that need nothing but a Loop.
 #include <boost/test/unit_test.hpp>
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <cerrno>
 
@@ -336,6 +338,27 @@ void deferred_work_runs_in_the_same_turn(const LoopFactory& make) {
 }
 
 }  // namespace
+
+void check_overshoot(const LoopFactory& make) {
+  const auto loop = make({});
+  Pair pair(*loop);
+  const int bytes = 4 * kMiB;
+  for (const int name : {SO_RCVBUF, SO_RCVBUFFORCE}) {
+    static_cast<void>(
+        setsockopt(pair.server.fd().number(), SOL_SOCKET, name, &bytes, sizeof bytes));
+  }
+  queue_pattern(pair.client, 1, 8 * kMiB);
+  for (int turn = 0; turn < 20; ++turn) loop->run_turn(Duration::milliseconds(1));
+  for (int round = 0; round < 4; ++round) {
+    const uint64_t before = pair.server.received_bytes;
+    pair.server.after_receive = [&] { pair.server.pause(); };
+    pair.server.start_receiving();
+    BOOST_TEST_REQUIRE(run_until(*loop, [&] { return !pair.server.is_receiving(); }));
+    BOOST_TEST(pair.server.receive_result == -ECANCELED);
+    BOOST_TEST(pair.server.received_bytes > before);
+    BOOST_TEST(pair.server.received_bytes - before <= 256U * 1024);
+  }
+}
 
 std::vector<Case> network_cases() {
 #define CASE(name) \

@@ -28,6 +28,10 @@ std::vector<Case> network_cases();  // need nothing but a Loop (loop_cases.cc)
 std::vector<Case> reset_cases();    // part of them (loop_reset_cases.cc)
 std::vector<Case> kernel_cases();   // threads, processes, descriptors: not for SimLoop
 
+// What comes after a pause is at most what one receive may take: 256 KiB. For kernel loops; not
+// where io_uring cannot limit a receive.
+void check_overshoot(const LoopFactory& make);
+
 // Many connections at once, every octet checked: random chunks, pauses, cancels, a small pool.
 struct SoakOptions {
   uint64_t seed = 1;

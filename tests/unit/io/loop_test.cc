@@ -44,11 +44,24 @@ struct UringWorks {
 };
 const boost::unit_test::precondition needs_uring{UringWorks{}};
 
+struct ReceiveLimitWorks {
+  boost::test_tools::assertion_result operator()(boost::unit_test::test_unit_id) const {
+    const auto choice = choose_loop(IoMode::uring);
+    boost::test_tools::assertion_result result(choice.has_value() && choice->has_receive_limit);
+    if (!result) result.message() << "io_uring limits receives from Linux 6.17 on";
+    return result;
+  }
+};
+const boost::unit_test::precondition needs_receive_limit{ReceiveLimitWorks{}};
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(epoll_loop)
 BOOST_DATA_TEST_CASE(does, bdata::make(all_cases()), named) {
   named.run(factory_for(IoMode::epoll));
+}
+BOOST_AUTO_TEST_CASE(brings_little_after_a_pause) {
+  suite::check_overshoot(factory_for(IoMode::epoll));
 }
 BOOST_AUTO_TEST_CASE(survives_a_soak) { suite::soak(factory_for(IoMode::epoll), {}); }
 BOOST_AUTO_TEST_SUITE_END()
@@ -62,6 +75,9 @@ BOOST_DATA_TEST_CASE(does_without_limit, bdata::make(suite::network_cases()), na
 }
 BOOST_DATA_TEST_CASE(does_without_bundles, bdata::make(suite::network_cases()), named) {
   named.run(factory_without(Without::bundles));
+}
+BOOST_AUTO_TEST_CASE(brings_little_after_a_pause, *needs_receive_limit) {
+  suite::check_overshoot(factory_for(IoMode::uring));
 }
 BOOST_AUTO_TEST_CASE(survives_a_soak) { suite::soak(factory_for(IoMode::uring), {}); }
 BOOST_AUTO_TEST_CASE(survives_a_soak_without_bundles) {
