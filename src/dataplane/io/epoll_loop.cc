@@ -96,7 +96,8 @@ void EpollLoop::on_event(uint64_t key, uint32_t events) {
   if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
     in.can_read = true;
     if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) in.has_ended = true;
-    if (in.reader && !in.is_linked()) ready_.push_back(in);
+    if (events & EPOLLERR) in.has_failed = true;
+    if ((in.reader || (in.watcher && in.has_failed)) && !in.is_linked()) ready_.push_back(in);
   }
   if (in.writer && events & (EPOLLOUT | EPOLLHUP | EPOLLERR)) {
     if (in.writer->kind() == OpKind::connect) on_connect_event(in);
@@ -114,6 +115,7 @@ void EpollLoop::run_ready() {
   turn.splice_back(ready_);
   while (!turn.empty()) {
     Descriptor& in = turn.pop_front();
+    if (in.watcher && in.has_failed) tell_watcher(in);
     if (!in.reader || !in.can_read) continue;
     if (in.reader->kind() == OpKind::accept) accept_ready(in);
     else read_ready(in);
@@ -151,7 +153,7 @@ void EpollLoop::accept(Op& op, Fd listener, const SocketOptions& options) {
   begin(op, OpKind::accept, listener);
   apply_options(listener, options);  // accepted sockets inherit them
   Descriptor& in = descriptor(listener);
-  if (const int error_number = watch(in)) return finish(op, -error_number);
+  if (const int error_number = enlist(in)) return finish(op, -error_number);
   ASSERT(!in.reader);
   in.reader = &op;
   if (in.can_read && !in.is_linked()) ready_.push_back(in);
@@ -167,14 +169,14 @@ void EpollLoop::connect(Op& op, const Address& address, const SocketOptions& opt
   if (::connect(number, address.raw(), address.raw_size()) == 0) return finish(op, 0);
   if (errno != EINPROGRESS) return finish(op, -errno);
   Descriptor& in = descriptor(Fd(number));
-  if (const int error_number = watch(in)) return finish(op, -error_number);
+  if (const int error_number = enlist(in)) return finish(op, -error_number);
   in.writer = &op;
 }
 
 void EpollLoop::receive(Op& op, Fd fd) {
   begin(op, OpKind::receive, fd);
   Descriptor& in = descriptor(fd);
-  if (const int error_number = watch(in)) return finish(op, -error_number);
+  if (const int error_number = enlist(in)) return finish(op, -error_number);
   ASSERT(!in.reader);
   in.reader = &op;
   if (in.can_read && !in.is_linked()) ready_.push_back(in);
@@ -184,7 +186,7 @@ void EpollLoop::send(Op& op, Fd fd, const Chain& chain) {
   ASSERT(!chain.empty());
   begin(op, OpKind::send, fd);
   Descriptor& in = descriptor(fd);
-  if (const int error_number = watch(in)) return finish(op, -error_number);
+  if (const int error_number = enlist(in)) return finish(op, -error_number);
   ASSERT(!in.writer);
   in.writer = &op;
   in.chain = &chain;
@@ -196,7 +198,7 @@ void EpollLoop::poll(Op& op, Fd fd, uint32_t events) {
   begin(op, OpKind::poll, fd);
   Descriptor& in = descriptor(fd);
   ASSERT(!in.poller);
-  if (const int error_number = watch(in)) {
+  if (const int error_number = enlist(in)) {
     // Regular files cannot be watched: they are always ready.
     return finish(op, error_number == EPERM ? static_cast<int32_t>(events) : -error_number);
   }
@@ -207,8 +209,26 @@ void EpollLoop::poll(Op& op, Fd fd, uint32_t events) {
   in.poll_events = events;
 }
 
+void EpollLoop::watch(Op& op, Fd fd) {
+  begin(op, OpKind::watch, fd);
+  Descriptor& in = descriptor(fd);
+  static_cast<void>(enlist(in));  // who received or sent enlisted it; if not, nothing is told
+  ASSERT(!in.watcher && !in.reader);
+  in.watcher = &op;
+  if (in.has_failed && !in.is_linked()) ready_.push_back(in);
+}
+
+void EpollLoop::unwatch(Op& op) {
+  if (op.is_idle()) return;
+  ASSERT(op.kind() == OpKind::watch);
+  Descriptor& in = descriptor(fd_of(op));
+  if (in.watcher == &op) in.watcher = nullptr;
+  drop(op);
+}
+
 void EpollLoop::cancel(Op& op) {
   if (op.is_idle() || is_cancelling(op)) return;
+  ASSERT(op.kind() != OpKind::watch);
   set_cancelling(op);
   if (!fd_of(op).is_open()) return;  // a connect that found no socket: about to complete
   Descriptor& in = descriptor(fd_of(op));
@@ -239,7 +259,7 @@ void EpollLoop::close(Fd fd, Ending ending) {
 
 void EpollLoop::release(Fd fd) {
   Descriptor& in = descriptor(fd);
-  if (in.reader || in.writer || in.poller || !in.is_registered) return;
+  if (in.reader || in.writer || in.poller || in.watcher || !in.is_registered) return;
   epoll_ctl(epoll_, EPOLL_CTL_DEL, fd.number(), nullptr);
   forget(in);
 }
@@ -260,22 +280,32 @@ EpollLoop::Descriptor& EpollLoop::descriptor(Fd fd) {
 }
 
 // Registers a descriptor once. Returns an errno value, 0 when done.
-int EpollLoop::watch(Descriptor& in) {
+int EpollLoop::enlist(Descriptor& in) {
   if (in.is_registered) return 0;
   epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLPRI | EPOLLRDHUP | EPOLLET,
                     .data = {.u64 = key_of(in.generation, in.number)}};
   if (epoll_ctl(epoll_, EPOLL_CTL_ADD, in.number, &event) != 0) return errno;
   in.is_registered = true;
-  in.can_read = in.has_ended = false;  // the first edge tells
+  in.can_read = in.has_ended = in.has_failed = false;  // the first edge tells
   return 0;
 }
 
 // The number may come back as another descriptor.
 void EpollLoop::forget(Descriptor& in) {
-  ASSERT(!in.reader && !in.writer && !in.poller);
+  ASSERT(!in.reader && !in.writer && !in.poller && !in.watcher);
   in.unlink();
-  in.is_registered = in.can_read = in.has_ended = false;
+  in.is_registered = in.can_read = in.has_ended = in.has_failed = false;
   ++in.generation;
+}
+
+// The op may be gone when this returns.
+void EpollLoop::tell_watcher(Descriptor& in) {
+  in.has_failed = false;
+  const int error_number = take_error(Fd(in.number));
+  if (error_number == 0) return;  // a send was told
+  Op& op = *in.watcher;
+  in.watcher = nullptr;
+  complete(op, {.result = -error_number});
 }
 
 void EpollLoop::read_ready(Descriptor& in) {

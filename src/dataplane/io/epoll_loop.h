@@ -29,6 +29,8 @@ class EpollLoop final : public Loop {
   void receive(Op& op, Fd fd) override;
   void send(Op& op, Fd fd, const Chain& chain) override;
   void poll(Op& op, Fd fd, uint32_t events) override;
+  void watch(Op& op, Fd fd) override;
+  void unwatch(Op& op) override;
   void cancel(Op& op) override;
   void shutdown_send(Fd fd) override;
   void close(Fd fd, Ending ending) override;
@@ -38,11 +40,13 @@ class EpollLoop final : public Loop {
   void release(Fd fd) override;
 
  private:
-  // What the loop knows of one descriptor; on the ready list while its reader has work to do.
+  // What the loop knows of one descriptor; on the ready list while its reader has work to do, or
+  // its watcher.
   struct Descriptor : ListNode<Descriptor> {
     Op* reader = nullptr;  // accept or receive
     Op* writer = nullptr;  // connect or send
     Op* poller = nullptr;
+    Op* watcher = nullptr;
     const Chain* chain = nullptr;  // of the send
     uint32_t send_bytes = 0;       // what the send covers
     uint32_t sent_bytes = 0;
@@ -50,8 +54,9 @@ class EpollLoop final : public Loop {
     uint32_t generation = 0;  // tells events of a closed descriptor from its successor's
     int number = -1;
     bool is_registered = false;
-    bool can_read = false;   // no EAGAIN seen since the last edge
-    bool has_ended = false;  // an end or an error is waiting behind the bytes
+    bool can_read = false;    // no EAGAIN seen since the last edge
+    bool has_ended = false;   // an end or an error is waiting behind the bytes
+    bool has_failed = false;  // an error was seen
   };
   // An op whose last completion waits for run_turn().
   struct Finished {
@@ -71,10 +76,11 @@ class EpollLoop final : public Loop {
   void on_accept_retry();
 
   Descriptor& descriptor(Fd fd);
-  int watch(Descriptor& in);
+  int enlist(Descriptor& in);
   void forget(Descriptor& in);
   void finish(Op& op, int32_t result) { finished_.push_back({&op, result}); }
   void read_ready(Descriptor& in);
+  void tell_watcher(Descriptor& in);
   int64_t read_blocks(Descriptor& in, Chain& bytes, uint64_t& asked);
   void accept_ready(Descriptor& in);
   void send_more(Descriptor& in);

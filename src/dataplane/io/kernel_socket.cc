@@ -71,6 +71,13 @@ void set_abort_on_close(Fd fd) {
   static_cast<void>(setsockopt(fd.number(), SOL_SOCKET, SO_LINGER, &now, sizeof now));
 }
 
+int take_error(Fd fd) {
+  int error_number = 0;
+  socklen_t length = sizeof error_number;
+  if (getsockopt(fd.number(), SOL_SOCKET, SO_ERROR, &error_number, &length) != 0) return errno;
+  return error_number == EPIPE ? ECONNRESET : error_number;
+}
+
 Result<Address> local_address_of(Fd fd) {
   sockaddr_storage storage{};
   socklen_t length = sizeof storage;

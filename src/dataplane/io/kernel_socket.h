@@ -20,6 +20,9 @@ void apply_options(Fd fd, const SocketOptions& options);
 // Makes the coming close() send RST and drop what is queued.
 void set_abort_on_close(Fd fd);
 
+// What has failed since the last time that somebody asked or was told: an errno value, or 0. A
+// reset is ECONNRESET always (Linux says EPIPE after a FIN).
+int take_error(Fd fd);
 Result<Address> local_address_of(Fd fd);
 Result<Address> remote_address_of(Fd fd);
 

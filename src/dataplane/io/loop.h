@@ -31,7 +31,7 @@ namespace istmo::io {
 
 enum class LoopKind : uint8_t { uring, epoll, sim };
 
-enum class OpKind : uint8_t { none, accept, connect, receive, send, poll };
+enum class OpKind : uint8_t { none, accept, connect, receive, send, poll, watch };
 
 // What a handler is told.
 struct Completion {
@@ -157,8 +157,15 @@ class Loop {
   // One-shot readiness of a foreign descriptor (POLLIN, POLLOUT): inotify, c-ares, OpenSSL with
   // kTLS. Completes with the events. One poll op per fd.
   virtual void poll(Op& op, Fd fd, uint32_t events) = 0;
-  // Asks a busy op to end. Its last completion comes later, from run_turn(); what it did until
-  // then counts (a send may have sent, a connect may deliver its fd). Idle ops: no effect.
+  // Looks after a connected socket that nobody receives on, because its stream ended or is paused:
+  // completes with a negated errno value when the connection is reset, or fails otherwise, also
+  // with octets that wait to be received; never after an orderly end. One watch per fd, and no
+  // receive beside it.
+  virtual void watch(Op& op, Fd fd) = 0;
+  // Ends a watch, at once and without a completion. Idle ops: no effect.
+  virtual void unwatch(Op& op) = 0;
+  // Asks any other busy op to end. Its last completion comes later, from run_turn(); what it did
+  // until then counts (a send may have sent, a connect may deliver its fd). Idle ops: no effect.
   virtual void cancel(Op& op) = 0;
   // Sends FIN behind everything sent.
   virtual void shutdown_send(Fd fd) = 0;
@@ -193,6 +200,8 @@ class Loop {
   static void set_slot(Op& op, uint32_t slot) { op.slot_ = slot; }
   static bool is_cancelling(const Op& op) { return op.is_cancelling_; }
   static void set_cancelling(Op& op) { op.is_cancelling_ = true; }
+  // The op is idle, and its handler is not told.
+  static void drop(Op& op) { op.kind_ = OpKind::none; }
   // Runs the handler; on the last completion the op is idle before the handler runs.
   // The op may be gone when this returns.
   static void complete(Op& op, Completion&& done) {

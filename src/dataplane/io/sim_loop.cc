@@ -75,8 +75,19 @@ void SimLoop::send(Op& op, Fd fd, const Chain& chain) {
 
 void SimLoop::poll(Op& op, Fd fd, uint32_t) { held_[hold(op, OpKind::poll, fd)].error = -ENOSYS; }
 
+void SimLoop::watch(Op& op, Fd fd) { network_.tcp().set_watcher(fd, hold(op, OpKind::watch, fd)); }
+
+void SimLoop::unwatch(Op& op) {
+  if (op.is_idle()) return;
+  ASSERT(op.kind() == OpKind::watch);
+  network_.tcp().set_watcher(fd_of(op), kNoSlot);
+  let_go(slot_of(op));
+  drop(op);
+}
+
 void SimLoop::cancel(Op& op) {
   if (op.is_idle() || is_cancelling(op)) return;
+  ASSERT(op.kind() != OpKind::watch);
   set_cancelling(op);
   held_[slot_of(op)].is_racing = network_.rng().chance(network_.faults().cancel_race);
   mark_ready(slot_of(op));
@@ -156,15 +167,20 @@ void SimLoop::finish(uint32_t slot, Completion&& done) {
       if (done.fd.is_open()) network_.tcp().set_writer(fd, kNoSlot);
       break;
     case OpKind::send: network_.tcp().set_writer(fd, kNoSlot); break;
+    case OpKind::watch: network_.tcp().set_watcher(fd, kNoSlot); break;
     case OpKind::poll:
     case OpKind::none: break;
   }
-  held = {.generation = ++generations_};
-  free_.push_back(slot);
-  --busy_ops_;
+  let_go(slot);
   network_.note('F', index_, static_cast<uint64_t>(done.result) << 8 | uint64_t(op.kind()));
   done.is_last = true;
   complete(op, std::move(done));
+}
+
+void SimLoop::let_go(uint32_t slot) {
+  held_[slot] = {.generation = ++generations_};
+  free_.push_back(slot);
+  --busy_ops_;
 }
 
 void SimLoop::run_completions() {
@@ -186,6 +202,7 @@ void SimLoop::try_op(uint32_t slot) {
     case OpKind::connect: return try_connect(slot);
     case OpKind::receive: return try_receive(slot);
     case OpKind::send: return try_send(slot);
+    case OpKind::watch: return try_watch(slot);
     case OpKind::poll: {
       const int error = is_cancelling(*held_[slot].op) ? -ECANCELED : held_[slot].error;
       return finish(slot, {.result = error});
@@ -274,6 +291,11 @@ void SimLoop::try_send(uint32_t slot) {
   }
   if (!is_ending) return;
   finish(slot, {.result = held.done > 0 ? static_cast<int32_t>(held.done) : -ECANCELED});
+}
+
+void SimLoop::try_watch(uint32_t slot) {
+  const int error = network_.tcp().take_error(fd_of(*held_[slot].op));
+  if (error != 0) finish(slot, {.result = -error});
 }
 
 // How many of `most` octets move now.

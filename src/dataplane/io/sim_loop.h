@@ -30,6 +30,8 @@ class SimLoop final : public Loop {
   void send(Op& op, Fd fd, const Chain& chain) override;
   // Foreign descriptors do not exist here: completes with -ENOSYS.
   void poll(Op& op, Fd fd, uint32_t events) override;
+  void watch(Op& op, Fd fd) override;
+  void unwatch(Op& op) override;
   void cancel(Op& op) override;
   void shutdown_send(Fd fd) override;
   void close(Fd fd, Ending ending) override;
@@ -71,6 +73,7 @@ class SimLoop final : public Loop {
 
   uint32_t hold(Op& op, OpKind kind, Fd fd);
   void finish(uint32_t slot, Completion&& done);
+  void let_go(uint32_t slot);
   void delay(uint32_t slot, Duration wait);
   void run_completions();
   void try_op(uint32_t slot);
@@ -78,6 +81,7 @@ class SimLoop final : public Loop {
   void try_connect(uint32_t slot);
   void try_receive(uint32_t slot);
   void try_send(uint32_t slot);
+  void try_watch(uint32_t slot);
   uint32_t progress_of(uint64_t most);
 
   SimNetwork& network_;

@@ -123,6 +123,11 @@ int SimTcp::take_send_error(Fd fd) {
   return error != 0 ? error : EPIPE;
 }
 
+int SimTcp::take_error(Fd fd) {
+  const int error = std::exchange(end_of(fd).error, 0);
+  return error == EPIPE ? ECONNRESET : error;
+}
+
 int SimTcp::receive(Fd fd, uint32_t bytes_max, Chain& out) {
   Connection& connection = connection_of(fd);
   End& end = end_of(fd);
@@ -162,6 +167,7 @@ void SimTcp::shutdown_send(Fd fd) {
 void SimTcp::close(Fd fd, Loop::Ending ending) {
   Socket closed = std::move(socket(fd));
   ASSERT(closed.reader == SimLoop::kNoSlot && closed.writer == SimLoop::kNoSlot);
+  ASSERT(closed.watcher == SimLoop::kNoSlot);
   sockets_.erase(fd.number());
   network_.note('X', static_cast<uint64_t>(fd.number()), static_cast<uint64_t>(ending));
   if (closed.connection == 0) {
@@ -193,12 +199,14 @@ void SimTcp::close(Fd fd, Loop::Ending ending) {
 void SimTcp::release(Fd fd) {
   Socket& released = socket(fd);
   ASSERT(released.reader == SimLoop::kNoSlot && released.writer == SimLoop::kNoSlot);
+  ASSERT(released.watcher == SimLoop::kNoSlot);
   released.loop = nullptr;
 }
 
 void SimTcp::adopt(Fd fd, SimLoop& loop, const SocketOptions& options) {
   Socket& adopted = socket(fd);
   ASSERT(adopted.reader == SimLoop::kNoSlot && adopted.writer == SimLoop::kNoSlot);
+  ASSERT(adopted.watcher == SimLoop::kNoSlot);
   ASSERT(adopted.host == loop.host());
   adopted.loop = &loop;
   end_of(fd).options = options;
@@ -235,12 +243,18 @@ void SimTcp::set_writer(Fd fd, uint32_t slot) {
   found.writer = slot;
 }
 
+void SimTcp::set_watcher(Fd fd, uint32_t slot) {
+  Socket& found = socket(fd);
+  ASSERT(slot == SimLoop::kNoSlot || found.watcher == SimLoop::kNoSlot);
+  found.watcher = slot;
+}
+
 void SimTcp::close_all_of(SimLoop& loop) {
   for (auto next = sockets_.begin(); next != sockets_.end();) {
     const Fd fd(next->first);
     Socket& found = (next++)->second;
     if (found.loop != &loop) continue;
-    found.reader = found.writer = SimLoop::kNoSlot;
+    found.reader = found.writer = found.watcher = SimLoop::kNoSlot;
     close(fd, Loop::Ending::orderly);
   }
 }
@@ -313,6 +327,12 @@ void SimTcp::wake_writer(const End& end) {
   if (end.fd < 0) return;
   const Socket& found = socket(Fd(end.fd));
   if (found.writer != SimLoop::kNoSlot) found.loop->mark_ready(found.writer);
+}
+
+void SimTcp::wake_watcher(const End& end) {
+  if (end.fd < 0) return;
+  const Socket& found = socket(Fd(end.fd));
+  if (found.watcher != SimLoop::kNoSlot) found.loop->mark_ready(found.watcher);
 }
 
 uint16_t SimTcp::next_port(SimHost host) {

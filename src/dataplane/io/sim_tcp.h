@@ -36,6 +36,7 @@ class SimTcp {
   // Takes `count` octets of `chain` from `offset`; count <= send_room().
   void send(Fd fd, const Chain& chain, uint64_t offset, uint32_t count);
   int take_send_error(Fd fd);  // positive errno value
+  int take_error(Fd fd);       // the same, or 0; SO_ERROR
   // Octets that wait, at most `bytes_max`, in `out`: their count. 0: end. -EAGAIN, or an errno.
   int receive(Fd fd, uint32_t bytes_max, Chain& out);
   uint64_t received_bytes(Fd fd) const;
@@ -48,6 +49,7 @@ class SimTcp {
   // Which op waits on the socket; SimLoop::kNoSlot: none.
   void set_reader(Fd fd, uint32_t slot);
   void set_writer(Fd fd, uint32_t slot);
+  void set_watcher(Fd fd, uint32_t slot);
   void close_all_of(SimLoop& loop);
 
   void on_event(const SimEvent& event);
@@ -108,6 +110,7 @@ class SimTcp {
     std::deque<uint64_t> waiting;  // listener: connections to be accepted
     uint32_t reader = SimLoop::kNoSlot;
     uint32_t writer = SimLoop::kNoSlot;
+    uint32_t watcher = SimLoop::kNoSlot;
   };
 
   Socket& socket(Fd fd);
@@ -120,6 +123,7 @@ class SimTcp {
   Fd add_socket(SimLoop& loop, Socket&& socket);
   void wake_reader(const End& end);
   void wake_writer(const End& end);
+  void wake_watcher(const End& end);
   uint16_t next_port(SimHost host);
   bool is_bound(SimHost host, const Address& address, const ListenOptions& options) const;
   int pick_listener(SimHost host, const Address& address);

@@ -252,6 +252,7 @@ void SimTcp::kill(End& end, int error) {
   end.in_flight_bytes = 0;
   wake_reader(end);
   wake_writer(end);
+  wake_watcher(end);
 }
 
 // --- cuts --------------------------------------------------------------------------------------

@@ -253,8 +253,21 @@ void UringLoop::poll(Op& op, Fd fd, uint32_t events) {
   sqe.user_data = user_data_of(Tag::op, slot.generation, slot.index);
 }
 
+void UringLoop::watch(Op& op, Fd fd) { arm_watch(start(op, OpKind::watch, fd)); }
+
+// What it still completes with finds another generation, that is nobody.
+void UringLoop::unwatch(Op& op) {
+  if (op.is_idle()) return;
+  ASSERT(op.kind() == OpKind::watch);
+  Slot& slot = slots_[slot_of(op)];
+  arm_cancel(slot);
+  free_slot(slot);
+  drop(op);
+}
+
 void UringLoop::cancel(Op& op) {
   if (op.is_idle() || is_cancelling(op)) return;
+  ASSERT(op.kind() != OpKind::watch);
   set_cancelling(op);
   Slot& slot = slots_[slot_of(op)];
   switch (slot.state) {
@@ -368,6 +381,14 @@ void UringLoop::arm_send(Slot& slot) {
   sqe.user_data = user_data_of(Tag::op, slot.generation, slot.index);
 }
 
+// Multishot, that is for edges: a poll for errors ends at a half-closed socket at once otherwise,
+// because the kernel always reports EPOLLRDHUP too.
+void UringLoop::arm_watch(Slot& slot) {
+  io_uring_sqe& sqe = next_sqe();
+  io_uring_prep_poll_multishot(&sqe, fd_of(*slot.op).number(), POLLERR);
+  sqe.user_data = user_data_of(Tag::op, slot.generation, slot.index);
+}
+
 void UringLoop::arm_cancel(Slot& slot) {
   io_uring_sqe& sqe = next_sqe();
   io_uring_prep_cancel64(&sqe, user_data_of(Tag::op, slot.generation, slot.index), 0);
@@ -389,12 +410,16 @@ void UringLoop::end(Slot& slot, Completion&& done) {
     if (!done.failed()) done.fd = fd;
     else if (fd.is_open()) close(fd, Ending::orderly);
   }
+  free_slot(slot);
+  complete(op, std::move(done));
+}
+
+void UringLoop::free_slot(Slot& slot) {
   slot.op = nullptr;
   slot.chain = nullptr;
   slot.state = SlotState::free;
   slot.generation = (slot.generation + 1) & kGenerationMask;
   free_slots_.push_back(slot.index);
-  complete(op, std::move(done));
 }
 
 // --- events ------------------------------------------------------------------------------------
@@ -419,6 +444,7 @@ void UringLoop::on_event(const Event& event) {
     case OpKind::none: ASSERT(false);
     case OpKind::accept: return on_accepted(*slot, event);
     case OpKind::receive: return on_received(*slot, event);
+    case OpKind::watch: return on_watched(*slot, event);
     case OpKind::connect:
     case OpKind::send:
     case OpKind::poll: return on_done(*slot, event);
@@ -495,6 +521,19 @@ void UringLoop::on_received(Slot& slot, const Event& event) {
       event.result == -EINTR || event.result == -EAGAIN || event.result == -ECANCELED;
   if (has_to_go_on && !is_cancelling(op)) return arm_receive(slot);
   end(slot, {.result = event.result == -ENOBUFS ? -ECANCELED : event.result});
+}
+
+void UringLoop::on_watched(Slot& slot, const Event& event) {
+  if (event.result < 0) return end(slot, {.result = event.result});
+  const bool has_more = event.flags & IORING_CQE_F_MORE;
+  // Else a direction has ended in order, or a send was told the error.
+  const int error_number = event.result & POLLERR ? take_error(fd_of(*slot.op)) : 0;
+  if (error_number == 0) {
+    if (!has_more) arm_watch(slot);
+    return;
+  }
+  if (has_more) arm_cancel(slot);
+  end(slot, {.result = -error_number});
 }
 
 void UringLoop::on_done(Slot& slot, const Event& event) {

@@ -31,6 +31,8 @@ class UringLoop final : public Loop {
   void receive(Op& op, Fd fd) override;
   void send(Op& op, Fd fd, const Chain& chain) override;
   void poll(Op& op, Fd fd, uint32_t events) override;
+  void watch(Op& op, Fd fd) override;
+  void unwatch(Op& op) override;
   void cancel(Op& op) override;
   void shutdown_send(Fd fd) override;
   void close(Fd fd, Ending ending) override;
@@ -94,9 +96,11 @@ class UringLoop final : public Loop {
   void arm_receive(Slot& slot);
   uint32_t receive_bytes_max() const;
   void arm_send(Slot& slot);
+  void arm_watch(Slot& slot);
   void arm_cancel(Slot& slot);
   void finish(Slot& slot, int32_t result);
   void end(Slot& slot, Completion&& done);
+  void free_slot(Slot& slot);
 
   // Events.
   void on_event(const Event& event);
@@ -104,6 +108,7 @@ class UringLoop final : public Loop {
   void on_cancel_answered(const Event& event);
   void on_accepted(Slot& slot, const Event& event);
   void on_received(Slot& slot, const Event& event);
+  void on_watched(Slot& slot, const Event& event);
   void on_done(Slot& slot, const Event& event);
 
   const bool has_receive_bundles_;

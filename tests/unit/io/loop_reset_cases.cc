@@ -57,13 +57,111 @@ void reset_together_with_octets_ends_a_receive(const LoopFactory& make) {
   }
 }
 
+void run_turns(Loop& loop, int count) {
+  for (int turn = 0; turn < count; ++turn) loop.run_turn(Duration::milliseconds(1));
+}
+
+void end_of_client_is_received(Loop& loop, Pair& pair) {
+  pair.server.start_receiving();
+  pair.client.finish_sending();
+  BOOST_TEST_REQUIRE(run_until(loop, [&] { return !pair.server.is_receiving(); }));
+  BOOST_TEST_REQUIRE(pair.server.receive_result == 0);
+}
+
+void watch_sees_a_reset_behind_the_end(const LoopFactory& make) {
+  const auto loop = make({});
+  for (const bool is_late : {false, true}) {
+    Pair pair(*loop);
+    Watcher watcher(*loop);
+    end_of_client_is_received(*loop, pair);
+    if (!is_late) watcher.start(pair.server);
+    run_turns(*loop, 5);
+    BOOST_TEST(watcher.result == 0);
+    pair.client.close(Loop::Ending::abort);
+    run_turns(*loop, 5);
+    if (is_late) watcher.start(pair.server);
+    BOOST_TEST(run_until(*loop, [&] { return !watcher.is_watching(); }));
+    BOOST_TEST(watcher.result == -ECONNRESET);
+  }
+}
+
+// Also when octets wait that nobody receives, and when the receive was paused in between.
+void watch_sees_a_reset_while_receiving_is_paused(const LoopFactory& make) {
+  const auto loop = make({});
+  for (const bool is_late : {false, true}) {
+    Pair pair(*loop);
+    Watcher watcher(*loop);
+    pair.server.start_receiving();
+    pair.client.queue("first");
+    BOOST_TEST_REQUIRE(run_until(*loop, [&] { return pair.server.received_bytes == 5; }));
+    pair.server.pause();
+    BOOST_TEST_REQUIRE(run_until(*loop, [&] { return !pair.server.is_receiving(); }));
+    if (!is_late) watcher.start(pair.server);
+    pair.client.queue("never received");
+    BOOST_TEST_REQUIRE(run_until(*loop, [&] { return pair.client.has_sent_all(); }));
+    run_turns(*loop, 5);
+    BOOST_TEST(watcher.result == 0);
+    pair.client.close(Loop::Ending::abort);
+    run_turns(*loop, 5);
+    if (is_late) watcher.start(pair.server);
+    BOOST_TEST(run_until(*loop, [&] { return !watcher.is_watching(); }));
+    BOOST_TEST(watcher.result == -ECONNRESET);
+  }
+}
+
+void watch_keeps_silent_at_an_orderly_end(const LoopFactory& make) {
+  const auto loop = make({});
+  Pair pair(*loop);
+  Watcher watcher(*loop);
+  end_of_client_is_received(*loop, pair);
+  watcher.start(pair.server);
+  pair.client.start_receiving();
+  pair.server.queue("last words");
+  pair.server.finish_sending();
+  BOOST_TEST_REQUIRE(run_until(*loop, [&] { return !pair.client.is_receiving(); }));
+  pair.client.close();
+  run_turns(*loop, 10);
+  BOOST_TEST(watcher.is_watching());
+  BOOST_TEST(watcher.result == 0);
+  watcher.stop();
+  BOOST_TEST(!watcher.is_watching());
+}
+
+// The watch ends in the verb, and the socket can be received on, and closed, at once.
+void unwatch_leaves_no_trace(const LoopFactory& make) {
+  const auto loop = make({});
+  for (int round = 0; round < 50; ++round) {
+    Pair pair(*loop);
+    Watcher watcher(*loop);
+    for (int again = 0; again < 3; ++again) {
+      watcher.start(pair.server);
+      if (again > 0) run_turns(*loop, 1);
+      watcher.stop();
+      watcher.stop();
+    }
+    pair.server.start_receiving();
+    pair.client.queue("hello");
+    BOOST_TEST_REQUIRE(run_until(*loop, [&] { return pair.server.received_bytes == 5; }));
+    pair.server.close();
+    watcher.start(pair.client);
+    if (round % 2 != 0) run_turns(*loop, 1);
+    watcher.stop();
+    pair.client.close(Loop::Ending::abort);
+    BOOST_TEST(watcher.result == 0);
+  }
+}
+
 }  // namespace
 
 std::vector<Case> reset_cases() {
 #define CASE(name) \
   Case { #name, &name }
   return {CASE(reset_behind_many_octets_ends_a_receive),
-          CASE(reset_together_with_octets_ends_a_receive)};
+          CASE(reset_together_with_octets_ends_a_receive),
+          CASE(watch_sees_a_reset_behind_the_end),
+          CASE(watch_sees_a_reset_while_receiving_is_paused),
+          CASE(watch_keeps_silent_at_an_orderly_end),
+          CASE(unwatch_leaves_no_trace)};
 #undef CASE
 }
 

@@ -103,6 +103,23 @@ class End {
   OpOf<End, &End::on_sent> send_op_{*this};
 };
 
+// Watches an end for a reset.
+class Watcher {
+ public:
+  explicit Watcher(Loop& loop) : loop_(loop) {}
+  ~Watcher() { stop(); }
+  Watcher(const Watcher&) = delete;
+  void start(const End& end) { loop_.watch(op_, end.fd()); }
+  void stop() { loop_.unwatch(op_); }
+  bool is_watching() const { return !op_.is_idle(); }
+  int result = 0;  // of the completion; 0: none came
+
+ private:
+  void on_broken(Completion&& done) { result = done.result; }
+  Loop& loop_;
+  OpOf<Watcher, &Watcher::on_broken> op_{*this};
+};
+
 // A listening socket that keeps what it accepts.
 class Door {
  public:
