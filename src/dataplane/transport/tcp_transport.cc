@@ -36,7 +36,7 @@ void TcpTransport::start() {
   ASSERT(opening_ == Opening::created);
   opening_ = Opening::starting;
   if (state_ != State::open) return;
-  receive_if_wanted();
+  receive_or_watch();
   loop_.defer(flush_);
 }
 
@@ -60,7 +60,7 @@ void TcpTransport::pause_receive() {
 
 void TcpTransport::resume_receive() {
   wants_receive_ = true;
-  if (state_ == State::open) receive_if_wanted();
+  receive_or_watch();
 }
 
 void TcpTransport::shutdown_send() {
@@ -74,10 +74,15 @@ void TcpTransport::close(io::Loop::Ending ending, Error reason) {
   if (ending == io::Loop::Ending::abort) ending_ = ending;  // an abort while closing counts
 }
 
-void TcpTransport::receive_if_wanted() {
-  if (!wants_receive_ || opening_ == Opening::created || receiving_ != Receiving::off) return;
-  receiving_ = Receiving::on;
-  loop_.receive(receive_op_, fd_);
+// For an open transport that was started: one of both ops is busy.
+void TcpTransport::receive_or_watch() {
+  if (state_ != State::open || opening_ == Opening::created || !receive_op_.is_idle()) return;
+  if (wants_receive_ && receiving_ == Receiving::off) {
+    receiving_ = Receiving::on;
+    loop_.unwatch(watch_op_);
+    return loop_.receive(receive_op_, fd_);
+  }
+  if (watch_op_.is_idle()) loop_.watch(watch_op_, fd_);
 }
 
 void TcpTransport::on_received(io::Completion&& done) {
@@ -94,7 +99,7 @@ void TcpTransport::on_received(io::Completion&& done) {
   if (!done.is_last) return;
   if (is_end) return on_receive_ended();
   if (done.failed() && !done.is_cancelled()) return fail(error_of(done, "receive"));
-  receive_if_wanted();  // paused, and perhaps resumed meanwhile
+  receive_or_watch();  // paused, and perhaps resumed meanwhile
 }
 
 void TcpTransport::on_receive_ended() {
@@ -108,6 +113,13 @@ void TcpTransport::on_receive_ended() {
     return fail(Error::reset("receive: connection reset"));
   }
   sink_.on_transport_end();
+  receive_or_watch();  // unless the sink closed us
+}
+
+void TcpTransport::on_broken(io::Completion&& done) {
+  ASSERT(state_ == State::open);
+  if (sending_ == Sending::failed) return fail(std::move(reason_));
+  fail(error_of(done, "connection"));
 }
 
 void TcpTransport::on_sent(io::Completion&& done) {
@@ -154,6 +166,7 @@ void TcpTransport::begin_closing(io::Loop::Ending ending, Error reason) {
   state_ = State::closing;
   ending_ = ending;
   reason_ = std::move(reason);
+  loop_.unwatch(watch_op_);
   loop_.cancel(receive_op_);
   loop_.cancel(send_op_);
   if (is_idle()) loop_.defer(flush_);  // else the last completion goes on

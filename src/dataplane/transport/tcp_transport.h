@@ -5,6 +5,9 @@
 // send at its end. It ends in three steps: close() or a failure cancels both ops, the last of them
 // to become idle closes the socket, and on_transport_closed tells the owner.
 //
+// While it is open and not receiving, because the other side ended its direction or receiving is
+// paused, it watches for a reset, which ends it even if octets wait to be received.
+//
 // A send that fails because the connection was reset does not end the transport at once when
 // octets may wait to be received: they come first, and the reset where the stream stops.
 #pragma once
@@ -37,8 +40,9 @@ class TcpTransport final : public Transport {
 
   void on_received(io::Completion&& done);
   void on_sent(io::Completion&& done);
+  void on_broken(io::Completion&& done);
   void flush();
-  void receive_if_wanted();
+  void receive_or_watch();
   void on_receive_ended();
   void on_send_failed(Error error);
   void fail(Error error);
@@ -59,6 +63,7 @@ class TcpTransport final : public Transport {
   Error reason_{ErrorClass::closed, {}};  // why it is closing, or why sending failed
   io::OpOf<TcpTransport, &TcpTransport::on_received> receive_op_{*this};
   io::OpOf<TcpTransport, &TcpTransport::on_sent> send_op_{*this};
+  io::OpOf<TcpTransport, &TcpTransport::on_broken> watch_op_{*this};  // busy: no receive is
   io::DeferredOf<TcpTransport, &TcpTransport::flush> flush_{*this};
 };
 
