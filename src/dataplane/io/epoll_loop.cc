@@ -159,6 +159,11 @@ void EpollLoop::accept(Op& op, Fd listener, const SocketOptions& options) {
   if (in.can_read && !in.is_linked()) ready_.push_back(in);
 }
 
+void EpollLoop::set_accept_options(Op& op, const SocketOptions& options) {
+  ASSERT(op.kind() == OpKind::accept);
+  apply_options(fd_of(op), options);
+}
+
 void EpollLoop::connect(Op& op, const Address& address, const SocketOptions& options) {
   const int number = open_stream_socket(address.family(), options);
   if (number < 0) {

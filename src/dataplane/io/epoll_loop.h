@@ -25,6 +25,7 @@ class EpollLoop final : public Loop {
 
   Result<Fd> listen(const Address& address, const ListenOptions& options) override;
   void accept(Op& op, Fd listener, const SocketOptions& options) override;
+  void set_accept_options(Op& op, const SocketOptions& options) override;
   void connect(Op& op, const Address& address, const SocketOptions& options) override;
   void receive(Op& op, Fd fd) override;
   void send(Op& op, Fd fd, const Chain& chain) override;

@@ -53,10 +53,12 @@ int open_stream_socket(int family, const SocketOptions& options) {
 
 void apply_options(Fd fd, const SocketOptions& options) {
   set_option(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  if (options.keepalive > Duration{}) {
+  const bool has_keepalive = options.keepalive > Duration{};
+  // Said in both cases: an accepted socket has what its listener had.
+  set_option(fd, SOL_SOCKET, SO_KEEPALIVE, has_keepalive ? 1 : 0);
+  if (has_keepalive) {
     // Six unanswered probes end the connection, after twice the idle time in all.
     const auto idle_s = std::max<int64_t>(1, options.keepalive.to_milliseconds() / 1000);
-    set_option(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, static_cast<int>(idle_s));
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, static_cast<int>(std::max<int64_t>(1, idle_s / 6)));
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 6);

@@ -140,6 +140,8 @@ class Loop {
   // Multishot: one completion per connection until cancelled. Accepted sockets have
   // `options` applied. At EMFILE/ENFILE the loop backs off by itself and goes on.
   virtual void accept(Op& op, Fd listener, const SocketOptions& options) = 0;
+  // Of a busy accept: for connections that come from now on.
+  virtual void set_accept_options(Op& op, const SocketOptions& options) = 0;
   // Opens a socket and connects it. Completes with the fd or the errno. The deadline is the
   // owner's: a timer that cancels.
   virtual void connect(Op& op, const Address& address, const SocketOptions& options) = 0;

@@ -53,6 +53,11 @@ void SimLoop::accept(Op& op, Fd listener, const SocketOptions& options) {
   network_.tcp().set_reader(listener, slot);
 }
 
+void SimLoop::set_accept_options(Op& op, const SocketOptions& options) {
+  ASSERT(op.kind() == OpKind::accept);
+  held_[slot_of(op)].options = options;
+}
+
 void SimLoop::connect(Op& op, const Address& address, const SocketOptions& options) {
   int error = 0;
   const Fd fd = network_.tcp().connect(*this, address, options, error);

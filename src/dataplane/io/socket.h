@@ -64,6 +64,7 @@ struct SocketOptions {
   Duration keepalive = Duration::seconds(60);
   // TCP_NOTSENT_LOWAT in bytes; 0 = kernel default. Links set it so that scheduling stays with us.
   uint32_t notsent_lowat_bytes = 0;
+  friend bool operator==(const SocketOptions&, const SocketOptions&) = default;
 };
 
 }  // namespace istmo::io

@@ -227,6 +227,11 @@ void UringLoop::accept(Op& op, Fd listener, const SocketOptions& options) {
   arm_accept(start(op, OpKind::accept, listener));
 }
 
+void UringLoop::set_accept_options(Op& op, const SocketOptions& options) {
+  ASSERT(op.kind() == OpKind::accept);
+  apply_options(fd_of(op), options);
+}
+
 void UringLoop::connect(Op& op, const Address& address, const SocketOptions& options) {
   const int number = open_stream_socket(address.family(), options);
   Slot& slot = start(op, OpKind::connect, Fd(number < 0 ? -1 : number));

@@ -17,15 +17,24 @@ void ListeningSockets::update(const std::vector<io::Address>& addresses,
     const auto has_address = [&](const auto& socket) {
       return !socket->is_closing && socket->address == address;
     };
-    if (std::ranges::any_of(sockets_, has_address)) continue;
+    if (const auto kept = std::ranges::find_if(sockets_, has_address); kept != sockets_.end()) {
+      set_options(**kept, options);
+      continue;
+    }
     auto fd = loop_.listen(address, {});
     if (!fd) {
       errors.push_back(std::move(fd).error());
       continue;
     }
-    sockets_.push_back(std::make_unique<Socket>(*this, address, *fd));
+    sockets_.push_back(std::make_unique<Socket>(*this, address, *fd, options));
     loop_.accept(sockets_.back()->accept_op, *fd, options);
   }
+}
+
+void ListeningSockets::set_options(Socket& socket, const io::SocketOptions& options) {
+  if (socket.options == options) return;
+  socket.options = options;
+  loop_.set_accept_options(socket.accept_op, options);
 }
 
 void ListeningSockets::close_all() {

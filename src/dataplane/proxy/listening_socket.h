@@ -29,7 +29,8 @@ class ListeningSockets {
   ListeningSockets(io::Loop& loop, ListeningSocketSink& sink) : loop_(loop), sink_(sink) {}
   ~ListeningSockets() { ASSERT(is_idle()); }
 
-  // Closes what is not in `addresses`, opens what is new. Errors name the address.
+  // Closes what is not in `addresses`, opens what is new; what stays accepts with `options` from
+  // now on. Errors name the address.
   void update(const std::vector<io::Address>& addresses, const io::SocketOptions& options,
               std::vector<Error>& errors);
   void close_all();
@@ -38,16 +39,19 @@ class ListeningSockets {
 
  private:
   struct Socket {
-    Socket(ListeningSockets& set, const io::Address& bound, io::Fd listener)
-        : owner(set), address(bound), fd(listener) {}
+    Socket(ListeningSockets& set, const io::Address& bound, io::Fd listener,
+           const io::SocketOptions& for_accepted)
+        : owner(set), address(bound), fd(listener), options(for_accepted) {}
     void on_accepted(io::Completion&& done) { owner.on_accepted(*this, std::move(done)); }
     ListeningSockets& owner;
     io::Address address;
     io::Fd fd;
+    io::SocketOptions options;
     bool is_closing = false;
     io::OpOf<Socket, &Socket::on_accepted> accept_op{*this};
   };
 
+  void set_options(Socket& socket, const io::SocketOptions& options);
   void on_accepted(Socket& socket, io::Completion&& done);
 
   io::Loop& loop_;
