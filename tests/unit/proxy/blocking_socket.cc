@@ -136,6 +136,20 @@ Outcome BlockingSocket::drain(std::string* octets) {
   }
 }
 
+void BlockingSocket::fill() {
+  const std::string octets(64 * 1024, 'f');
+  pollfd room{.fd = fd_, .events = POLLOUT, .revents = 0};
+  while (restarted([&] { return ::poll(&room, 1, 300); }) > 0) {
+    BOOST_REQUIRE(::send(fd_, octets.data(), octets.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0);
+  }
+}
+
+bool BlockingSocket::sees_reset() {
+  pollfd state{.fd = fd_, .events = 0, .revents = 0};
+  const int count = restarted([&] { return ::poll(&state, 1, kPatienceSeconds * 1000); });
+  return count > 0 && state.revents & POLLERR;
+}
+
 void BlockingSocket::shutdown_send() { BOOST_REQUIRE(::shutdown(fd_, SHUT_WR) == 0); }
 
 void BlockingSocket::reset() {

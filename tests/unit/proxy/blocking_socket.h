@@ -36,6 +36,10 @@ class BlockingSocket {
   std::string receive(size_t count);
   // Reads to the end; what came is in `octets`.
   Outcome drain(std::string* octets = nullptr);
+  // Sends until nothing more is taken for 300 ms.
+  void fill();
+  // Whether the other side resets, or has reset, without a read of what came before.
+  bool sees_reset();
   void shutdown_send();
   void reset();  // RST
   void close();

@@ -175,6 +175,39 @@ BOOST_DATA_TEST_CASE(reset_with_a_megabyte_in_flight_is_never_an_end, kWorlds, k
   world.quiesce();
 }
 
+BOOST_DATA_TEST_CASE(reset_after_a_half_close_is_still_a_reset, kWorlds, kind, topology) {
+  World world(static_cast<io::LoopKind>(kind), static_cast<Topology>(topology));
+  for (const bool is_client : {true, false}) {
+    auto client = world.connect();
+    auto served = world.server.accept();
+    auto& breaker = is_client ? client : served;
+    auto& other = is_client ? served : client;
+    breaker.send("last words");
+    breaker.shutdown_send();
+    std::string got;
+    BOOST_TEST((other.drain(&got) == Outcome::end));
+    BOOST_TEST(got == "last words");
+    breaker.reset();
+    BOOST_TEST(other.sees_reset());
+  }
+  world.quiesce();
+}
+
+// The octets before it fill every window, so nobody receives where the reset arrives.
+BOOST_DATA_TEST_CASE(reset_reaches_who_never_reads, kWorlds, kind, topology) {
+  World world(static_cast<io::LoopKind>(kind), static_cast<Topology>(topology));
+  for (const bool is_client : {true, false}) {
+    auto client = world.connect();
+    auto served = world.server.accept();
+    auto& breaker = is_client ? client : served;
+    auto& other = is_client ? served : client;
+    breaker.fill();
+    breaker.reset();
+    BOOST_TEST(other.sees_reset());
+  }
+  world.quiesce();
+}
+
 BOOST_DATA_TEST_CASE(refusing_backend_is_not_noticed_while_another_serves, kKinds, kind) {
   World world(static_cast<io::LoopKind>(kind), Topology::one_site);
   const auto nobody = BlockingSocket::reserve();
