@@ -10,7 +10,7 @@ import pytest
 from harness.processes import memory_bytes
 from harness.sockets import (Backend, connect, digest, exchange, hold, octets,
                              outcome_of_connecting, outcome_of_reading, read_exactly, read_to_end,
-                             reset, sending, serve_echo)
+                             reset, sees_reset, sending, serve_echo)
 from harness.waiting import wait_until
 
 MEBIBYTE = 1024 * 1024
@@ -126,6 +126,36 @@ def test_a_reset_with_a_mebibyte_in_flight_is_a_reset_and_never_an_end(world, si
     inlet.wait_idle()
     outlet.wait_idle()
     assert inlet.closed(f"{who}_reset") == 1
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_a_reset_after_a_half_close_is_still_a_reset(world, sites, engine, who):
+    address, inlet, outlet = world.proxy(sites, world.backend(hold).address, *engine)
+    client, server = joined(world, address)
+    resetting, other = (client, server) if who == "client" else (server, client)
+    resetting.sendall(b"last words")
+    resetting.shutdown(socket.SHUT_WR)
+    assert read_to_end(other) == b"last words"
+    reset(resetting)
+    assert sees_reset(other)
+    inlet.wait_idle()
+    outlet.wait_idle()
+    assert inlet.closed(f"{who}_reset") == 1
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_a_reset_reaches_who_never_reads(world, sites, engine, who):
+    address, inlet, outlet = world.proxy(sites, world.backend(hold).address, *engine)
+    client, server = joined(world, address)
+    resetting, other = (client, server) if who == "client" else (server, client)
+    resetting.settimeout(0.5)  # until everything between the two is full
+    with pytest.raises(TimeoutError):
+        while True:
+            resetting.sendall(octets(256 * 1024))
+    reset(resetting)
+    assert sees_reset(other)
+    inlet.wait_idle()
+    outlet.wait_idle()
 
 
 def test_behaviour_07_connections_are_balanced_over_backends_as_the_model_says(world, doc):

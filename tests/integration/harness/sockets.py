@@ -4,6 +4,7 @@ import contextlib
 import errno
 import hashlib
 import random
+import select
 import socket
 import struct
 import threading
@@ -83,6 +84,14 @@ def outcome_of_reading(connection):
         return "timeout"
     except OSError as problem:
         return "reset" if problem.errno == errno.ECONNRESET else errno.errorcode[problem.errno]
+
+
+def sees_reset(connection):
+    """Whether the other side resets, or has reset, without a read of what came before."""
+    poll = select.poll()
+    poll.register(connection, 0)
+    events = poll.poll(SOCKET_PATIENCE_SECONDS * 1000)
+    return any(flags & select.POLLERR for _, flags in events)
 
 
 def outcome_of_connecting(address):
