@@ -118,6 +118,29 @@ BOOST_AUTO_TEST_CASE(a_link_that_flaps_leaves_nothing) {
   }
 }
 
+// An exchange on a link that is lost before its answer may have reached a server already.
+BOOST_AUTO_TEST_CASE(what_left_on_a_lost_link_is_never_sent_to_a_second_server) {
+  uint64_t resets = 0;
+  FOR_SEEDS(48, seed) {
+    World world(seed, {.west_workers = 1, .east_workers = 4, .backends = 2});
+    world.network.set_path(world.east().host(), world.server_host,
+                           {.latency = Duration::milliseconds(20), .bytes_per_second = 25'000'000});
+    BOOST_TEST(world.until_linked());
+    world.network.set_faults({.reset = 10'000});
+    for (int i = 0; i < 60; ++i) {
+      world.start({.bytes = 10}, {.bytes = 10});
+      world.run_for(Duration::milliseconds(static_cast<int64_t>(world.random(0, 20))));
+    }
+    BOOST_TEST(world.until_idle());
+    resets += count_resets(world);
+    for (const auto& [id, exchange] : world.book.exchanges()) {
+      BOOST_TEST(exchange->servers.size() <= 1u);
+    }
+    world.finish();
+  }
+  BOOST_TEST(resets > 0u);
+}
+
 BOOST_AUTO_TEST_CASE(a_short_interruption_is_survived) {
   FOR_SEEDS(36, seed) {
     World world(seed, linked_of(seed));

@@ -18,6 +18,12 @@ io::Chain share(const io::Chain& chain) {
   return shared;
 }
 
+// Whether a site that ends a stream for this reason, before it answered, reached no backend.
+bool is_refusal(CloseReason reason) {
+  return reason == CloseReason::connect_refused || reason == CloseReason::connect_timeout ||
+         reason == CloseReason::no_route || reason == CloseReason::connections_limit;
+}
+
 }  // namespace
 
 Tunnel::Tunnel(Worker& worker, Listener* listener, std::string routing_key,
@@ -116,6 +122,18 @@ void Tunnel::attempt_failed(CloseReason reason) {
   route();
 }
 
+// What left on a link may have reached a server although no answer came: to send it to another one
+// could do twice what the client asked for once.
+void Tunnel::link_attempt_failed(CloseReason reason) {
+  if (early_drained_ == 0 && reason == CloseReason::client_reset) {
+    return attempt_failed(CloseReason::no_route);  // the attach was refused
+  }
+  if (reason == CloseReason::client_reset) reason = CloseReason::server_reset;
+  const bool is_unsent = early_drained_ == 0 && reason != CloseReason::server_reset;
+  if (is_unsent || is_refusal(reason)) return attempt_failed(reason);
+  end(reason);
+}
+
 void Tunnel::leave_backend() {
   if (!backend_) return;
   ListNode<TunnelsOfBackend>::unlink();
@@ -199,11 +217,11 @@ void Tunnel::on_stream_closed(Stream& stream, CloseReason reason) {
   const bool was_client = is_client(stream);
   (was_client ? client_ : server_) = nullptr;
   if (state_ == State::closing) return release_if_done();
-  if (!was_client && reason == CloseReason::client_reset) reason = CloseReason::server_reset;
   if (!was_client && state_ == State::opening) {
     ASSERT(!backend_);  // a link stream: a backend's stream is open from its first moment
-    return attempt_failed(reason);
+    return link_attempt_failed(reason);
   }
+  if (!was_client && reason == CloseReason::client_reset) reason = CloseReason::server_reset;
   if (reason != CloseReason::finished) return end(reason);
   if (client_ || server_) return;  // the other one ends by itself: both directions have ended
   transition(State::closing);

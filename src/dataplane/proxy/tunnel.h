@@ -1,7 +1,7 @@
 // Two joined streams: the exchange between a client and a server, wherever they are.
 //
-// Finds the server first (router), retries elsewhere while nobody has answered, then passes octets
-// both ways. Credit is the only back-pressure: what one side drained is granted to the other. Ends
+// Finds the server first (router), retries elsewhere while no server can have got an octet, then
+// passes octets both ways. Credit is the only back-pressure: what one side drained is granted to the other. Ends
 // are kept apart (half-close); a reset on one side becomes a reset on the other.
 //
 // Owned by its Worker's slab. States: routing -> opening -> open -> closing, and from each one to
@@ -76,6 +76,7 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
   void send_early();
   void open();
   void attempt_failed(CloseReason reason);
+  void link_attempt_failed(CloseReason reason);
   void leave_backend();
   void arm_attempt_timer();
   void arm_open_timer();
@@ -99,7 +100,7 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
   std::string routing_key_;
   // What came before the server answered, kept for another attempt.
   io::Chain early_;
-  uint64_t early_drained_ = 0;
+  uint64_t early_drained_ = 0;  // octets of it that have left on the link of this attempt
   std::vector<uint64_t> tried_;  // backends and links of this exchange that failed
   State state_ = State::routing;
   CloseReason close_reason_ = CloseReason::finished;
