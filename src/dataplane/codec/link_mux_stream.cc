@@ -76,7 +76,9 @@ void LinkMux::State::write(MuxStream& stream, io::Chain&& bytes) {
   ASSERT(!stream.is_finish_asked);
   if (stream.out == MuxStream::Out::none) answer(stream, {});
   queued_bytes_ += bytes.size();
-  stream.queue.append(std::move(bytes));
+  // What is queued behind other octets waits for credit or for its turn.
+  if (stream.queue.empty()) stream.queue.append(std::move(bytes));
+  else stream.queue.append_compacted(std::move(bytes));
   update_ready(stream);
 }
 

@@ -7,6 +7,19 @@
 #include <new>
 
 namespace istmo::io {
+namespace {
+
+// Waiting octets are copied together into blocks of these sizes.
+constexpr uint32_t kWaitingBlockBytesMin = 512;
+constexpr uint32_t kWaitingBlockBytesMax = 8 * 1024 - sizeof(Block);
+
+// A slice as small as this costs more as a slice of its own than as a copy; and one that uses less
+// than half of its block keeps more from being reused than it holds.
+bool is_sparse(const Slice& slice) {
+  return slice.size() < kWaitingBlockBytesMin || uint64_t{slice.size()} * 2 < slice.pinned_bytes();
+}
+
+}  // namespace
 
 Slice Slice::allocate(uint32_t size) {
   void* memory = std::malloc(sizeof(Block) + size);
@@ -48,6 +61,36 @@ void Chain::append(Chain&& other) {
     return;
   }
   while (other.count_ > 0) append(other.take_first_slice());
+}
+
+void Chain::append_compacted(Chain&& other) {
+  while (other.count_ > 0) {
+    Slice slice = other.take_first_slice();
+    // Room that the slice would leave unused behind it counts as its own.
+    const bool fits = count_ > 0 && at(count_ - 1).is_sole() && slice.size() <= at(count_ - 1).room();
+    if (fits || is_sparse(slice)) append_copy(slice.bytes());
+    else append(std::move(slice));
+  }
+}
+
+// Fills the last block before it begins the next one. Blocks grow with what waits.
+void Chain::append_copy(Bytes bytes) {
+  if (count_ > 0 && at(count_ - 1).is_sole()) {
+    Slice& last = at(count_ - 1);
+    const auto part = static_cast<uint32_t>(std::min<size_t>(last.room(), bytes.size()));
+    if (part > 0) std::memcpy(last.mutable_data() + last.size(), bytes.data(), part);
+    last.extend(part);
+    bytes_ += part;
+    bytes = bytes.subspan(part);
+  }
+  if (bytes.empty()) return;
+  const auto size = static_cast<uint32_t>(bytes.size());
+  const auto block_bytes = static_cast<uint32_t>(
+      std::clamp<uint64_t>(bytes_, kWaitingBlockBytesMin, kWaitingBlockBytesMax));
+  Slice copy = Slice::allocate(std::max(size, block_bytes));
+  std::memcpy(copy.mutable_data(), bytes.data(), size);
+  copy.truncate(size);
+  append(std::move(copy));
 }
 
 void Chain::prepend(Slice&& slice) {

@@ -76,6 +76,8 @@ class Slice {
   Bytes bytes() const { return {data(), size_}; }
   // Octets that this reference keeps from being reused, for accounting.
   uint32_t pinned_bytes() const { return block_ ? block_->size : 0; }
+  // Whether nothing else refers to the block, and it is no pool's: its owner may write to it.
+  bool is_sole() const { return block_ && block_->references == 1 && !block_->owner; }
   // Octets of the block behind this slice's end: room for appending by the slice's maker.
   uint32_t room() const { return block_ ? block_->size - offset_ - size_ : 0; }
   // Lengthens the slice over octets that were just written behind its end.
@@ -136,6 +138,9 @@ class Chain {
 
   void append(Slice&& slice);  // an empty slice is dropped
   void append(Chain&& other);
+  // For octets that have to wait, perhaps for long: slices that use little of their blocks, or are
+  // tiny, are copied together, so that all blocks take about twice the octets and one block at most.
+  void append_compacted(Chain&& other);
   void prepend(Slice&& slice);
   void drop_front(uint64_t count);
   // The first `count` octets, which leave this chain. Shares the slice that is cut.
@@ -164,6 +169,7 @@ class Chain {
   }
   const Slice& at(uint32_t index) const { return const_cast<Chain*>(this)->at(index); }
   Slice* cells() { return heap_ ? heap_ : inline_; }
+  void append_copy(Bytes bytes);
   void grow();
   void pop_first();
   void steal(Chain& other);

@@ -168,7 +168,7 @@ void Tunnel::on_stream_data(Stream& stream, io::Chain&& bytes) {
   if (state_ == State::closing) return;
   add_buffered(direction, count);
   if (is_client(stream)) {
-    if (state_ != State::open) early_.append(share(bytes));
+    if (state_ != State::open) early_.append_compacted(share(bytes));
     if (server_) server_->send(std::move(bytes));
   } else if (client_) {
     client_->send(std::move(bytes));

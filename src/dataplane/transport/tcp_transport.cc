@@ -5,22 +5,6 @@
 namespace istmo::transport {
 namespace {
 
-// A block is worth freeing when the slice in it uses less than this share of it.
-constexpr uint32_t kSparseDivisor = 4;
-
-bool is_sparse(const io::Slice& slice) {
-  return uint64_t{slice.size()} * kSparseDivisor < slice.pinned_bytes();
-}
-
-// Octets that have to wait give their receive blocks back: 100 octets behind a slow reader would
-// pin 8 KiB of a pool that all connections share.
-void append_compacted(io::Chain& to, io::Chain&& from) {
-  while (!from.empty()) {
-    io::Slice slice = from.take_first_slice();
-    to.append(is_sparse(slice) ? io::Slice::copy_of(slice.bytes()) : std::move(slice));
-  }
-}
-
 Error error_of(const io::Completion& done, std::string_view doing) {
   return Error::from_errno(-done.result, doing);
 }
@@ -44,7 +28,8 @@ void TcpTransport::send(io::Chain&& bytes) {
   if (state_ != State::open || sending_ == Sending::failed) return;
   ASSERT(sending_ == Sending::open);  // nothing follows shutdown_send()
   const bool has_to_wait = !send_op_.is_idle() || pending_.size() >= io::Loop::kSendBytesMax;
-  if (has_to_wait) append_compacted(pending_, std::move(bytes));
+  // 100 octets behind a slow reader would pin 8 KiB of a pool that all connections share.
+  if (has_to_wait) pending_.append_compacted(std::move(bytes));
   else pending_.append(std::move(bytes));
   loop_.defer(flush_);
 }

@@ -1,6 +1,8 @@
 // Two Istmo sites: handshake, streams, ends, credit, time.
 #include <boost/test/unit_test.hpp>
 
+#include <deque>
+
 #include "link_mux_pair.h"
 
 using namespace istmo;
@@ -40,6 +42,36 @@ BOOST_AUTO_TEST_CASE(handshake_tells_both_sides_who_is_there) {
   BOOST_TEST(pair.acceptor.mux.remote().has_byte_credit);
   BOOST_TEST(pair.dialer.mux.remote().site_name == "east");
   BOOST_TEST(pair.dialer.mux.remote().workers == 3u);
+}
+
+// Lends blocks of 8 KiB and counts those that are out.
+struct CountingPool final : io::BlockOwner {
+  io::Slice one_octet() {
+    blocks.push_back({.data = octets.data(), .size = 8192, .references = 1, .owner = this});
+    ++lent;
+    return {blocks.back(), 0, 1};
+  }
+  void release(io::Block&) override { --lent; }
+  std::vector<uint8_t> octets = std::vector<uint8_t>(8192, 'x');
+  std::deque<io::Block> blocks;
+  int lent = 0;
+};
+
+BOOST_AUTO_TEST_CASE(octets_that_wait_for_credit_give_their_blocks_back) {
+  CountingPool pool;
+  MuxPair pair;
+  pair.pump();
+  const auto [here, there] = pair.open();
+  pair.acceptor.grants_at_once = false;
+  pair.dialer.mux.write(here, io::Chain::copy_of(octets(256 * 1024)));  // all of the credit
+  pair.pump();
+  for (int i = 0; i < 10'000; ++i) pair.dialer.mux.write(here, io::Chain(pool.one_octet()));
+  BOOST_TEST(pair.dialer.mux.queued_bytes() == 10'000u);
+  BOOST_TEST(pool.lent <= 1);
+  pair.acceptor.mux.grant(there, 256 * 1024);
+  pair.pump();
+  BOOST_TEST((pair.acceptor.received(there).substr(256 * 1024) == std::string(10'000, 'x')));
+  BOOST_TEST(pool.lent == 0);
 }
 
 BOOST_AUTO_TEST_CASE(stream_carries_octets_both_ways_and_leaves_nothing) {

@@ -54,6 +54,51 @@ BOOST_AUTO_TEST_CASE(chain_of_one_word_moves_and_empties) {
   BOOST_TEST(to.slice_count() == 1U);
 }
 
+// What waits may come in single octets, each in a receive block of its own, or in any other sizes.
+BOOST_AUTO_TEST_CASE(octets_that_wait_take_about_twice_their_storage) {
+  constexpr uint64_t kBlockBytes = 8 * 1024;
+  for (const uint64_t largest : {uint64_t{1}, uint64_t{700}, uint64_t{5000}, kBlockBytes}) {
+    Rng rng(largest);
+    Chain waiting;
+    std::string expected;
+    while (expected.size() < 256 * 1024) {
+      Slice received = Slice::allocate(kBlockBytes);
+      received.truncate(static_cast<uint32_t>(rng.between(1, largest)));
+      std::fill_n(received.mutable_data(), received.size(), static_cast<uint8_t>(rng.next()));
+      expected += text_of(received.bytes());
+      waiting.append_compacted(Chain(std::move(received)));
+      if (rng.chance(10'000)) {
+        const uint64_t gone = std::min(waiting.size(), rng.between(1, 2 * largest));
+        waiting.drop_front(gone);
+        expected.erase(0, gone);
+      }
+      const uint64_t cells = waiting.slice_count() * sizeof(Slice);
+      BOOST_REQUIRE(waiting.pinned_bytes() + cells <= 2 * waiting.size() + kBlockBytes);
+    }
+    BOOST_TEST((waiting.to_string() == expected));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(slices_that_fill_their_blocks_wait_without_a_copy) {
+  Chain waiting = Chain::copy_of("first");
+  Slice full = Slice::allocate(8 * 1024);
+  const uint8_t* data = full.data();
+  waiting.append_compacted(Chain(std::move(full)));
+  BOOST_TEST(waiting.slice(1).data() == data);
+}
+
+// Somebody else may still write behind the end, or read what was there.
+BOOST_AUTO_TEST_CASE(waiting_octets_are_not_put_behind_a_shared_slice) {
+  Slice last = Slice::allocate(100);
+  last.truncate(1);
+  Slice other = last.share(0, 1);
+  Chain waiting(std::move(last));
+  waiting.append_compacted(Chain::copy_of("x"));
+  other.extend(1);
+  other.mutable_data()[1] = 'y';
+  BOOST_TEST(waiting.to_string().substr(1) == "x");
+}
+
 // Every operation against a plain string.
 BOOST_AUTO_TEST_CASE(chain_behaves_as_a_string) {
   for (uint64_t seed = 1; seed <= 200; ++seed) {
