@@ -67,8 +67,8 @@ void Chain::append_compacted(Chain&& other) {
   while (other.count_ > 0) {
     Slice slice = other.take_first_slice();
     // Room that the slice would leave unused behind it counts as its own.
-    const bool fits = count_ > 0 && at(count_ - 1).is_sole() && slice.size() <= at(count_ - 1).room();
-    if (fits || is_sparse(slice)) append_copy(slice.bytes());
+    const uint32_t room = count_ > 0 && at(count_ - 1).is_sole() ? at(count_ - 1).room() : 0;
+    if (slice.size() <= room || is_sparse(slice)) append_copy(slice.bytes());
     else append(std::move(slice));
   }
 }

@@ -139,7 +139,7 @@ class Chain {
   void append(Slice&& slice);  // an empty slice is dropped
   void append(Chain&& other);
   // For octets that have to wait, perhaps for long: slices that use little of their blocks, or are
-  // tiny, are copied together, so that all blocks take about twice the octets and one block at most.
+  // tiny, are copied together, so that blocks take at most about twice the octets and one more.
   void append_compacted(Chain&& other);
   void prepend(Slice&& slice);
   void drop_front(uint64_t count);
