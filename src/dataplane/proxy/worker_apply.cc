@@ -136,7 +136,10 @@ WorkerReport Worker::report(bool with_connections) {
   report.bytes_in = bytes_in_;
   report.bytes_out = bytes_out_;
   report.streams_open = tunnels_.size();
-  report.buffered_bytes = static_cast<uint64_t>(process_.buffered_bytes.value());
+  // The gauge is the process's: only worker 0 reports it, so that sums are right.
+  if (options_.index == 0) {
+    report.buffered_bytes = static_cast<uint64_t>(process_.buffered_bytes.value());
+  }
   report.accept_limit_hits = loop_.metrics().accept_limit_hits.value();
   report.starvations = loop_.metrics().starvations.value();
   report.turns = loop_.metrics().turns.value();
