@@ -1,5 +1,7 @@
 #include "dataplane/dataplane.h"
 
+#include <sys/resource.h>
+
 #include <algorithm>
 #include <latch>
 #include <map>
@@ -20,6 +22,18 @@ struct Round {
   std::vector<proxy::Problem> problems;
   std::vector<proxy::WorkerReport> reports;
 };
+
+// Takes as many descriptors as this process may have, and says from which number on clients are not
+// served: an eighth is kept for backends, links and the control thread.
+int claim_descriptors() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return INT32_MAX;
+  rlimit raised = limit;
+  raised.rlim_cur = raised.rlim_max;
+  if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) limit = raised;
+  const auto most = static_cast<int>(std::min<rlim_t>(limit.rlim_cur, INT32_MAX));
+  return most - std::clamp(most / 8, 8, 256);
+}
 
 }  // namespace
 
@@ -157,6 +171,7 @@ void Dataplane::State::Core::on_drained() {
 // --- the control thread ----------------------------------------------------------------------
 
 Result<> Dataplane::State::start() {
+  process_.descriptors_served_max = claim_descriptors();
   ASSERT(options_.workers > 0);
   std::latch started(options_.workers);
   std::vector<std::optional<Error>> errors(options_.workers);

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import os
+import resource
 import socket
 import threading
 
@@ -286,6 +287,30 @@ def test_a_refusing_backend_is_tried_elsewhere_and_set_aside_until_it_is_back(wo
 
     world.backends.append(Backend(serve_echo, dead.host, dead.port))
     wait_until(lambda: site.backends("isSetAside")["dead"] == 0, "the probe to succeed")
+
+
+def test_clients_without_descriptors_are_refused_and_no_backend_is_blamed(world, doc, engine):
+    backends = [world.backend(hold) for _ in range(2)]
+    address = world.address()
+    outlets = [doc.connector(f"outlet{i}", made.address) for i, made in enumerate(backends)]
+    site = world.run_site(
+        "only", [doc.listener("inlet", address), *outlets], *engine, "--workers", "1",
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64)))
+    clients = [world.connect(address) for _ in range(100)]
+    wait_until(lambda: site.closed("local_limit") + site.streams_open() == 100,
+               "every client to be served or refused")
+    assert site.closed("local_limit") > 0
+    assert site.closed("connect_refused") == 0
+    assert set(site.backends("isSetAside").values()) == {0}
+    assert set(site.backends("failuresTotal").values()) == {0}
+    for client in clients:
+        client.close()
+    for backend in backends:
+        for served in list(backend.accepted):
+            served.close()
+    site.wait_idle()
+    world.connect(address)
+    wait_until(lambda: site.streams_open() == 1, "the next client to be served")
 
 
 def test_connection_limit_of_a_listener_is_exact_and_counted(world, engine):

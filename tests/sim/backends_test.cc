@@ -142,6 +142,11 @@ BOOST_AUTO_TEST_CASE(without_descriptors_accepting_waits_and_goes_on) {
     for (int i = 0; i < 20; ++i) world.start(some, some);
     BOOST_TEST(world.until_idle());
     world.for_each(check_complete_or_reset);  // one site: a connect may find no descriptor
+    for (const auto& backend : world.east().backends()) {
+      BOOST_TEST(!backend.is_set_aside);
+      BOOST_TEST(backend.failures_total == 0u);  // it was not the backend's fault
+    }
+    BOOST_TEST(world.west.closed(CloseReason::connect_refused) == 0u);
     world.network.set_sockets_max(world.west_host, UINT32_MAX);
     const Exchange& next = world.start(some, some);
     BOOST_TEST(world.until_idle());

@@ -80,10 +80,12 @@ void Backend::on_connected() {
   tell({});
 }
 
-void Backend::on_failed(const Error& error) {
+void Backend::on_failed(int error_number) {
+  if (is_local_limit(error_number)) return;
   ++failures_total_;
   if (++failures_in_a_row_ < kFailuresMax || is_set_aside_ || is_retired_) return;
   is_set_aside_ = true;
+  const Error error = Error::from_errno(error_number, "connect");
   LOG_WARNING("backend set aside", "connector", connector_, "address", address_.to_string(),
               "error", error.text());
   tell(error.text());
@@ -108,7 +110,7 @@ void Backend::on_probed(io::Completion&& done) {
     on_connected();
     return worker_.on_routes_changed();
   }
-  probe_interval_ = std::min(probe_interval_ * 2, kProbeLast);
+  if (!is_local_limit(-done.result)) probe_interval_ = std::min(probe_interval_ * 2, kProbeLast);
   worker_.loop().timers().arm(probe_timer_, worker_.loop().now() + probe_interval_);
 }
 

@@ -44,7 +44,7 @@ class Backend {
   void add(Tunnel& tunnel);  // an exchange chose this backend
   void leave();              // it is over, or the attempt failed
   void on_connected();
-  void on_failed(const Error& error);
+  void on_failed(int error_number);
   BackendReport report() const;
 
  private:

@@ -42,6 +42,11 @@ void Listener::end_all(CloseReason reason) {
 }
 
 void Listener::on_accepted(io::Fd fd) {
+  if (fd.number() >= worker_.process().descriptors_served_max) {
+    config_.counters->refused.add();
+    worker_.count_closed(CloseReason::local_limit, 0, 0);
+    return worker_.loop().close(fd, io::Loop::Ending::abort);
+  }
   const int64_t limit = config_.connections_max == 0 ? INT64_MAX : config_.connections_max;
   if (!config_.counters->open.try_add(1, limit)) {
     config_.counters->refused.add();

@@ -3,6 +3,7 @@
 // listener survive its deletion: a listener of the same name goes on counting.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <memory>
 #include <string>
@@ -30,6 +31,11 @@ class ProcessState {
       listener.counters = counters.get();
     }
   }
+
+  // Sockets with a descriptor from this number on are not served: each client needs a descriptor
+  // for its backend too, and the rest of the process has to go on. The kernel gives the lowest free
+  // one. Set before the workers start.
+  int descriptors_served_max = INT32_MAX;
 
   Gauge streams_open;
   Gauge buffered_bytes;

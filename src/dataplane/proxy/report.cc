@@ -1,5 +1,7 @@
 #include "dataplane/proxy/report.h"
 
+#include <cerrno>
+
 namespace istmo::proxy {
 
 std::string_view to_string(CloseReason reason) {
@@ -15,6 +17,7 @@ std::string_view to_string(CloseReason reason) {
     case CloseReason::half_close_timeout: return "half_close_timeout";
     case CloseReason::connections_limit: return "connections_limit";
     case CloseReason::memory_limit: return "memory_limit";
+    case CloseReason::local_limit: return "local_limit";
     case CloseReason::listener_deleted: return "listener_deleted";
     case CloseReason::connector_deleted: return "connector_deleted";
     case CloseReason::administrator: return "administrator";
@@ -30,6 +33,11 @@ std::optional<CloseReason> close_reason_from(std::string_view name) {
     if (name == to_string(reason)) return reason;
   }
   return std::nullopt;
+}
+
+bool is_local_limit(int error_number) {
+  return error_number == EMFILE || error_number == ENFILE || error_number == ENOBUFS ||
+         error_number == ENOMEM || error_number == EADDRNOTAVAIL;
 }
 
 }  // namespace istmo::proxy

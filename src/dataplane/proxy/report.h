@@ -24,6 +24,7 @@ enum class CloseReason : uint8_t {
   half_close_timeout,
   connections_limit,  // the listener's or the process's limit
   memory_limit,
+  local_limit,        // this machine was out of descriptors, ports or kernel memory
   listener_deleted,   // with dropTcpConnections
   connector_deleted,  // with dropTcpConnections
   administrator,      // istmo connection delete
@@ -33,6 +34,8 @@ enum class CloseReason : uint8_t {
 inline constexpr int kCloseReasons = static_cast<int>(CloseReason::protocol_error) + 1;
 std::string_view to_string(CloseReason reason);
 std::optional<CloseReason> close_reason_from(std::string_view name);
+// Whether a connect failed for want of something on this machine: no word about the other one.
+bool is_local_limit(int error_number);
 
 // A listener address that could not be bound, a link that cannot start, ...
 struct Problem {
@@ -107,7 +110,7 @@ struct WorkerReport {
   uint64_t bytes_in = 0;  // from clients, over all exchanges of this worker
   uint64_t bytes_out = 0;
   uint64_t streams_open = 0;
-  uint64_t buffered_bytes = 0;
+  uint64_t buffered_bytes = 0;  // of the process; only worker 0 reports it
   uint64_t accept_limit_hits = 0;
   uint64_t starvations = 0;
   uint64_t turns = 0;

@@ -21,7 +21,13 @@ io::Chain share(const io::Chain& chain) {
 // Whether a site that ends a stream for this reason, before it answered, reached no backend.
 bool is_refusal(CloseReason reason) {
   return reason == CloseReason::connect_refused || reason == CloseReason::connect_timeout ||
-         reason == CloseReason::no_route || reason == CloseReason::connections_limit;
+         reason == CloseReason::no_route || reason == CloseReason::connections_limit ||
+         reason == CloseReason::local_limit;
+}
+
+CloseReason reason_of_failed_connect(const io::Completion& done) {
+  if (done.is_cancelled() || done.result == -ETIMEDOUT) return CloseReason::connect_timeout;
+  return is_local_limit(-done.result) ? CloseReason::local_limit : CloseReason::connect_refused;
 }
 
 }  // namespace
@@ -83,11 +89,10 @@ void Tunnel::on_connected(io::Completion&& done) {
   }
   ASSERT(backend_ && state_ == State::opening);
   if (done.failed()) {
-    const bool is_timeout = done.is_cancelled() || done.result == -ETIMEDOUT;
-    backend_->on_failed(Error::from_errno(-done.result, "connect"));
+    backend_->on_failed(-done.result);
     tried_.push_back(backend_->id());
     leave_backend();
-    return attempt_failed(is_timeout ? CloseReason::connect_timeout : CloseReason::connect_refused);
+    return attempt_failed(reason_of_failed_connect(done));
   }
   backend_->on_connected();
   auto& stream = worker_.emplace_tcp_stream(done.fd, *this);
