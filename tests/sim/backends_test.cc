@@ -100,6 +100,44 @@ BOOST_AUTO_TEST_CASE(one_that_is_silent_costs_half_of_the_connect_timeout) {
   }
 }
 
+// Those of its connector, on one site and behind a link; the listener keeps its defaults.
+BOOST_AUTO_TEST_CASE(one_that_is_silent_is_waited_for_as_its_connector_says) {
+  FOR_SEEDS(24, seed) {
+    World world(seed, with_backends(seed, 1));
+    world.east().config.connectors[0].tcp.connect_timeout = Duration::milliseconds(300);
+    world.publish(world.east());
+    BOOST_TEST(world.until_linked());
+    world.network.cut(world.east().host(), world.server_host);
+    const Exchange& exchange = world.start({.bytes = 100}, {.bytes = 100});
+    BOOST_TEST(world.until_idle(Duration::seconds(2)));  // each link connection is tried
+    BOOST_TEST(exchange.client->was_reset());
+    BOOST_TEST(world.west.closed(CloseReason::connect_timeout) == 1u);
+    world.network.restore(world.east().host(), world.server_host);
+    world.finish();
+  }
+}
+
+BOOST_AUTO_TEST_CASE(the_stricter_limit_of_listener_and_connector_ends_an_exchange) {
+  FOR_SEEDS(24, seed) {
+    World world(seed, with_backends(seed, 1));
+    proxy::TcpSettings& tcp = world.east().config.connectors[0].tcp;
+    const bool is_half_closed = seed % 2 == 0;
+    if (is_half_closed) tcp.half_close_timeout = Duration::milliseconds(300);
+    else tcp.idle_timeout = Duration::milliseconds(300);
+    world.west.config.listeners[0].tcp.idle_timeout = Duration::seconds(100);
+    world.publish(world.east());
+    world.publish(world.west);
+    BOOST_TEST(world.until_linked());
+    world.start({.bytes = 10, .finale = is_half_closed ? Finale::finish : Finale::stay},
+                {.bytes = 1000, .finale = Finale::stay, .is_echo = true});  // waits for more
+    const auto reason =
+        is_half_closed ? CloseReason::half_close_timeout : CloseReason::idle_timeout;
+    const auto has_ended = [&] { return world.east().closed(reason) == 1; };
+    BOOST_TEST(world.until(has_ended, Duration::seconds(1)));
+    world.finish();
+  }
+}
+
 BOOST_AUTO_TEST_CASE(open_exchanges_are_spread_evenly) {
   FOR_SEEDS(24, seed) {
     WorldPlan plan = with_backends(seed, 3);

@@ -1,5 +1,7 @@
 #include "dataplane/proxy/tunnel.h"
 
+#include <algorithm>
+
 #include "base/log.h"
 #include "dataplane/proxy/backend.h"
 #include "dataplane/proxy/link.h"
@@ -28,6 +30,12 @@ bool is_refusal(CloseReason reason) {
 CloseReason reason_of_failed_connect(const io::Completion& done) {
   if (done.is_cancelled() || done.result == -ETIMEDOUT) return CloseReason::connect_timeout;
   return is_local_limit(-done.result) ? CloseReason::local_limit : CloseReason::connect_refused;
+}
+
+// Of two limits, none of which need be set (zero).
+Duration stricter(Duration a, Duration b) {
+  if (a == Duration{} || b == Duration{}) return std::max(a, b);
+  return std::min(a, b);
 }
 
 }  // namespace
@@ -78,7 +86,10 @@ void Tunnel::route() {
 void Tunnel::connect_backend(Backend& backend) {
   backend_ = &backend;
   backend.add(*this);
-  worker_.loop().connect(connect_op_, backend.address(), {.keepalive = settings_.keepalive});
+  const TcpSettings& settings = backend.settings();
+  if (first_connect_at_ == Instant::never()) first_connect_at_ = worker_.loop().now();
+  route_deadline_ = first_connect_at_ + settings.connect_timeout;
+  worker_.loop().connect(connect_op_, backend.address(), {.keepalive = settings.keepalive});
   arm_attempt_timer();
 }
 
@@ -95,6 +106,9 @@ void Tunnel::on_connected(io::Completion&& done) {
     return attempt_failed(reason_of_failed_connect(done));
   }
   backend_->on_connected();
+  const TcpSettings& theirs = backend_->settings();
+  settings_.idle_timeout = stricter(settings_.idle_timeout, theirs.idle_timeout);
+  settings_.half_close_timeout = stricter(settings_.half_close_timeout, theirs.half_close_timeout);
   auto& stream = worker_.emplace_tcp_stream(done.fd, *this);
   server_ = &stream;
   stream.start();

@@ -1,8 +1,8 @@
 // Two joined streams: the exchange between a client and a server, wherever they are.
 //
 // Finds the server first (router), retries elsewhere while no server can have got an octet, then
-// passes octets both ways. Credit is the only back-pressure: what one side drained is granted to the other. Ends
-// are kept apart (half-close); a reset on one side becomes a reset on the other.
+// passes octets both ways. Credit is the only back-pressure: what one side drained is granted to
+// the other. Ends are kept apart (half-close); a reset on one side becomes a reset on the other.
 //
 // Owned by its Worker's slab. States: routing -> opening -> open -> closing, and from each one to
 // closing. Released when both streams and the connect op are gone.
@@ -34,7 +34,8 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
                      public ListNode<TunnelsWaiting>,
                      private StreamSink {
  public:
-  // Where the client came in: a listener of this site, or (nullptr) a link.
+  // Where the client came in: a listener of this site, or (nullptr) a link. `settings`: the
+  // listener's; those of the backend that is chosen come to them.
   Tunnel(Worker& worker, Listener* listener, std::string routing_key, const TcpSettings& settings);
   ~Tunnel();
 
@@ -95,12 +96,13 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
   Direction to_client_;
   Instant started_;
   Instant last_activity_;
-  Instant route_deadline_;
+  Instant route_deadline_;                       // for a route; then for a backend's answer
+  Instant first_connect_at_ = Instant::never();  // to a backend
   TcpSettings settings_;
   std::string routing_key_;
   // What came before the server answered, kept for another attempt.
   io::Chain early_;
-  uint64_t early_drained_ = 0;  // octets of it that have left on the link of this attempt
+  uint64_t early_drained_ = 0;   // octets of it that have left on the link of this attempt
   std::vector<uint64_t> tried_;  // backends and links of this exchange that failed
   State state_ = State::routing;
   CloseReason close_reason_ = CloseReason::finished;

@@ -54,7 +54,8 @@ void Worker::start_link_tunnel(LinkStream& stream, std::string routing_key) {
     count_closed(*refusal, 0, 0);
     return stream.reset(*refusal);
   }
-  const TcpSettings settings = pool->second.backends.front()->settings();
+  // A route is there; all other limits are those of the connector that is chosen.
+  const TcpSettings settings{.idle_timeout = {}, .half_close_timeout = {}};
   auto& tunnel = tunnels_.emplace(*this, nullptr, std::move(routing_key), settings);
   stream.set_sink(tunnel.sink());
   start_tunnel(tunnel, stream);
