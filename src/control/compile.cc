@@ -39,6 +39,7 @@ class Compilation {
       snapshot().connector_documents.insert(name);
     }
     refuse_further_sites();
+    if (const auto* site = desired_.site()) snapshot().limits = site_limits(site->settings);
     add_connectors();
     add_links();
     add_acceptors();
@@ -233,6 +234,11 @@ class Compilation {
       }
       if (wants_tls(*listener)) continue;
       auto addresses = addresses_of(*listener, listener->host, listener->port);
+      // "::" means both families, as servers on Linux have it by default.
+      const auto any_v6 = io::Address::parse("::", listener->port);
+      if (addresses.size() == 1 && addresses[0] == *any_v6) {
+        addresses.push_back(*io::Address::parse("0.0.0.0", listener->port));
+      }
       if (addresses.empty() || !take_addresses(*listener, addresses)) continue;
       if (!may_be_reachable(listener->routing_key)) {
         wait(*listener);

@@ -37,7 +37,12 @@ void read_settings(Fields& spec, DocumentBase& document, DocumentReading& readin
     const std::string path = "spec.settings." + entry.key.substr(0, 64);
     if (std::find(known.begin(), known.end(), entry.key) != known.end()) {
       TrafficSettings traffic;
-      if (const auto applied = apply_setting(traffic, entry.key, entry.value.text()); !applied) {
+      proxy::Limits limits;
+      const std::string text(entry.value.text());
+      const auto applied = reading.object().kind == SiteDocument::kKind
+                               ? apply_site_setting(limits, entry.key, text)
+                               : apply_setting(traffic, entry.key, text);
+      if (!applied) {
         reading.error(entry.value.position(), path + ": " + applied.error().text());
       }
     } else if (std::find(ineffective.begin(), ineffective.end(), entry.key) != ineffective.end()) {

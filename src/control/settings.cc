@@ -7,8 +7,9 @@
 namespace istmo::control {
 namespace {
 
-Result<uint32_t> number_up_to(const std::string& text, uint32_t low, uint32_t high) {
-  uint32_t number = 0;
+template <class Number>
+Result<Number> number_up_to(const std::string& text, Number low, Number high) {
+  Number number = 0;
   const char* end = text.data() + text.size();
   const auto [at, failure] = std::from_chars(text.data(), end, number);
   if (failure != std::errc() || at != end || number < low || number > high) {
@@ -40,6 +41,7 @@ std::vector<std::string_view> known_settings(std::string_view kind) {
     known = {kSettingConnectTimeout, kSettingIdleTimeout, kSettingHalfCloseTimeout,
              kSettingKeepalive, kSettingDropTcpConnections};
   }
+  if (kind == "Site") known = {kSettingStreamsMax, kSettingBufferedBytesMax};
   if (kind == "Listener") known.push_back(kSettingMaxConnections);
   if (kind == "Connector") known.push_back(kSettingPublishPort);
   return known;
@@ -60,6 +62,26 @@ std::vector<std::string_view> ineffective_settings(std::string_view kind) {
   return {};
 }
 
+Result<> apply_site_setting(proxy::Limits& limits, const std::string& key,
+                            const std::string& value) {
+  constexpr uint32_t kBytesMin = 1024 * 1024;  // a few windows, or nothing would pass
+  if (key == kSettingStreamsMax) {
+    limits.streams_max = TRY(number_up_to<uint32_t>(value, 1, UINT32_MAX));
+  } else if (key == kSettingBufferedBytesMax) {
+    limits.buffered_bytes_max = TRY(number_up_to<uint64_t>(value, kBytesMin, uint64_t{1} << 50));
+  }
+  return {};
+}
+
+proxy::Limits site_limits(const Settings& settings) {
+  proxy::Limits limits;
+  for (const auto& [key, value] : settings) {
+    proxy::Limits changed = limits;
+    if (apply_site_setting(changed, key, value)) limits = changed;
+  }
+  return limits;
+}
+
 Result<> apply_setting(TrafficSettings& traffic, const std::string& key, const std::string& value) {
   proxy::TcpSettings& tcp = traffic.tcp;
   if (key == kSettingConnectTimeout) {
@@ -72,11 +94,11 @@ Result<> apply_setting(TrafficSettings& traffic, const std::string& key, const s
   } else if (key == kSettingKeepalive) {
     tcp.keepalive = TRY(timeout_of(value));
   } else if (key == kSettingMaxConnections) {
-    traffic.connections_max = TRY(number_up_to(value, 0, UINT32_MAX));
+    traffic.connections_max = TRY(number_up_to<uint32_t>(value, 0, UINT32_MAX));
   } else if (key == kSettingDropTcpConnections) {
     traffic.drops_connections = TRY(truth_of(value));
   } else if (key == kSettingPublishPort) {
-    traffic.publish_port = static_cast<uint16_t>(TRY(number_up_to(value, 1, 65535)));
+    traffic.publish_port = static_cast<uint16_t>(TRY(number_up_to<uint32_t>(value, 1, 65535)));
   }
   return {};
 }

@@ -3,6 +3,7 @@
 //   Listener, Connector: connectTimeout, idleTimeout, halfCloseTimeout, keepalive (Go durations,
 //   "0s" = none), dropTcpConnections ("true", "false"); Listener: maxConnections; Connector:
 //   publishPort, the port at which linked sites offer the service by themselves (`expose`).
+//   Site: streamsMax, bufferedBytesMax, the bounds of the process.
 #pragma once
 
 #include <cstdint>
@@ -24,6 +25,8 @@ inline constexpr const char* kSettingKeepalive = "keepalive";
 inline constexpr const char* kSettingMaxConnections = "maxConnections";
 inline constexpr const char* kSettingDropTcpConnections = "dropTcpConnections";
 inline constexpr const char* kSettingPublishPort = "publishPort";
+inline constexpr const char* kSettingStreamsMax = "streamsMax";
+inline constexpr const char* kSettingBufferedBytesMax = "bufferedBytesMax";
 
 // Settings of a Listener or a Connector, understood.
 struct TrafficSettings {
@@ -37,6 +40,10 @@ struct TrafficSettings {
 std::vector<std::string_view> known_settings(std::string_view kind);
 // Skupper's keys that mean nothing here: accepted, with a warning that they have no effect.
 std::vector<std::string_view> ineffective_settings(std::string_view kind);
+// Applies one setting of a Site; otherwise like apply_setting().
+Result<> apply_site_setting(proxy::Limits& limits, const std::string& key,
+                            const std::string& value);
+proxy::Limits site_limits(const Settings& settings);
 // Applies one setting; Error::config says what the value should look like. Other keys: no effect.
 Result<> apply_setting(TrafficSettings& traffic, const std::string& key, const std::string& value);
 // All of them; values that cannot be understood keep the default (reading refused them before).

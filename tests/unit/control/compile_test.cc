@@ -71,6 +71,21 @@ BOOST_AUTO_TEST_CASE(listener_and_connector_of_one_key_become_a_proxy) {
   BOOST_TEST(compiled.snapshot->site_id == "west-id");
 }
 
+BOOST_AUTO_TEST_CASE(listener_at_any_ipv6_address_is_at_any_ipv4_address_too) {
+  const std::string both = document("Listener", "both", "{routingKey: k, host: '::', port: 82}");
+  const auto compiled = compile(desired_from(both + kConnector), observed());
+  BOOST_REQUIRE(compiled.snapshot->listeners.size() == 1u);
+  const auto& addresses = compiled.snapshot->listeners[0].addresses;
+  BOOST_REQUIRE(addresses.size() == 2u);
+  BOOST_TEST(addresses[0].to_string() == "[::]:82");
+  BOOST_TEST(addresses[1].to_string() == "0.0.0.0:82");
+}
+
+BOOST_AUTO_TEST_CASE(limits_of_the_site_are_those_of_the_process) {
+  const std::string site = document("Site", "s", "{settings: {streamsMax: '7'}}");
+  BOOST_TEST(compile(desired_from(site), observed()).snapshot->limits.streams_max == 7u);
+}
+
 BOOST_AUTO_TEST_CASE(listener_without_any_way_stays_closed) {
   Observed seen = observed();
   const Desired lonely = desired_from(kListener);

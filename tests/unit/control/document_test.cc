@@ -116,6 +116,16 @@ BOOST_AUTO_TEST_CASE(settings_are_understood) {
   BOOST_TEST(traffic.publish_port.value() == 8080);
 }
 
+BOOST_AUTO_TEST_CASE(limits_of_a_site_are_understood_and_checked) {
+  const auto limits = site_limits({{"streamsMax", "7"}, {"bufferedBytesMax", "9000000000"}});
+  BOOST_TEST(limits.streams_max == 7u);
+  BOOST_TEST(limits.buffered_bytes_max == 9'000'000'000u);
+  for (const char* wrong : {"streamsMax: 0", "streamsMax: many", "bufferedBytesMax: 1000"}) {
+    const auto settings = "{settings: {" + std::string(wrong) + "}}";
+    BOOST_TEST(reads_with_error(document("Site", "s", settings), "must be a number from "));
+  }
+}
+
 BOOST_AUTO_TEST_CASE(every_kind_is_written_and_read_back_the_same) {
   const std::string text =
       document("Site", "s",
