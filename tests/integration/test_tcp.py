@@ -308,10 +308,7 @@ def test_clients_without_descriptors_are_refused_and_no_backend_is_blamed(world,
     assert set(site.backends("isSetAside").values()) == {0}
     assert set(site.backends("failuresTotal").values()) == {0}
     for client in clients:
-        client.close()
-    for backend in backends:
-        for served in list(backend.accepted):
-            served.close()
+        reset(client)
     site.wait_idle()
     world.connect(address)
     wait_until(lambda: site.streams_open() == 1, "the next client to be served")
