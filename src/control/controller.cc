@@ -18,9 +18,10 @@ constexpr Duration kBindAgain = Duration::seconds(1);
 constexpr Duration kEndPatience = Duration::seconds(2);
 
 bool run_the_same(const proxy::Snapshot& a, const proxy::Snapshot& b) {
-  return a.site_id == b.site_id && a.site_name == b.site_name && a.listeners == b.listeners &&
-         a.connectors == b.connectors && a.links == b.links && a.acceptors == b.acceptors &&
-         a.remote_services == b.remote_services && a.listener_documents == b.listener_documents &&
+  return a.limits == b.limits && a.site_id == b.site_id && a.site_name == b.site_name &&
+         a.listeners == b.listeners && a.connectors == b.connectors && a.links == b.links &&
+         a.acceptors == b.acceptors && a.remote_services == b.remote_services &&
+         a.listener_documents == b.listener_documents &&
          a.connector_documents == b.connector_documents;
 }
 

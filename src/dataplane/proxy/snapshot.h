@@ -96,6 +96,7 @@ struct Limits {
   // Per stream and direction across a link. Twice as much: fewer grants per octet (perf/LOG.md),
   // and more in flight on long links.
   uint32_t link_window_bytes = 512 * 1024;
+  friend bool operator==(const Limits&, const Limits&) = default;
 };
 
 struct Snapshot {
