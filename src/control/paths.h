@@ -1,5 +1,6 @@
 // Where a site lives on disk. One place, so that commands and the site itself agree.
 //
+//   ${XDG_DATA_HOME:-~/.local/share}/istmo/namespaces/.<name>.lock  while init or delete is at work
 //   ${XDG_DATA_HOME:-~/.local/share}/istmo/namespaces/<name>/
 //     input/resources/*.yaml   documents: what the user (or a command) wants
 //     input/certs/             certificates that the user brings
@@ -32,6 +33,10 @@ struct SitePaths {
   std::filesystem::path admin_socket() const { return runtime / "admin.sock"; }
   std::filesystem::path pid_file() const { return runtime / "istmo.pid"; }
   std::filesystem::path log_file() const { return runtime / "istmo.log"; }
+  // Beside the folder, because it outlives its removal.
+  std::filesystem::path lock_file() const {
+    return root.parent_path() / ("." + root.filename().string() + ".lock");
+  }
 };
 
 // Reads XDG_DATA_HOME and HOME.

@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 #include <utility>
@@ -53,52 +53,37 @@ std::optional<ProcessId> parse_pid_file(int descriptor) {
 // A killed process still holds its lock while the kernel takes it apart: its first thread is gone
 // before the others are, and before the files are closed. Who starts the site again right after a
 // kill waits for that; a holder that lives on is reported after a moment.
-bool lock_within_patience(int descriptor) {
+bool waits_for_holder(int descriptor, Duration waited) {
   static constexpr Duration kLivingHolder = Duration::milliseconds(300);
   static constexpr Duration kEndingHolder = Duration::seconds(10);
-  const Instant begin = monotonic_now();
-  while (::flock(descriptor, LOCK_EX | LOCK_NB) != 0) {
-    const std::optional<ProcessId> holder = parse_pid_file(descriptor);
-    const bool lives = holder && is_alive(*holder);
-    if (monotonic_now() - begin >= (lives ? kLivingHolder : kEndingHolder)) return false;
-    ::poll(nullptr, 0, 5);
-  }
-  return true;
+  const std::optional<ProcessId> holder = parse_pid_file(descriptor);
+  const bool lives = holder && is_alive(*holder);
+  return waited < (lives ? kLivingHolder : kEndingHolder);
 }
 
 }  // namespace
 
-PidFile::PidFile(fs::path path, int descriptor) : path_(std::move(path)), descriptor_(descriptor) {}
-
-PidFile::PidFile(PidFile&& other) noexcept
-    : path_(std::move(other.path_)), descriptor_(std::exchange(other.descriptor_, -1)) {}
-
-PidFile::~PidFile() {
-  if (descriptor_ < 0) return;
-  ::unlink(path_.c_str());
-  ::close(descriptor_);
-}
-
 Result<PidFile> PidFile::take(const fs::path& path) {
-  const int descriptor = ::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-  if (descriptor < 0) return Error::from_errno(errno, "open " + path.string());
-  if (!lock_within_patience(descriptor)) {
-    const std::optional<ProcessId> holder = parse_pid_file(descriptor);
-    ::close(descriptor);
+  std::optional<ProcessId> holder;
+  auto lock = FileLock::take(path, [&](int descriptor, Duration waited) {
+    holder = parse_pid_file(descriptor);
+    return waits_for_holder(descriptor, waited);
+  });
+  if (!lock && lock.error().error_class() == ErrorClass::limit) {
     return Error::config("this site is already run by process " +
                          (holder ? std::to_string(holder->pid) : std::string("?")) + " (" +
                          path.string() + " is locked); end that one first");
   }
+  if (!lock) return std::move(lock).error();
   const pid_t self = ::getpid();
   const std::string text =
       std::to_string(self) + " " + std::to_string(started_ticks_of(self).value_or(0)) + "\n";
-  if (::ftruncate(descriptor, 0) != 0 ||
-      ::pwrite(descriptor, text.data(), text.size(), 0) != static_cast<ssize_t>(text.size())) {
-    const int error_number = errno;
-    ::close(descriptor);
-    return Error::from_errno(error_number, "write " + path.string());
+  if (::ftruncate(lock->descriptor(), 0) != 0 ||
+      ::pwrite(lock->descriptor(), text.data(), text.size(), 0) !=
+          static_cast<ssize_t>(text.size())) {
+    return Error::from_errno(errno, "write " + path.string());
   }
-  return PidFile(path, descriptor);
+  return PidFile(std::move(*lock));
 }
 
 std::optional<ProcessId> running_process(const fs::path& pid_file) {
@@ -151,11 +136,15 @@ bool ProcessWatch::has_ended_within(Duration patience) const {
   }
 }
 
-Result<> end_process(const ProcessId& process, Duration patience) {
+Result<> end_process(const ProcessId& process, Duration patience,
+                     const std::function<void()>& on_waiting) {
+  const Duration soon = std::min(patience, Duration::milliseconds(500));
   const std::optional<ProcessWatch> watch = ProcessWatch::of(process);
   if (!watch) return {};
   watch->signal(SIGTERM);
-  if (watch->has_ended_within(patience)) return {};
+  if (watch->has_ended_within(soon)) return {};
+  on_waiting();
+  if (watch->has_ended_within(patience - soon)) return {};
   watch->signal(SIGKILL);
   if (watch->has_ended_within(Duration::seconds(5))) return {};
   return Error::timeout("process " + std::to_string(process.pid) +

@@ -10,12 +10,14 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "control/file_lock.h"
 
 namespace istmo::control {
 
@@ -30,14 +32,10 @@ class PidFile {
   // Error::config when another process holds it. Blocks while a holder that was killed is still
   // being taken apart (at most 10 s), or 300 ms for one that lives.
   static Result<PidFile> take(const std::filesystem::path& path);
-  PidFile(PidFile&& other) noexcept;
-  PidFile& operator=(PidFile&&) = delete;
-  ~PidFile();
 
  private:
-  PidFile(std::filesystem::path path, int descriptor);
-  std::filesystem::path path_;
-  int descriptor_ = -1;
+  explicit PidFile(FileLock lock) : lock_(std::move(lock)) {}
+  FileLock lock_;
 };
 
 // Who holds the lock, if anybody does.
@@ -63,8 +61,11 @@ class ProcessWatch {
   int descriptor_;
 };
 
-// SIGTERM, after `patience` SIGKILL. Returns when the process has ended.
-Result<> end_process(const ProcessId& process, Duration patience);
+// SIGTERM, after `patience` SIGKILL. Returns when the process has ended. `on_waiting` is called once
+// if that takes more than a moment.
+Result<> end_process(
+    const ProcessId& process, Duration patience,
+    const std::function<void()>& on_waiting = [] {});
 
 struct BackgroundStart {
   std::string name;                    // of the namespace, for the unit

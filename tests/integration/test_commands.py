@@ -90,6 +90,42 @@ def test_delete_ends_open_connections_within_the_drain_timeout(world):
     assert outcome_of_reading(client) == "reset"
 
 
+def test_commands_on_one_namespace_take_turns(world):
+    """Two `init` at once make one site, and `delete` leaves nothing of either."""
+    site = world.site("west")
+    words = [world.istmo, "-n", site.namespace, "init"]
+    for _ in range(3):
+        racers = [world.start(f"init-{number}", words) for number in range(3)]
+        assert sorted(racer.wait() for racer in racers) == [DONE, FAILED, FAILED]
+        site.istmo("delete")
+        assert processes_marked(world.mark) == [] and not site.folder.exists()
+        assert list(site.folder.parent.iterdir()) == []
+
+
+def test_init_waits_for_a_delete_that_drains(world):
+    site = world.site("west").init("--drain-timeout", "20s")
+    backend = world.backend(hold)
+    site.istmo("expose", f"host/{backend.host}", "--address", "echo", "--port", "8080",
+               "--target-port", backend.port)
+    client = world.connect(site.wait_service("echo"))
+    backend.wait_accepted(1)
+    command = [world.istmo, "-n", site.namespace]
+    delete = world.start("delete", [*command, "delete"])
+    delete.wait_for_output("up to 20s to end")
+    init = world.start("init", [*command, "init"])
+    init.wait_for_output("waiting for it")
+    client.close()
+    assert (delete.wait(), init.wait()) == (DONE, DONE)
+    assert "is enabled" in site.istmo("status").stdout
+
+
+def test_init_that_ran_out_of_time_leaves_nothing(world):
+    site = world.site("west")
+    said = site.istmo("init", "--timeout", "0s", expect=FAILED).stderr
+    assert "does not answer" in said
+    assert processes_marked(world.mark) == [] and not site.folder.exists()
+
+
 def test_private_keys_are_for_the_owner_only(world, site):
     site.istmo("token", "create", world.folder / "x.token")
     keys = [path for path in site.folder.rglob("*") if path.is_file()

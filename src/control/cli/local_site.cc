@@ -2,6 +2,8 @@
 
 #include <time.h>
 
+#include <utility>
+
 #include "control/cli/terminal.h"
 #include "control/directory_source.h"
 #include "control/document_store.h"
@@ -63,6 +65,20 @@ Result<LocalSite> LocalSite::open(const Arguments& arguments) {
 bool LocalSite::exists() const {
   std::error_code ignored;
   return fs::exists(paths_.platform_file(), ignored);
+}
+
+Result<FileLock> LocalSite::lock() const {
+  std::error_code code;
+  fs::create_directories(paths_.lock_file().parent_path(), code);
+  if (code) return Error::config("cannot make " + paths_.lock_file().parent_path().string());
+  bool is_told = false;
+  return FileLock::take(paths_.lock_file(), [&](int, Duration) {
+    if (!std::exchange(is_told, true)) {
+      print_notice("istmo: another command starts or ends the site of namespace '" + name_ +
+                   "'; waiting for it\n");
+    }
+    return true;
+  });
 }
 
 Desired LocalSite::documents() const {

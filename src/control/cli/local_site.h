@@ -28,6 +28,9 @@ class LocalSite {
   const std::string& namespace_name() const { return name_; }
   const SitePaths& paths() const { return paths_; }
   bool exists() const;
+  // Held by commands that start, end or remove the site, so that one is at work at a time. Waits
+  // for the other one, and says so.
+  Result<FileLock> lock() const;
   std::optional<ProcessId> process() const { return running_process(paths_.pid_file()); }
 
   // --- documents in input/resources -----------------------------------------------------------

@@ -204,6 +204,7 @@ Result<int> update_site(const Arguments& arguments) {
 // The process ends and the Site goes; other documents stay unless --all.
 Result<int> delete_site_resource(const Arguments& arguments) {
   const LocalSite site = TRY(LocalSite::open(arguments));
+  const FileLock lock = TRY(site.lock());
   const SiteDocument document = TRY(existing_site(site, arguments.resource.name));
   TRY(end_site(site.namespace_name()));
   if (arguments.resource.all || site.documents().all().size() == 1) {

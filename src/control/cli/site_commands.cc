@@ -63,14 +63,14 @@ std::string end_of_log(const SitePaths& paths) {
 Result<> wait_until_answering(const LocalSite& site, const std::optional<ProcessId>& process,
                               Duration patience) {
   const Instant deadline = monotonic_now() + patience;
-  while (monotonic_now() < deadline) {
+  do {
     if (auto client = site.connect(); client && client->ask(request_of("ping"))) return {};
     const auto watch = process ? ProcessWatch::of(*process) : std::nullopt;
     if (process && (!watch || watch->has_ended_within(Duration::milliseconds(15)))) {
       return Error::internal("the site ended right after its start" + end_of_log(site.paths()));
     }
     if (!process) ::usleep(15'000);
-  }
+  } while (monotonic_now() < deadline);
   return Error::timeout("the site does not answer" + end_of_log(site.paths()));
 }
 
@@ -94,7 +94,10 @@ Result<> start_site(const LocalSite& site, const RunArguments& run, const NewSit
   const auto process = TRY(start_in_background({.name = site.namespace_name(),
                                                 .arguments = options.arguments,
                                                 .log_file = site.paths().log_file()}));
-  return wait_until_answering(site, process, patience);
+  Result<> answers = wait_until_answering(site, process, patience);
+  // It may be too young for its pid file to name it.
+  if (!answers && process) TRY(end_process(*process, kKillAfterDrain));
+  return answers;
 }
 
 std::string counted(uint64_t count, const std::string& what) {
@@ -124,6 +127,7 @@ std::string status_text(const std::string& namespace_name, const Value& site) {
 
 Result<> make_site(const Arguments& arguments, const NewSite& made) {
   const LocalSite site = TRY(LocalSite::at(arguments.namespace_name));
+  const FileLock lock = TRY(site.lock());
   if (site.process()) {
     return Error::config("Istmo is already installed in namespace '" + site.namespace_name() +
                          "' and runs (process " + std::to_string(site.process()->pid) +
@@ -133,12 +137,13 @@ Result<> make_site(const Arguments& arguments, const NewSite& made) {
   TRY(check_options(run));
   if (run.service_host.empty()) run.service_host = service_host_of(site.namespace_name());
   if (!made.site_name.empty()) TRY(check_resource_name(made.site_name));
-  const bool is_new = !site.exists();
+  std::error_code ignored;
+  const bool is_new = !fs::exists(site.paths().root, ignored);
   Result<> started = start_site(site, run, made);
-  if (started || !is_new) return started;
+  if (started) return started;
   // Nothing is left of an attempt that failed, so that it can be repeated.
   TRY(end_site(site.namespace_name()));
-  TRY(remove_site_folders(site.paths()));
+  if (is_new) TRY(remove_site_folders(site.paths()));
   return started;
 }
 
@@ -155,7 +160,9 @@ Result<> end_site(const std::string& namespace_name) {
       drain = parse_duration(words[index + 1]).value_or(drain);
     }
   }
-  return end_process(*process, drain + kKillAfterDrain);
+  return end_process(*process, drain + kKillAfterDrain, [&] {
+    print_notice("istmo: open connections have up to " + to_string(drain) + " to end\n");
+  });
 }
 
 Result<int> init_site(const Arguments& arguments) {
@@ -170,6 +177,8 @@ Result<int> init_site(const Arguments& arguments) {
 
 Result<int> delete_site(const Arguments& arguments) {
   const LocalSite site = TRY(LocalSite::open(arguments));
+  const FileLock lock = TRY(site.lock());
+  TRY(LocalSite::open(arguments));  // still there when the lock was free
   TRY(end_site(site.namespace_name()));
   TRY(remove_site_folders(site.paths()));
   print("Istmo is now removed from '" + site.namespace_name() + "'.\n");

@@ -133,6 +133,21 @@ BOOST_AUTO_TEST_CASE(a_holder_that_is_ending_is_waited_for) {
   BOOST_TEST(::waitpid(child, nullptr, 0) == child);
 }
 
+// Who waited holds the lock of a file that its last holder removed: nobody would look there.
+BOOST_AUTO_TEST_CASE(a_lock_that_was_waited_for_is_on_the_file_that_is_there) {
+  const TestFolder folder;
+  const std::filesystem::path file = folder / "istmo.pid";
+  auto first = std::make_unique<PidFile>(std::move(PidFile::take(file).value()));
+  const auto waiting = FileLock::take(file, [&](int, Duration) {
+    first.reset();
+    return true;
+  });
+  BOOST_REQUIRE(waiting.has_value());
+  BOOST_TEST(std::filesystem::exists(file));
+  const auto second = FileLock::take(file, [](int, Duration) { return false; });
+  BOOST_TEST(!second.has_value());
+}
+
 BOOST_AUTO_TEST_CASE(a_pid_file_that_nobody_holds_names_no_process) {
   const TestFolder folder;
   const std::string file = folder.write("istmo.pid", std::to_string(::getpid()) + " 1\n");
@@ -147,14 +162,18 @@ BOOST_AUTO_TEST_CASE(a_pid_that_was_used_again_is_not_signalled) {
   BOOST_TEST(end_process(self, Duration::seconds(1)).has_value());  // and this test goes on
 }
 
-BOOST_AUTO_TEST_CASE(a_process_that_ignores_sigterm_is_killed) {
+BOOST_AUTO_TEST_CASE(a_process_that_ignores_sigterm_is_killed_and_waiting_for_it_is_told) {
+  const auto before = ::signal(SIGTERM, SIG_IGN);  // inherited: the child never obeys it
   const pid_t child = ::fork();
   if (child == 0) {
-    ::signal(SIGTERM, SIG_IGN);
     while (true) ::pause();
   }
+  ::signal(SIGTERM, before);
   const ProcessId process = process_now(child);
-  BOOST_TEST(end_process(process, Duration::milliseconds(50)).has_value());
+  int told = 0;
+  const auto ended = end_process(process, Duration::milliseconds(50), [&] { ++told; });
+  BOOST_TEST(ended.has_value());
+  BOOST_TEST(told == 1);
   int status = 0;
   BOOST_TEST(::waitpid(child, &status, 0) == child);
   BOOST_TEST(WIFSIGNALED(status));
