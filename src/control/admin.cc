@@ -18,6 +18,7 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr std::string_view kUnixPrefix = "unix:";
+constexpr std::string_view kLocalhost = "localhost:";
 
 }  // namespace
 
@@ -27,7 +28,9 @@ Result<AdminAddress> AdminAddress::parse(const std::string& text) {
     if (path.empty()) return Error::config("--admin unix:PATH needs a path");
     return unix_socket(fs::absolute(path));
   }
-  auto address = io::Address::parse(text);
+  const std::string numeric =
+      text.starts_with(kLocalhost) ? "127.0.0.1:" + text.substr(kLocalhost.size()) : text;
+  auto address = io::Address::parse(numeric);
   if (!address) {
     return Error::config("the admin address '" + text + "' is neither unix:PATH nor HOST:PORT");
   }
@@ -60,6 +63,12 @@ Result<int> open_socket(const AdminAddress& address, int flags) {
   const int descriptor = ::socket(family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
   if (descriptor < 0) return Error::from_errno(errno, "socket");
   return descriptor;
+}
+
+bool AdminAddress::is_for_this_machine() const {
+  if (!path.empty()) return true;
+  const std::string host = address.host();
+  return host == "::1" || (address.family() == AF_INET && host.starts_with("127."));
 }
 
 std::string AdminAddress::to_string() const {

@@ -1,7 +1,8 @@
 // The admin socket: how commands talk to a running site.
 //
 // One request per line, a JSON map with `verb`. The answer is any number of lines {"item": ...},
-// then one line {"done": true} or {"error": "..."}. Everything is bounded: a request, the number
+// then one line {"done": true} or {"error": "..."}. A line that is no request ends the connection:
+// a web page can make its browser send one. Everything is bounded: a request, the number
 // of clients, and how long a client may take to read (its answer is dropped with it).
 #pragma once
 
@@ -20,12 +21,14 @@ namespace istmo::control {
 inline constexpr size_t kAdminRequestBytesMax = 64 * 1024;
 inline constexpr size_t kAdminAnswerBytesMax = 64 * 1024 * 1024;
 
-// Where the socket is: `unix:PATH` or `HOST:PORT` (numeric).
+// Where the socket is: `unix:PATH` or `HOST:PORT` (numeric, or localhost).
 struct AdminAddress {
   std::filesystem::path path;  // empty: TCP
   io::Address address;
   static Result<AdminAddress> parse(const std::string& text);
   static AdminAddress unix_socket(std::filesystem::path path) { return {std::move(path), {}}; }
+  // A path, or a loopback address. Whoever reaches another one may command the site.
+  bool is_for_this_machine() const;
   std::string to_string() const;
 };
 

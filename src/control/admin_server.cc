@@ -62,6 +62,7 @@ class AdminServer::Client {
     while (!is_closing_) {
       if (!write_some()) return close();
       if (!output_.empty()) return wait(POLLOUT);
+      if (is_last_answer_) return close();
       if (waiting_for_ != 0) return;  // answer() comes back here
       if (const size_t end = input_.find('\n'); end != std::string::npos) {
         hand_over_request(end);
@@ -98,8 +99,14 @@ class AdminServer::Client {
     waiting_for_ = server_.next_request_++;
     is_handing_over_ = true;
     if (request) server_.sink_.on_admin_request({waiting_for_}, *request);
-    else answer({.items = {}, .error = "not a request: " + request.error().text()});
+    else refuse(request.error());
     is_handing_over_ = false;
+  }
+
+  void refuse(const Error& error) {
+    input_.clear();  // an HTTP request, it may be, with a body that is a request of ours
+    is_last_answer_ = true;
+    answer({.items = {}, .error = "not a request: " + error.text()});
   }
 
   AdminServer& server_;
@@ -109,6 +116,7 @@ class AdminServer::Client {
   std::string output_;
   uint64_t waiting_for_ = 0;  // number of the request without an answer; 0: none
   bool is_handing_over_ = false;
+  bool is_last_answer_ = false;
   bool is_closing_ = false;
 };
 
@@ -118,6 +126,10 @@ AdminServer::~AdminServer() { ASSERT(is_idle()); }
 
 Result<> AdminServer::listen(const AdminAddress& address) {
   const AdminSocketName name = TRY(socket_name(address));
+  if (!address.is_for_this_machine()) {
+    LOG_WARNING("whoever reaches the admin address commands this site", "address",
+                address.to_string());
+  }
   if (!address.path.empty()) {
     if (is_answering(address)) {
       return Error::config("another process answers at " + address.to_string());
