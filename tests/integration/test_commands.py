@@ -295,39 +295,6 @@ def test_version_shows_components(site):
     assert site.json("version")["items"][0]["component"] == "cli"
 
 
-# What each shell itself does for `istmo WORDS <tab>`: one candidate a line, or all in one.
-COMPLETIONS = {
-    "bash": ("source {script}; COMP_WORDS=(istmo {words} ''); COMP_CWORD={index}; "
-             "$(complete -p istmo | sed 's/.*-F \\([^ ]*\\).*/\\1/') istmo '' ''; "
-             'echo "${{COMPREPLY[@]}}"'),
-    # zsh runs such functions in its emulation of sh.
-    "zsh": ("autoload -Uz compinit && compinit -u -D && source {script}; "
-            "ask() {{ emulate -L sh; setopt kshglob noshglob; ${{1##*-F }}; "
-            'echo "${{COMPREPLY[@]}}"; }}; '
-            "COMP_WORDS=(istmo {words} ''); COMP_CWORD={index}; ask $_comps[istmo]"),
-    "fish": "source {script}; complete -C 'istmo {words} ' | cut -f 1",
-}
-
-
-@pytest.mark.parametrize("shell", COMPLETIONS)
-def test_shells_complete_verbs_choices_and_namespaces(site, world, need, shell):
-    need(shell)
-    script = world.folder / f"completion.{shell}"
-    script.write_text(world.run_istmo("completion", shell).stdout)
-
-    def complete(*words):
-        command = COMPLETIONS[shell].format(script=script, words=" ".join(words),
-                                            index=len(words) + 1)
-        done = world.run([shell, "-c", command])
-        assert done.stderr == ""
-        return done.stdout.split()
-
-    assert {"init", "link", "expose", "run", "completion"} <= set(complete())
-    assert {"create", "status", "delete", "generate"} <= set(complete("link"))
-    assert {"bash", "zsh", "fish"} <= set(complete("completion"))
-    assert complete("status", "--namespace") == [site.namespace]
-
-
 def test_behaviour_14_one_connection_is_deleted_by_its_id(world, doc):
     address, site, _ = world.proxy(1, world.backend().address)
     admin = ("--admin", f"unix:{site.state}/admin.sock")

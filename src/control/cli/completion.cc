@@ -186,13 +186,13 @@ std::string fish_script(const CommandNode& tree) {
          "  end\n"
          "end\n"
          "function __istmo_at\n"
-         "  set -l path istmo\n"
+         "  set -l verbs istmo\n"
          "  for word in (commandline -opc)[2..-1]\n"
-         "    contains -- \"$path $word\" " +
+         "    contains -- \"$verbs $word\" " +
          verbs +
-         "; and set path \"$path $word\"\n"
+         "; and set verbs \"$verbs $word\"\n"
          "  end\n"
-         "  test \"$path\" = \"$argv[1]\"\n"
+         "  test \"$verbs\" = \"$argv[1]\"\n"
          "end\n"
          "complete -c istmo -f\n" +
          fish_node(tree, tree, "istmo");
