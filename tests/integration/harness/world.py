@@ -128,9 +128,10 @@ class World:
         self.programs.append(program)
         return program
 
-    def run(self, words, expect=0, **options):
+    def run(self, words, expect=0, environment=None, **options):
         """Runs any program to its end."""
-        done = subprocess.run([str(word) for word in words], text=True, env=self.environment,
+        done = subprocess.run([str(word) for word in words], text=True,
+                              env=environment or self.environment,
                               capture_output=True, **{"timeout": COMMAND_PATIENCE_SECONDS,
                                                       "stdin": subprocess.DEVNULL, **options})
         assert expect is None or done.returncode == expect, (
