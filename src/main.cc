@@ -19,7 +19,8 @@ int main(int argc, char** argv) {
   if (const auto* answer = std::get_if<control::UsageAnswer>(&command_line)) {
     if (answer->exit_code == control::kExitDone) control::print(answer->text);
     else control::print_notice(answer->text);
-    return answer->exit_code;
+    return control::exit_code_after_printing(answer->exit_code);
   }
-  return control::run_command(std::get<control::Arguments>(command_line));
+  const int exit_code = control::run_command(std::get<control::Arguments>(command_line));
+  return control::exit_code_after_printing(exit_code);
 }

@@ -1,8 +1,10 @@
 #include "control/cli/terminal.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <cstdio>
 
+#include "control/cli/command_line.h"
 #include "control/document_text.h"
 
 namespace istmo::control {
@@ -25,6 +27,8 @@ void draw_branches(const Tree& tree, const std::string& indent, std::string& tex
     draw_branches(branch, below, text);
   }
 }
+
+int print_error_number = 0;  // of the first print() that failed
 
 Format format_of(Output output) { return output == Output::yaml ? Format::yaml : Format::json; }
 
@@ -86,12 +90,27 @@ std::string document_text(const Value& document, Output output) {
 }
 
 void print(std::string_view text) {
-  std::fwrite(text.data(), 1, text.size(), stdout);
-  std::fflush(stdout);
+  errno = 0;
+  const bool is_written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size();
+  if ((!is_written || std::fflush(stdout) != 0) && print_error_number == 0) {
+    print_error_number = errno == 0 ? EIO : errno;
+  }
 }
 
 void print_error(const Error& error) { print_notice("istmo: " + error.text() + "\n"); }
 
 void print_notice(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stderr); }
+
+int print_no_list(const Error& error, Output output) {
+  if (output != Output::text) print(list_text({}, output));
+  print_error(error);
+  return kExitFailed;
+}
+
+int exit_code_after_printing(int exit_code) {
+  if (print_error_number == 0) return exit_code;
+  print_error(Error::from_errno(print_error_number, "write to standard output"));
+  return kExitFailed;
+}
 
 }  // namespace istmo::control

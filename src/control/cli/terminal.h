@@ -48,8 +48,14 @@ const std::vector<Value>& items_at(const Value& value, std::string_view key);
 std::string list_text(const std::vector<Value>& documents, Output output);
 std::string document_text(const Value& document, Output output);
 
-void print(std::string_view text);         // to stdout
+void print(std::string_view text);         // to stdout; see exit_code_after_printing()
 void print_error(const Error& error);      // "istmo: ..." to stderr
 void print_notice(std::string_view text);  // to stderr
+
+// Nothing to show, for a reason: stderr says it, stdout has an empty list for `-o`. kExitFailed.
+int print_no_list(const Error& error, Output output);
+
+// kExitFailed, and the reason on stderr, when something could not be printed; else `exit_code`.
+int exit_code_after_printing(int exit_code);
 
 }  // namespace istmo::control
