@@ -1,6 +1,7 @@
 // Starting a site in the background: the second half of process.h.
 #include <fcntl.h>
 #include <poll.h>
+#include <pwd.h>
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -29,17 +30,18 @@ fs::path environment_path(const char* name) {
   return value == nullptr ? fs::path() : fs::path(value);
 }
 
-// A user systemd that can be talked to has this socket.
-bool has_user_systemd() {
-  const fs::path runtime = environment_path("XDG_RUNTIME_DIR");
-  std::error_code ignored;
-  return !runtime.empty() && fs::is_socket(runtime / "systemd" / "private", ignored);
-}
-
 fs::path unit_folder() {
   fs::path config = environment_path("XDG_CONFIG_HOME");
   if (!config.is_absolute()) config = environment_path("HOME") / ".config";
   return config / "systemd" / "user";
+}
+
+// A user systemd that can be talked to has this socket.
+bool has_user_systemd() {
+  const fs::path runtime = environment_path("XDG_RUNTIME_DIR");
+  std::error_code ignored;
+  return !runtime.empty() && unit_folder().is_absolute() &&
+         fs::is_socket(runtime / "systemd" / "private", ignored);
 }
 
 // One unit per namespace; a namespace below another data folder than the usual one is another.
@@ -80,19 +82,28 @@ std::string unit_word(const std::string& word) {
   return quoted + "\"";
 }
 
-Result<std::optional<ProcessId>> start_unit(const BackgroundStart& start) {
-  const fs::path file = unit_folder() / unit_name(start.name);
+// False when systemd does not do it: then nothing of the unit is left.
+bool start_unit(const BackgroundStart& start) {
+  const std::string unit = unit_name(start.name);
+  const fs::path file = unit_folder() / unit;
   std::error_code code;
   fs::create_directories(file.parent_path(), code);
   std::ofstream out(file);
   out << unit_text(own_program().string(), start);
-  if (!out.flush()) return Error::from_errno(errno, "write " + file.string());
-  if (run_quietly({"systemctl", "--user", "daemon-reload"}) == 0 &&
-      run_quietly({"systemctl", "--user", "enable", "--now", unit_name(start.name)}) == 0) {
-    return std::optional<ProcessId>();
+  if (out.flush() && run_quietly({"systemctl", "--user", "daemon-reload"}) == 0 &&
+      run_quietly({"systemctl", "--user", "enable", "--now", unit}) == 0) {
+    return true;
   }
-  return Error::internal("systemd did not start " + unit_name(start.name) +
-                         "; `systemctl --user status " + unit_name(start.name) + "` tells why");
+  [[maybe_unused]] const Result<> forgotten = forget_unit(start.name);
+  return false;
+}
+
+// Without lingering, systemd ends the units of a user who has logged out.
+bool user_lingers() {
+  const passwd* user = ::getpwuid(::geteuid());
+  std::error_code ignored;
+  return user != nullptr &&
+         fs::exists(fs::path("/var/lib/systemd/linger") / user->pw_name, ignored);
 }
 
 // Between fork and exec in the grandchild: only async-signal-safe calls.
@@ -132,7 +143,7 @@ Result<pid_t> fork_detached(const std::string& program, char* const* arguments, 
   return grandchild;
 }
 
-Result<std::optional<ProcessId>> start_detached(const BackgroundStart& start) {
+Result<ProcessId> start_detached(const BackgroundStart& start) {
   const std::string program = own_program().string();
   const int log = ::open(start.log_file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (log < 0) return Error::from_errno(errno, "open " + start.log_file.string());
@@ -141,7 +152,7 @@ Result<std::optional<ProcessId>> start_detached(const BackgroundStart& start) {
   arguments.push_back(nullptr);
   const Result<pid_t> pid = fork_detached(program, arguments.data(), log);
   ::close(log);
-  return std::optional(process_now(TRY(Result<pid_t>(pid))));
+  return process_now(TRY(Result<pid_t>(pid)));
 }
 
 }  // namespace
@@ -167,14 +178,26 @@ std::string unit_text(const std::string& program, const BackgroundStart& start) 
          "WantedBy=default.target\n";
 }
 
-Result<std::optional<ProcessId>> start_in_background(const BackgroundStart& start) {
-  return has_user_systemd() ? start_unit(start) : start_detached(start);
+Result<BackgroundSite> start_in_background(const BackgroundStart& start) {
+  BackgroundSite started;
+  if (has_user_systemd()) {
+    if (start_unit(start)) {
+      if (!user_lingers()) {
+        started.notice =
+            "systemd ends the site when you log out; `loginctl enable-linger` lets it run on";
+      }
+      return started;
+    }
+    started.notice = "systemd does not start the site: it runs as a process of its own";
+  }
+  started.process = TRY(start_detached(start));
+  return started;
 }
 
 Result<> forget_unit(const std::string& name) {
   const fs::path file = unit_folder() / unit_name(name);
   std::error_code code;
-  if (!fs::exists(file, code)) return {};
+  if (!file.is_absolute() || !fs::exists(file, code)) return {};
   run_quietly({"systemctl", "--user", "disable", "--now", unit_name(name)});
   fs::remove(file, code);
   if (code) return Error::config("cannot remove " + file.string() + ": " + code.message());

@@ -61,11 +61,10 @@ class ProcessWatch {
   int descriptor_;
 };
 
-// SIGTERM, after `patience` SIGKILL. Returns when the process has ended. `on_waiting` is called once
-// if that takes more than a moment.
+// SIGTERM, after `patience` SIGKILL. Returns when the process has ended. `on_waiting` is called
+// once if that takes more than a moment.
 Result<> end_process(
-    const ProcessId& process, Duration patience,
-    const std::function<void()>& on_waiting = [] {});
+    const ProcessId& process, Duration patience, const std::function<void()>& on_waiting = [] {});
 
 struct BackgroundStart {
   std::string name;                    // of the namespace, for the unit
@@ -73,10 +72,14 @@ struct BackgroundStart {
   std::filesystem::path log_file;
 };
 
+struct BackgroundSite {
+  std::optional<ProcessId> process;  // nothing under systemd
+  std::string notice;                // for the user; may be empty
+};
+
 // Starts this program again, detached from the terminal: as a systemd user unit where a user
-// systemd runs, else as a process of its own session whose output goes to the log file.
-// Returns the new process when it is known (detached), nothing under systemd.
-Result<std::optional<ProcessId>> start_in_background(const BackgroundStart& start);
+// systemd runs and does it, else as a process of its own session whose output goes to the log file.
+Result<BackgroundSite> start_in_background(const BackgroundStart& start);
 
 // Removes the unit of the namespace, if there is one, and stops it.
 Result<> forget_unit(const std::string& name);

@@ -91,9 +91,11 @@ Result<> start_site(const LocalSite& site, const RunArguments& run, const NewSit
                             .has_ingress = made.has_ingress,
                             .arguments = run_words(site.paths(), site.namespace_name(), run)};
   TRY(write_site_options(site.paths(), options));
-  const auto process = TRY(start_in_background({.name = site.namespace_name(),
+  const auto started = TRY(start_in_background({.name = site.namespace_name(),
                                                 .arguments = options.arguments,
                                                 .log_file = site.paths().log_file()}));
+  if (!started.notice.empty()) print_notice("istmo: " + started.notice + "\n");
+  const auto& process = started.process;
   Result<> answers = wait_until_answering(site, process, patience);
   // It may be too young for its pid file to name it.
   if (!answers && process) TRY(end_process(*process, kKillAfterDrain));
