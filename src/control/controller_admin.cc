@@ -188,6 +188,7 @@ Value Controller::describe_site() const {
   site.set("io", options_.loop.kind == io::LoopKind::uring ? "uring" : "epoll");
   site.set("ioReason", options_.loop.reason);
   site.set("isReady", phase_ == Phase::ready);
+  site.set("isEnding", phase_ == Phase::draining);
   return site;
 }
 

@@ -71,8 +71,27 @@ std::string as_resource_name(std::string_view text) {
   return name.empty() ? std::string("x") : name;
 }
 
+std::string free_resource_name(std::string_view text,
+                               const std::function<bool(const std::string&)>& is_taken) {
+  static constexpr size_t kHashDigits = 8;
+  std::string name = as_resource_name(text);
+  if (!is_taken(name)) return name;
+  // FNV-1a, 32 bits.
+  uint32_t hash = 2166136261u;
+  for (char octet : text) hash = (hash ^ static_cast<uint8_t>(octet)) * 16777619u;
+  std::string digits = "0123456789abcdef";
+  name.resize(std::min(name.size(), kResourceBytesMax - kHashDigits - 1));
+  name += '-';
+  for (size_t place = 0; place < kHashDigits; ++place) name += digits[(hash >> (4 * place)) & 15];
+  return name;
+}
+
 Result<SitePaths> namespace_paths(std::string_view name) {
   TRY(check_namespace_name(name));
+  if (!namespaces_root().is_absolute()) {
+    return Error::config(
+        "there is no place for sites: set HOME, or XDG_DATA_HOME, to an absolute path");
+  }
   const fs::path root = namespaces_root() / name;
   return SitePaths{.root = root, .runtime = root / "runtime"};
 }

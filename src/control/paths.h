@@ -11,6 +11,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,14 +40,14 @@ struct SitePaths {
   }
 };
 
-// Reads XDG_DATA_HOME and HOME.
+// Reads XDG_DATA_HOME and HOME. Relative when neither says where.
 std::filesystem::path namespaces_root();
 
 // A namespace name is a DNS label: [a-z0-9]([-a-z0-9]*[a-z0-9])?, at most 63 octets. This also
 // keeps every path inside namespaces_root().
 Result<> check_namespace_name(std::string_view name);
 
-// Error::config when the name is not one.
+// Error::config when the name is not one, or namespaces_root() is nowhere.
 Result<SitePaths> namespace_paths(std::string_view name);
 
 // The names of the local sites, sorted. Reads the disk.
@@ -63,5 +64,10 @@ Result<> check_resource_name(std::string_view name);
 
 // `text` made a valid resource name: lower case, other octets replaced by '-'.
 std::string as_resource_name(std::string_view text);
+
+// as_resource_name(), with a short hash of `text` behind it when another text has that name: the
+// same for the same text, and not the other one's.
+std::string free_resource_name(std::string_view text,
+                               const std::function<bool(const std::string&)>& is_taken);
 
 }  // namespace istmo::control

@@ -12,7 +12,7 @@ from harness.processes import is_running, processes_marked, state_of
 from harness.sockets import exchange, hold, outcome_of_reading
 from harness.waiting import wait_until
 
-DONE, FAILED, USAGE = 0, 1, 2
+DONE, FAILED = 0, 1
 
 
 @pytest.fixture
@@ -60,6 +60,26 @@ def test_init_twice_says_that_it_is_there_and_harms_nothing(site):
     done = site.istmo("init", expect=FAILED)
     assert "already installed" in done.stderr
     assert site.pid == pid and is_running(pid)
+
+
+def test_init_again_keeps_what_is_not_given_anew(world):
+    admin = f"unix:{world.folder}/admin.sock"
+    site = world.site("west").init(
+        "--service-host", world.host, "--workers", "1", "--io", "epoll", "--log-level", "debug",
+        "--ingress", "none", "--drain-timeout", "3s", "--admin", admin)
+    site.kill()
+    site.istmo("init", "--drain-timeout", "4s")
+    command = Path(f"/proc/{site.pid}/cmdline").read_text().split("\0")
+    for flag, value in (("--service-host", world.host), ("--workers", "1"), ("--io", "epoll"),
+                        ("--log-level", "debug"), ("--drain-timeout", "4s"), ("--admin", admin)):
+        assert command[command.index(flag) + 1] == value
+    assert "is enabled" in site.istmo("status").stdout
+    token = world.folder / "x.token"
+    assert "--ingress none" in site.istmo("token", "create", token, expect=FAILED).stderr
+    site.kill()
+    assert "is called" in site.istmo("init", "--site-name", "other", expect=FAILED).stderr
+    site.istmo("init", "--ingress", "external")
+    site.istmo("token", "create", token)
 
 
 def test_init_after_a_crash_starts_the_same_site_again(site):
@@ -146,22 +166,6 @@ def test_the_process_is_called_istmo_by_whatever_name_it_is_started(world, site)
     assert Path(f"/proc/{program.pid}/comm").read_text() == "istmo\n"
 
 
-@pytest.mark.parametrize("words", [
-    [], ["fly"], ["init", "--no-such-flag"], ["expose"], ["link"], ["token", "create"],
-    ["link", "status", "-o", "xml"], ["listener", "create", "x", "99999"], ["--platform", "moon"]])
-def test_wrong_usage_exits_2_and_says_where_help_is(world, words):
-    done = world.run_istmo(*words, expect=USAGE)
-    assert "--help" in done.stderr and done.stdout == ""
-
-
-@pytest.mark.parametrize("words", [
-    ["link", "status"], ["token", "create", "/dev/null"], ["service", "status"],
-    ["expose", "host/127.0.0.1", "--address", "x", "--port", "1"], ["delete"]])
-def test_a_command_without_a_site_exits_1_and_says_what_to_do(world, words):
-    done = world.run_istmo("-n", world.namespace("nobody"), *words, expect=FAILED)
-    assert "istmo init" in done.stderr and done.stdout == ""
-
-
 def test_kubernetes_answers_with_a_clear_error(world):
     done = world.run_istmo("--platform", "kubernetes", "init", expect=FAILED)
     assert "kubernetes is not supported yet" in done.stderr and "--platform linux" in done.stderr
@@ -238,6 +242,17 @@ def test_site_create_update_and_delete_say_what_v2_says(world):
     assert site.istmo("site", "update").stdout == 'Site "west" is updated\n'
     assert site.istmo("site", "delete", "--all").stdout == 'Site "west" is deleted\n'
     assert not site.folder.exists()
+    assert site.istmo("site", "status").stdout == "There is no existing Istmo site resource\n"
+    assert site.json("site", "status") == {"items": []}
+
+
+def test_what_site_delete_leaves_can_be_removed(world, site):
+    site.istmo("listener", "create", "web", world.address()[1])
+    site.istmo("site", "delete")
+    assert site.folder.exists() and "`istmo delete" in site.istmo("status").stdout
+    site.istmo("listener", "delete", "web")
+    site.istmo("delete")
+    assert not site.folder.exists()
 
 
 @pytest.mark.parametrize("words,kind", [
@@ -257,22 +272,14 @@ def test_link_generate_prints_the_link_then_its_secret(world):
     site.istmo("site", "create", "west", "--enable-link-access")
     text = site.istmo("link", "generate", "to-west", "--host", "127.0.0.1").stdout
     link, secret = read_yaml(world, text)
+    listed = site.json("link", "generate", "to-west", "--host", "127.0.0.1")["items"]
+    assert [item["kind"] for item in listed] == ["Link", "Secret"]
     assert (link["kind"], secret["kind"]) == ("Link", "Secret")
     assert link["spec"]["tlsCredentials"] == secret["metadata"]["name"]
     assert link["spec"]["endpoints"][0]["host"] == "127.0.0.1"
     file = world.folder / "link.yaml"
     file.write_text(text)
     assert " 0 errors, 0 warnings" in world.run_istmo("check", file).stdout
-
-
-def test_expose_says_what_is_wrong(site):
-    for words, said in ([["deployment/backend", "--address", "b", "--port", "1"], "Kubernetes"],
-                        [["host/127.0.0.1", "--port", "1"], "--address"],
-                        [["nonsense", "--address", "b", "--port", "1"], "host/ADDRESS"],
-                        [["host/127.0.0.1", "--address", "b", "--port", "zero"], "not a port"]):
-        assert said in site.istmo("expose", *words, expect=FAILED).stderr
-    assert "is not exposed" in site.istmo("unexpose", "host/127.0.0.1", "--address", "b",
-                                          expect=FAILED).stderr
 
 
 def test_ingress_none_gives_no_tokens(world):

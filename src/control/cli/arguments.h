@@ -42,23 +42,26 @@ enum class Noun : uint8_t { site, listener, connector };
 
 enum class Output : uint8_t { text, json, yaml };
 
-// How a site runs: `run` and `init` understand these.
+inline constexpr const char* kDefaultDrainTimeout = "10s";
+
+// How a site runs: `run` and `init` understand these. What was not given is empty: an `init` that
+// starts a site again keeps what it was told before.
 struct RunArguments {
   std::string path;       // `run`: a file or a folder
   std::string state;      // `run`: the state folder; empty: see the issue of `run`
   std::string admin;      // empty: unix socket in the state folder
   std::string log_level;  // empty: info
   std::string tls_keylog;
-  std::string drain_timeout = "10s";
+  std::string drain_timeout;  // empty: kDefaultDrainTimeout
   std::string service_host;
   std::vector<std::string> ingress_hosts;
   uint32_t workers = 0;  // 0: one per usable core
-  std::string io = "auto";
+  std::string io;        // empty: auto
 };
 
 struct InitArguments {
   std::string site_name;
-  std::string ingress;  // v1: "external" or "none"
+  std::string ingress;  // v1: "external" or "none"; empty: as before, or external
   std::string timeout = "30s";
 };
 

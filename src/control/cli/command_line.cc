@@ -4,6 +4,9 @@
 #include <algorithm>
 #include <functional>
 #include <map>
+#include <memory>
+
+#include "control/cli/usage.h"
 
 namespace istmo::control {
 
@@ -14,10 +17,45 @@ const std::vector<std::string> kOutputs{"json", "yaml"};
 const std::vector<std::string> kLogLevels{"debug", "info", "warning", "error"};
 const std::vector<std::string> kIoModes{"auto", "uring", "epoll"};
 const std::vector<std::string> kShells{"bash", "zsh", "fish"};
+const std::vector<std::string> kLinkAccessTypes{
+    "default",  "none",    "local",         "route",   "loadbalancer",
+    "nodeport", "ingress", "ingress-nginx", "gateway", "contour-http-proxy"};
 
 // Names of values tell the completions what to offer.
 constexpr const char* kFile = "FILE";
 constexpr const char* kNamespace = "NAMESPACE";
+
+// Below the help of every verb: what stands in the help of `istmo` itself.
+constexpr const char* kEverywhere =
+    "Options of every command:\n"
+    "  -n,--namespace NAMESPACE    The local site's namespace\n"
+    "  --admin ADDRESS             Admin socket: unix:PATH or HOST:PORT\n"
+    "  -p,--platform PLATFORM      Where the site lives: linux, kubernetes";
+
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_option_usage(const CLI::Option* option) const override {
+    const std::string dots = option->get_expected_max() > 1 ? "..." : "";
+    const std::string name = make_option_name(option, true) + dots;
+    return option->get_required() ? name : "[" + name + "]";
+  }
+};
+
+UsageAnswer usage_error(const std::string& command, const std::string& text) {
+  return {kExitUsage,
+          command + ": " + text + "\nRun `" + command + " --help` to see what it takes.\n"};
+}
+
+// `help link create` is `link create --help`. In the order in which CLI11 takes them: backwards.
+std::vector<std::string> reversed_words(int argc, const char* const* argv) {
+  std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  if (!words.empty() && words.front() == "help") {
+    words.erase(words.begin());
+    words.emplace_back("--help");
+  }
+  std::ranges::reverse(words);
+  return words;
+}
 
 // The CLI11 application around one Arguments, which its options write into.
 class Parser {
@@ -29,6 +67,15 @@ class Parser {
   CommandNode tree() const { return node_of(app_); }
 
  private:
+  // The innermost verb that was understood: it knows best what would be right.
+  struct Innermost {
+    const CLI::App* app;
+    std::string command;  // "istmo link"
+  };
+  Innermost innermost() const;
+  std::string unknown_word(const CLI::App& app) const;
+  UsageAnswer answer_of(const CLI::ParseError& error) const;
+
   using Setup = void (Parser::*)(CLI::App&);
   CLI::App& verb(CLI::App& parent, const char* name, const char* description, Verb verb,
                  Setup setup);
@@ -58,6 +105,8 @@ class Parser {
   void with_expose(CLI::App& app);
   void with_unexpose(CLI::App& app);
   void with_site_create(CLI::App& app);
+  void with_site_update(CLI::App& app);
+  void with_site_flags(CLI::App& app);
   void with_site_name(CLI::App& app);
   void with_site_remove(CLI::App& app);
   void with_service_create(CLI::App& app);
@@ -82,31 +131,68 @@ class Parser {
 Parser::Parser() {
   app_.require_subcommand(1);
   app_.fallthrough();  // -n and --platform may stand behind the verb
+  app_.set_version_flag("--version", "istmo " ISTMO_VERSION, "Print the version and exit");
+  app_.formatter(std::make_shared<HelpFormatter>());
   add_global_flags();
+  app_.footer(kEverywhere);  // verbs take it over
   add_v1_verbs();
   add_links_and_tokens();
   add_resources();
   add_own_verbs();
+  app_.footer("");
 }
 
 std::variant<Arguments, UsageAnswer> Parser::parse(int argc, const char* const* argv) {
   try {
-    app_.parse(argc, argv);
+    std::vector<std::string> words = reversed_words(argc, argv);
+    app_.parse(words);
   } catch (const CLI::ParseError& error) {
-    if (error.get_exit_code() == 0) return UsageAnswer{kExitDone, app_.help("", {})};
-    // The innermost verb that was understood knows best what would be right.
-    const CLI::App* innermost = &app_;
-    std::string path = "istmo";
-    while (!innermost->get_subcommands().empty()) {
-      innermost = innermost->get_subcommands().front();
-      path += " " + innermost->get_name();
-    }
-    return UsageAnswer{kExitUsage, path + ": " + error.what() + "\nRun `" + path +
-                                       " --help` to see what it takes.\n"};
+    return answer_of(error);
   }
   if (output_ == "json") arguments_.output = Output::json;
   if (output_ == "yaml") arguments_.output = Output::yaml;
+  const std::string problem = wrong_combination(arguments_);
+  if (!problem.empty()) return usage_error(innermost().command, problem);
   return arguments_;
+}
+
+Parser::Innermost Parser::innermost() const {
+  Innermost found{&app_, "istmo"};
+  while (!found.app->get_subcommands().empty()) {
+    found.app = found.app->get_subcommands().front();
+    found.command += " " + found.app->get_name();
+  }
+  return found;
+}
+
+// A word where a verb should stand; empty when there is none.
+std::string Parser::unknown_word(const CLI::App& app) const {
+  if (app.get_subcommands([](const CLI::App*) { return true; }).empty()) return {};
+  for (const std::string& word : app_.remaining(true)) {
+    if (!word.starts_with('-')) return word;
+  }
+  return {};
+}
+
+UsageAnswer Parser::answer_of(const CLI::ParseError& error) const {
+  const auto [app, command] = innermost();
+  if (dynamic_cast<const CLI::CallForVersion*>(&error) != nullptr) {
+    return {kExitDone, std::string(error.what()) + "\n"};
+  }
+  const std::string word = unknown_word(*app);
+  if (!word.empty()) {
+    std::vector<std::string> verbs;
+    for (const CLI::App* verb : app->get_subcommands([](const CLI::App*) { return true; })) {
+      verbs.push_back(verb->get_name());
+    }
+    const std::string closest = closest_word(word, verbs);
+    return usage_error(command, "there is no command '" + word + "'" +
+                                    (closest.empty() ? "" : "; did you mean '" + closest + "'?"));
+  }
+  if (error.get_exit_code() == 0) {
+    return {kExitDone, app_.help("", {})};
+  }
+  return usage_error(command, error.what());
 }
 
 void Parser::choice(CLI::Option* option, const std::vector<std::string>& choices) {
@@ -130,8 +216,10 @@ CLI::App& Parser::verb(CLI::App& parent, const char* name, const char* descripti
 
 void Parser::add_global_flags() {
   app_.add_option("-n,--namespace", arguments_.namespace_name, "The local site's namespace")
-      ->type_name(kNamespace);
-  app_.add_option("--admin", arguments_.run.admin, "Admin socket: unix:PATH or HOST:PORT");
+      ->type_name(kNamespace)
+      ->check(usage::namespace_name, "");
+  app_.add_option("--admin", arguments_.run.admin, "Admin socket: unix:PATH or HOST:PORT")
+      ->check(usage::admin_address, "");
   choice(app_.add_option("-p,--platform", arguments_.platform, "Where the site lives"), kPlatforms);
 }
 
@@ -164,7 +252,7 @@ void Parser::add_links_and_tokens() {
 }
 
 void Parser::add_resources() {
-  add_resource("site", Noun::site, &Parser::with_site_create, &Parser::with_site_create,
+  add_resource("site", Noun::site, &Parser::with_site_create, &Parser::with_site_update,
                &Parser::with_site_remove);
   add_resource("listener", Noun::listener, &Parser::with_service_create,
                &Parser::with_service_update, &Parser::with_resource_name);
@@ -193,6 +281,8 @@ void Parser::add_own_verbs() {
   verb(app_, "check", "Validate documents and print every problem", Verb::check,
        &Parser::with_check);
   verb(app_, "version", "Show versions", Verb::version, &Parser::with_output);
+  CLI::App& help = *app_.add_subcommand("help", "Show what a command takes");
+  help.callback([] { throw CLI::CallForHelp(); });
   verb(app_, "completion", "Print the completion script of a shell", Verb::completion,
        &Parser::with_shell);
 }
@@ -210,7 +300,7 @@ void Parser::with_running(CLI::App& app) {
   RunArguments& run = arguments_.run;
   app.add_option("--workers", run.workers, "Worker threads (default: one per usable core)")
       ->check(CLI::Range(1, 512));
-  choice(app.add_option("--io", run.io, "Engine of the kernel to use")->capture_default_str(),
+  choice(app.add_option("--io", run.io, "Engine of the kernel to use")->default_str("auto"),
          kIoModes);
   choice(app.add_option("--log-level", run.log_level, "Least important messages to log"),
          kLogLevels);
@@ -218,20 +308,26 @@ void Parser::with_running(CLI::App& app) {
       ->envname("SSLKEYLOGFILE")
       ->type_name(kFile);
   app.add_option("--drain-timeout", run.drain_timeout, "How long SIGTERM lets connections end")
-      ->capture_default_str();
+      ->default_str(kDefaultDrainTimeout)
+      ->check(usage::duration, "");
   app.add_option("--service-host", run.service_host,
-                 "Address at which services of other sites are offered here");
+                 "Address at which services of other sites are offered here")
+      ->check(usage::service_host, "");
   app.add_option("--ingress-host", run.ingress_hosts,
-                 "Name or address under which other sites reach this one (repeatable)");
+                 "Name or address under which other sites reach this one (repeatable)")
+      ->check(usage::host, "")
+      ->allow_extra_args(false);
 }
 
 void Parser::with_init(CLI::App& app) {
   with_running(app);
-  app.add_option("--site-name", arguments_.init.site_name, "Default: the namespace");
+  app.add_option("--site-name", arguments_.init.site_name, "Default: the namespace")
+      ->check(usage::resource_name, "");
   choice(app.add_option("--ingress", arguments_.init.ingress, "none: tokens cannot be made here"),
          {"external", "none"});
   app.add_option("--timeout", arguments_.init.timeout, "How long to wait for the site")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(usage::duration, "");
 }
 
 void Parser::with_run(CLI::App& app) {
@@ -255,14 +351,18 @@ void Parser::with_token_create(CLI::App& app) {
   choice(app.add_option("-t,--token-type", token.type, "claim, or cert: long-lived")
              ->capture_default_str(),
          {"claim", "cert"});
-  app.add_option("--expiry", token.expiry, "How long it can be used")->capture_default_str();
+  app.add_option("--expiry", token.expiry, "How long it can be used")
+      ->capture_default_str()
+      ->check(usage::positive_duration, "");
   app.add_option("--uses", token.uses, "How many links it can make")
       ->check(CLI::Range(1, 1'000'000))
       ->capture_default_str();
-  app.add_option("--name", token.name, "Name of the token");
+  app.add_option("--name", token.name, "Name of the token")->check(usage::resource_name, "");
   app.add_option("--password", token.password, "The secret code (default: random)");
   app.add_option("--ingress-host", arguments_.run.ingress_hosts,
-                 "Name or address that the token carries");
+                 "Name or address that the token carries (repeatable)")
+      ->check(usage::host, "")
+      ->allow_extra_args(false);
 }
 
 void Parser::with_token_status(CLI::App& app) {
@@ -272,7 +372,8 @@ void Parser::with_token_status(CLI::App& app) {
 
 void Parser::with_link_create(CLI::App& app) {
   app.add_option("file", arguments_.token.file, "The token's file")->required()->type_name(kFile);
-  app.add_option("--name", arguments_.link.name, "Name of the link (default: link1, link2, ...)");
+  app.add_option("--name", arguments_.link.name, "Name of the link (default: link1, link2, ...)")
+      ->check(usage::resource_name, "");
   app.add_option("--cost", arguments_.link.cost, "Cost of the link")
       ->check(CLI::Range(1, 65535))
       ->capture_default_str();
@@ -281,7 +382,8 @@ void Parser::with_link_create(CLI::App& app) {
 void Parser::with_link_status(CLI::App& app) {
   with_verbose_output(app);
   app.add_option("name", arguments_.link.name, "Only this link");
-  app.add_option("--wait", arguments_.link.wait, "Wait so many seconds for links to connect");
+  app.add_option("--wait", arguments_.link.wait, "Wait so many seconds for links to connect")
+      ->check(usage::waiting_time, "");
 }
 
 void Parser::with_link_name(CLI::App& app) {
@@ -290,9 +392,10 @@ void Parser::with_link_name(CLI::App& app) {
 
 void Parser::with_link_generate(CLI::App& app) {
   with_output(app);
-  app.add_option("name,--name", arguments_.link.name, "Name of the link");
-  app.add_option("--host", arguments_.link.host,
-                 "Name or address under which this site is reached");
+  app.add_option("name,--name", arguments_.link.name, "Name of the link")
+      ->check(usage::resource_name, "");
+  app.add_option("--host", arguments_.link.host, "Name or address under which this site is reached")
+      ->check(usage::host, "");
   app.add_option("--cost", arguments_.link.cost, "Cost of the link")
       ->check(CLI::Range(1, 65535))
       ->capture_default_str();
@@ -301,9 +404,16 @@ void Parser::with_link_generate(CLI::App& app) {
 void Parser::with_expose(CLI::App& app) {
   ExposeArguments& expose = arguments_.expose;
   app.add_option("target", expose.target, "host/ADDRESS")->required()->expected(1, 2);
-  app.add_option("--address", expose.address, "Name of the service");
-  app.add_option("--port", expose.ports, "Port of the service (repeatable)")->required();
-  app.add_option("--target-port", expose.target_ports, "Port of the workload, if another one");
+  app.add_option("--address", expose.address, "Name of the service: how other sites know it")
+      ->required()
+      ->check(usage::resource_name, "");
+  app.add_option("--port", expose.ports, "Port of the service (repeatable)")
+      ->required()
+      ->check(usage::port_pair, "")
+      ->allow_extra_args(false);
+  app.add_option("--target-port", expose.target_ports, "Port of the workload, if another one")
+      ->check(CLI::Range(1, 65535))
+      ->allow_extra_args(false);
   choice(app.add_option("--protocol", expose.protocol, "Protocol")->capture_default_str(), {"tcp"});
 }
 
@@ -313,15 +423,29 @@ void Parser::with_unexpose(CLI::App& app) {
 }
 
 void Parser::with_site_create(CLI::App& app) {
+  app.add_option("name", arguments_.resource.name, "Name of the site")
+      ->required()
+      ->check(usage::resource_name, "");
+  with_site_flags(app);
+}
+
+void Parser::with_site_update(CLI::App& app) {
   with_site_name(app);
+  with_site_flags(app);
+}
+
+void Parser::with_site_flags(CLI::App& app) {
   with_waiting(app);
   ResourceArguments& resource = arguments_.resource;
   app.add_flag("--enable-link-access", resource.enables_link_access, "Let other sites link here");
-  app.add_option("--link-access-type", resource.link_access_type, "How: default, none");
+  choice(
+      app.add_option("--link-access-type", resource.link_access_type, "How other sites link here"),
+      kLinkAccessTypes);
 }
 
 void Parser::with_site_name(CLI::App& app) {
-  app.add_option("name", arguments_.resource.name, "Name of the site");
+  app.add_option("name", arguments_.resource.name, "Name of the site")
+      ->check(usage::resource_name, "");
 }
 
 void Parser::with_site_remove(CLI::App& app) {
@@ -332,7 +456,7 @@ void Parser::with_site_remove(CLI::App& app) {
 
 void Parser::with_service_create(CLI::App& app) {
   ResourceArguments& resource = arguments_.resource;
-  app.add_option("name", resource.name, "Name")->required();
+  app.add_option("name", resource.name, "Name")->required()->check(usage::resource_name, "");
   app.add_option("port", resource.port, "Port")->required()->check(CLI::Range(1, 65535));
   with_service_flags(app);
 }
@@ -346,10 +470,12 @@ void Parser::with_service_update(CLI::App& app) {
 
 void Parser::with_service_flags(CLI::App& app) {
   ResourceArguments& resource = arguments_.resource;
-  app.add_option("-r,--routing-key", resource.routing_key, "Routing key (default: the name)");
-  app.add_option("--host", resource.host, "Host name or address");
+  app.add_option("-r,--routing-key", resource.routing_key, "Routing key (default: the name)")
+      ->check(usage::plain_text, "");
+  app.add_option("--host", resource.host, "Host name or address")->check(usage::plain_text, "");
   app.add_option("--selector", resource.selector, "Pods to connect to (Kubernetes)");
-  app.add_option("--tls-credentials", resource.tls_credentials, "Name of a Secret");
+  app.add_option("--tls-credentials", resource.tls_credentials, "Name of a Secret")
+      ->check(usage::resource_name, "");
   choice(app.add_option("--type", resource.type, "Protocol"), {"tcp"});
   with_waiting(app);
 }
@@ -358,7 +484,8 @@ void Parser::with_waiting(CLI::App& app) {
   choice(app.add_option("--wait", arguments_.resource.wait, "What to wait for"),
          {"configured", "ready", "none"});
   app.add_option("--timeout", arguments_.resource.timeout, "How long to wait")
-      ->capture_default_str();
+      ->capture_default_str()
+      ->check(usage::duration, "");
 }
 
 void Parser::with_resource_name(CLI::App& app) {

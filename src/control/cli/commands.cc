@@ -57,6 +57,8 @@ Result<int> run_on_platform(Arguments arguments) {
   }
   if (needs_platform(arguments.verb)) {
     TRY(check_namespace_name(arguments.namespace_name));
+    // An admin socket is that of a site on a machine.
+    if (!arguments.run.admin.empty() && arguments.platform.empty()) arguments.platform = "linux";
     const PlatformClues clues = gather_platform_clues(arguments.platform, arguments.namespace_name);
     const Platform platform = TRY(choose_platform(clues));
     TRY(require_linux(platform));

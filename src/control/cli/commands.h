@@ -19,7 +19,7 @@ Result<int> show_site(const Arguments& arguments);
 struct NewSite {
   std::string site_name;  // empty: the namespace
   std::string link_access;
-  bool has_ingress = true;
+  std::string ingress;  // "none", "external", or empty: as it was, or external
   std::string timeout;
 };
 Result<> make_site(const Arguments& arguments, const NewSite& made);

@@ -8,6 +8,8 @@
 #include "control/cli/commands.h"
 #include "control/cli/local_site.h"
 #include "control/cli/terminal.h"
+#include "control/cli/token_file.h"
+#include "control/cli/usage.h"
 #include "control/document_text.h"
 #include "control/durations.h"
 #include "control/redeem.h"
@@ -19,27 +21,6 @@ namespace {
 
 constexpr Duration kApplyPatience = Duration::seconds(15);
 constexpr Duration kLookAgain = Duration::milliseconds(50);
-
-// What a token file holds: a token to redeem, or (long-lived) the documents of a link.
-struct TokenFile {
-  std::optional<AccessTokenDocument> token;
-  std::optional<LinkDocument> link;
-  std::optional<SecretDocument> secret;
-};
-
-Result<TokenFile> read_token(const std::string& file) {
-  const std::string text = TRY(read_file(file));
-  const ParsedDocuments parsed = parse_documents(text, file);
-  TokenFile found;
-  for (const Document& document : parsed.documents) {
-    if (const auto* token = std::get_if<AccessTokenDocument>(&document)) found.token = *token;
-    if (const auto* link = std::get_if<LinkDocument>(&document)) found.link = *link;
-    if (const auto* secret = std::get_if<SecretDocument>(&document)) found.secret = *secret;
-  }
-  if (found.token || (found.link && found.secret)) return found;
-  for (const Problem& problem : parsed.problems) return Error::config(problem.to_string());
-  return Error::config(file + " is not a token: `istmo token create` makes one");
-}
 
 std::string first_free_name(const LocalSite& site) {
   const Desired documents = site.documents();
@@ -62,6 +43,8 @@ Result<> write_link(const LocalSite& site, const std::string& name, SecretDocume
   link.metadata.name = name;
   link.tls_credentials = name;
   link.cost = cost;
+  TRY(check_document(secret));
+  TRY(check_document(link));
   TRY(site.write(secret));
   TRY(site.write(link));
   TRY(site.wait_applied(link, kApplyPatience));
@@ -106,14 +89,15 @@ std::string outgoing_text(const std::string& name, const Value& link, bool is_ve
 }
 
 std::string links_text(const std::map<std::string, Value>& outgoing,
-                       const std::vector<Value>& running,
+                       const Result<std::vector<Value>>& running,
                        const std::map<std::string, std::string>& namespaces, bool is_verbose) {
   std::string text = "\nLinks created from this site:\n\n";
   if (outgoing.empty()) text += "\t There are no links configured or connected\n";
   for (const auto& [name, link] : outgoing) text += outgoing_text(name, link, is_verbose);
   text += "\nCurrent links from other sites that are connected:\n\n";
+  if (!running) return text + "\t Not known: the site does not run\n";
   bool has_incoming = false;
-  for (const Value& link : running) {
+  for (const Value& link : *running) {
     if (text_at(link, "isIncoming") != "true" || !is_connected(link)) continue;
     has_incoming = true;
     const auto known = namespaces.find(text_at(link, "siteId"));
@@ -139,24 +123,18 @@ std::map<std::string, std::string> namespaces_of(const LocalSite& site) {
   return namespaces;
 }
 
-// "60" is seconds, as in v1; "1m" is a duration.
-Result<Duration> waiting_time(const std::string& text) {
-  if (text.empty()) return Duration{};
-  const bool is_number = text.find_first_not_of("0123456789") == std::string::npos;
-  return parse_duration(is_number ? text + "s" : text);
-}
-
 }  // namespace
 
 Result<int> create_link(const Arguments& arguments) {
-  const LocalSite site = TRY(LocalSite::open(arguments));
-  const TokenFile file = TRY(read_token(arguments.token.file));
+  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
+  const TokenFile file = TRY(read_token_file(arguments.token.file));
   const std::string name =
       arguments.link.name.empty() ? first_free_name(site) : arguments.link.name;
   TRY(check_resource_name(name));
   if (site.find({"Link", name})) {
     return Error::config("there is a link '" + name + "' already; choose another --name");
   }
+  TRY(site.check_takes_changes());
   const std::string site_id = TRY(own_site_id(site));
   std::string url;
   if (file.token) {
@@ -182,7 +160,7 @@ Result<int> create_link(const Arguments& arguments) {
 Result<int> show_links(const Arguments& arguments) {
   const LocalSite site = TRY(LocalSite::open(arguments));
   const std::string& wanted = arguments.link.name;
-  const Instant deadline = monotonic_now() + TRY(waiting_time(arguments.link.wait));
+  const Instant deadline = monotonic_now() + TRY(parse_waiting_time(arguments.link.wait));
   while (true) {
     std::vector<Value> documents = TRY(site.documents_with_status("Link"));
     std::erase_if(documents, [&](const Value& document) {
@@ -206,15 +184,15 @@ Result<int> show_links(const Arguments& arguments) {
     } else if (!wanted.empty()) {
       print(outgoing_text(wanted, outgoing.at(wanted), arguments.is_verbose).substr(2));
     } else {
-      print(links_text(outgoing, running.value_or(std::vector<Value>{}), namespaces_of(site),
-                       arguments.is_verbose));
+      print(links_text(outgoing, running, namespaces_of(site), arguments.is_verbose));
     }
-    return are_up || arguments.link.wait.empty() ? kExitDone : kExitFailed;
+    const int exit_code = exit_code_of_showing(site);
+    return are_up || arguments.link.wait.empty() ? exit_code : kExitFailed;
   }
 }
 
 Result<int> delete_link(const Arguments& arguments) {
-  const LocalSite site = TRY(LocalSite::open(arguments));
+  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
   const ObjectId id{"Link", arguments.link.name};
   const Desired documents = site.documents();
   const auto link = documents.links.find(id.name);
@@ -247,11 +225,13 @@ Result<int> generate_link(const Arguments& arguments) {
   // v2 prints the Link first.
   std::ranges::stable_partition(
       documents, [](const Value& document) { return text_at(document, "kind") == "Link"; });
-  const Format format = arguments.output == Output::json ? Format::json : Format::yaml;
+  if (arguments.output == Output::json) {
+    print(list_text(documents, Output::json));
+    return kExitDone;
+  }
   std::string text;
   for (const Value& document : documents) {
-    if (!text.empty() && format == Format::yaml) text += "---\n";
-    text += write_value(document, format);
+    text += (text.empty() ? "" : "---\n") + write_value(document, Format::yaml);
   }
   print(text);
   return kExitDone;

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "control/cli/command_line.h"
 #include "control/cli/terminal.h"
 #include "control/directory_source.h"
 #include "control/document_store.h"
@@ -51,20 +52,40 @@ Result<LocalSite> LocalSite::at(const std::string& namespace_name) {
   return LocalSite(namespace_name, TRY(namespace_paths(namespace_name)));
 }
 
-Result<LocalSite> LocalSite::open(const Arguments& arguments) {
-  const std::string& name = arguments.namespace_name;
-  LocalSite site = TRY(at(name));
+Result<LocalSite> LocalSite::of(const Arguments& arguments) {
+  LocalSite site = TRY(at(arguments.namespace_name));
   site.admin_ = arguments.run.admin;
-  if (!site.exists() && site.admin_.empty()) {
-    return Error::config("Istmo is not installed in namespace '" + name + "'; run `istmo init -n " +
-                         name + "` first");
-  }
   return site;
+}
+
+Result<LocalSite> LocalSite::open(const Arguments& arguments) {
+  LocalSite site = TRY(of(arguments));
+  if (site.exists() || !site.admin_.empty()) return site;
+  return Error::config("Istmo is not installed in namespace '" + site.name_ +
+                       "'; run `istmo init -n " + site.name_ + "` first");
+}
+
+Result<LocalSite> LocalSite::open_to_change(const Arguments& arguments) {
+  Arguments of_namespace = arguments;
+  of_namespace.run.admin.clear();
+  LocalSite site = TRY(open(of_namespace));
+  if (arguments.run.admin.empty()) return site;
+  const AdminAddress own = TRY(admin_address_of(site.paths_));
+  const AdminAddress given = TRY(AdminAddress::parse(arguments.run.admin));
+  if (own.to_string() == given.to_string()) return site;
+  return Error::config("--admin " + arguments.run.admin + " is not the site of namespace '" +
+                       site.name_ + "', into whose folder this command writes; name the site " +
+                       "by -n alone, or change the documents that it was started with");
 }
 
 bool LocalSite::exists() const {
   std::error_code ignored;
-  return fs::exists(paths_.platform_file(), ignored);
+  return fs::exists(paths_.root, ignored);
+}
+
+bool LocalSite::is_installed() const {
+  std::error_code ignored;
+  return !admin_.empty() || fs::exists(paths_.platform_file(), ignored);
 }
 
 Result<FileLock> LocalSite::lock() const {
@@ -132,16 +153,25 @@ Result<AdminClient> LocalSite::connect() const {
                         "` starts it again, its log is " + paths_.log_file().string());
 }
 
+Result<> LocalSite::check_takes_changes() const {
+  const std::vector<Value> items = TRY(ask(request_of("site")));
+  if (items.empty() || text_at(items.front(), "isEnding") != "true") return {};
+  return Error::refused("the site of namespace '" + name_ +
+                        "' ends and takes no changes any more; wait for the command that ends it");
+}
+
 Result<std::vector<Value>> LocalSite::ask(const Value& request) const {
   AdminClient client = TRY(connect());
   return client.ask(request);
 }
 
 Result<std::vector<Value>> LocalSite::documents_with_status(const std::string& kind) const {
-  if (connect()) {
+  if (auto client = connect()) {
     Value request = request_of("documents");
     if (!kind.empty()) request.set("kind", kind);
-    return ask(request);
+    return client->ask(request);
+  } else if (!admin_.empty()) {
+    return std::move(client).error();
   }
   std::vector<Value> documents;
   for (const Document& document : this->documents().all()) {
@@ -173,9 +203,9 @@ Result<Value> LocalSite::wait_for(const ObjectId& id, Duration patience,
 Result<Value> LocalSite::wait_applied(const Document& document, Duration patience) const {
   const Value wanted = spec_of(to_value(document));
   return wait_for(id_of(document), patience, [&](const Value& found) {
-    if (!(spec_of(found) == wanted)) return false;
-    const Value* status = found.find("status");
-    return status != nullptr && !text_at(*status, "status").empty();
+    const std::string& status = text_at(found, "status", "status");
+    if (found.find("spec") == nullptr) return status == "Error";
+    return spec_of(found) == wanted && !status.empty();
   });
 }
 
@@ -188,6 +218,23 @@ Value request_of(const std::string& verb) {
   Value request = Value::map();
   request.set("verb", verb);
   return request;
+}
+
+Result<> check_document(const Document& document) {
+  const ParsedDocuments parsed =
+      parse_documents(write_document(document, Format::yaml), "new.yaml");
+  for (const Problem& problem : parsed.problems) {
+    if (problem.severity != Severity::error) continue;
+    return Error::config(problem.object.kind + " \"" + problem.object.name + "\": " + problem.text);
+  }
+  return {};
+}
+
+int exit_code_of_showing(const LocalSite& site) {
+  const auto client = site.connect();
+  if (client) return kExitDone;
+  print_error(client.error());
+  return kExitFailed;
 }
 
 bool has_condition(const Value& document, std::string_view type) {

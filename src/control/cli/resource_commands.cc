@@ -30,8 +30,6 @@ NounTexts texts_of(Noun noun) {
 
 std::string quoted(const ObjectId& id) { return id.kind + " \"" + id.name + "\""; }
 
-Error usage(const std::string& text) { return Error::config(text); }
-
 // --- documents from flags ----------------------------------------------------------------------
 
 void apply(const ResourceArguments& wanted, SiteDocument& site) {
@@ -75,7 +73,8 @@ Result<Document> new_document(const Arguments& arguments) {
       return listener;
     }
     case Noun::connector: {
-      if (wanted.selector) return usage("--selector needs Kubernetes; name the workload by --host");
+      if (wanted.selector)
+        return Error::config("--selector needs Kubernetes; name the workload by --host");
       ConnectorDocument connector;
       connector.metadata.name = wanted.name;
       connector.routing_key = wanted.name;
@@ -84,7 +83,7 @@ Result<Document> new_document(const Arguments& arguments) {
       return connector;
     }
   }
-  return usage("unknown resource");
+  return Error::internal("unknown resource");
 }
 
 // --- waiting -----------------------------------------------------------------------------------
@@ -153,21 +152,36 @@ std::string none_text(Noun noun) {
   return std::string("There are no ") + texts_of(noun).lower + " resources in the namespace\n";
 }
 
+std::string shown_text(const Arguments& arguments, const std::vector<Value>& documents) {
+  const bool is_one = !arguments.resource.name.empty();
+  if (arguments.output != Output::text) {
+    return is_one ? document_text(documents.front(), arguments.output)
+                  : list_text(documents, arguments.output);
+  }
+  const Noun noun = arguments.resource.noun;
+  if (documents.empty()) return none_text(noun);
+  if (is_one) return Table::vertical(header_of(noun), row_of(noun, documents.front()));
+  Table table(header_of(noun));
+  for (const Value& document : documents) table.add(row_of(noun, document));
+  return table.text();
+}
+
 // --- the site ----------------------------------------------------------------------------------
 
 Result<int> create_site(const Arguments& arguments) {
   const ResourceArguments& wanted = arguments.resource;
-  if (wanted.name.empty()) return usage("site create needs the name of the site");
   const LocalSite site = TRY(LocalSite::at(arguments.namespace_name));
   if (site.documents().site() != nullptr) {
     return Error::config("There is already a site created for this namespace");
   }
-  if (wanted.wait != "none") print("Waiting for status...\n");
   SiteDocument document;
+  document.metadata.name = wanted.name;
   apply(wanted, document);
+  TRY(check_document(document));
+  if (wanted.wait != "none") print("Waiting for status...\n");
   TRY(make_site(arguments, {.site_name = wanted.name,
                             .link_access = document.link_access,
-                            .has_ingress = true,
+                            .ingress = "",
                             .timeout = wanted.timeout}));
   if (wanted.wait != "none") {
     const Duration patience = TRY(parse_duration(wanted.timeout));
@@ -192,9 +206,11 @@ Result<SiteDocument> existing_site(const LocalSite& site, const std::string& nam
 }
 
 Result<int> update_site(const Arguments& arguments) {
-  const LocalSite site = TRY(LocalSite::open(arguments));
+  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
   SiteDocument document = TRY(existing_site(site, arguments.resource.name));
   apply(arguments.resource, document);
+  TRY(check_document(document));
+  TRY(site.check_takes_changes());
   TRY(site.write(document));
   TRY(wait_configured(site, document, arguments.resource));
   print("Site \"" + document.name() + "\" is updated\n");
@@ -203,7 +219,7 @@ Result<int> update_site(const Arguments& arguments) {
 
 // The process ends and the Site goes; other documents stay unless --all.
 Result<int> delete_site_resource(const Arguments& arguments) {
-  const LocalSite site = TRY(LocalSite::open(arguments));
+  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
   const FileLock lock = TRY(site.lock());
   const SiteDocument document = TRY(existing_site(site, arguments.resource.name));
   TRY(end_site(site.namespace_name()));
@@ -222,18 +238,22 @@ Result<int> delete_site_resource(const Arguments& arguments) {
 
 Result<int> create_resource(const Arguments& arguments) {
   if (arguments.resource.noun == Noun::site) return create_site(arguments);
-  const LocalSite site = TRY(LocalSite::open(arguments));
+  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
   const Document document = TRY(new_document(arguments));
+  TRY(check_document(document));
   const ObjectId id = id_of(document);
   if (site.find(id)) {
     return Error::config("there is already a " +
                          std::string(texts_of(arguments.resource.noun).lower) + " '" + id.name +
                          "' in this namespace");
   }
-  TRY(site.connect());
+  TRY(site.check_takes_changes());
   TRY(site.write(document));
   if (arguments.resource.wait != "none") print("Waiting for create to complete...\n");
-  TRY(wait_configured(site, document, arguments.resource));
+  Result<> configured = wait_configured(site, document, arguments.resource);
+  // What is wrong is taken back; what only takes long stays.
+  if (!configured && configured.error().error_class() == ErrorClass::config) TRY(site.remove(id));
+  TRY(std::move(configured));
   print(quoted(id) + " is configured.\n");
   return kExitDone;
 }
@@ -241,14 +261,15 @@ Result<int> create_resource(const Arguments& arguments) {
 Result<int> update_resource(const Arguments& arguments) {
   const ResourceArguments& wanted = arguments.resource;
   if (wanted.noun == Noun::site) return update_site(arguments);
-  const LocalSite site = TRY(LocalSite::open(arguments));
+  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
   const ObjectId id{texts_of(wanted.noun).kind, wanted.name};
   std::optional<Document> document = site.find(id);
   if (!document) return Error::config("there is no " + quoted(id) + " to update");
   if (auto* listener = std::get_if<ListenerDocument>(&*document)) apply_common(wanted, *listener);
   if (auto* connector = std::get_if<ConnectorDocument>(&*document))
     apply_common(wanted, *connector);
-  TRY(site.connect());
+  TRY(check_document(*document));
+  TRY(site.check_takes_changes());
   TRY(site.write(*document));
   if (wanted.wait != "none") print("Waiting for update to complete...\n");
   TRY(wait_configured(site, *document, wanted));
@@ -258,6 +279,11 @@ Result<int> update_resource(const Arguments& arguments) {
 
 Result<int> show_resources(const Arguments& arguments) {
   const ResourceArguments& wanted = arguments.resource;
+  if (wanted.noun == Noun::site && !TRY(LocalSite::of(arguments)).is_installed()) {
+    print(arguments.output == Output::text ? none_text(Noun::site)
+                                           : list_text({}, arguments.output));
+    return kExitDone;
+  }
   const LocalSite site = TRY(LocalSite::open(arguments));
   std::vector<Value> documents = TRY(site.documents_with_status(texts_of(wanted.noun).kind));
   if (!wanted.name.empty()) {
@@ -268,29 +294,14 @@ Result<int> show_resources(const Arguments& arguments) {
       return Error::config("there is no " + quoted({texts_of(wanted.noun).kind, wanted.name}));
     }
   }
-  if (arguments.output != Output::text) {
-    print(wanted.name.empty() ? list_text(documents, arguments.output)
-                              : document_text(documents.front(), arguments.output));
-    return kExitDone;
-  }
-  if (documents.empty()) {
-    print(none_text(wanted.noun));
-    return kExitDone;
-  }
-  if (!wanted.name.empty()) {
-    print(Table::vertical(header_of(wanted.noun), row_of(wanted.noun, documents.front())));
-    return kExitDone;
-  }
-  Table table(header_of(wanted.noun));
-  for (const Value& document : documents) table.add(row_of(wanted.noun, document));
-  print(table.text());
-  return kExitDone;
+  print(shown_text(arguments, documents));
+  return exit_code_of_showing(site);
 }
 
 Result<int> delete_resource(const Arguments& arguments) {
   const ResourceArguments& wanted = arguments.resource;
   if (wanted.noun == Noun::site) return delete_site_resource(arguments);
-  const LocalSite site = TRY(LocalSite::open(arguments));
+  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
   const ObjectId id{texts_of(wanted.noun).kind, wanted.name};
   TRY(site.remove(id));
   if (wanted.wait != "none" && site.connect()) {
@@ -303,7 +314,7 @@ Result<int> delete_resource(const Arguments& arguments) {
 
 Result<int> generate_resource(const Arguments& arguments) {
   const Document document = TRY(new_document(arguments));
-  TRY(check_resource_name(id_of(document).name));
+  TRY(check_document(document));
   const Format format = arguments.output == Output::json ? Format::json : Format::yaml;
   print(write_document(document, format));
   return kExitDone;

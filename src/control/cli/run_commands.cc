@@ -88,7 +88,8 @@ Result<ControllerOptions> controller_options(const Arguments& arguments, const f
   options.ingress_hosts = run.ingress_hosts;
   options.workers = run.workers == 0 ? io::usable_cores() : run.workers;
   options.loop = TRY(io::choose_loop(io_mode_of(run.io)));
-  options.drain_timeout = TRY(parse_duration(run.drain_timeout));
+  options.drain_timeout =
+      TRY(parse_duration(run.drain_timeout.empty() ? kDefaultDrainTimeout : run.drain_timeout));
   return options;
 }
 
@@ -166,9 +167,10 @@ Result<int> check_documents(const Arguments& arguments) {
 
 Result<int> show_version(const Arguments& arguments) {
   std::vector<std::pair<std::string, std::string>> components{{"cli", ISTMO_VERSION}};
-  const auto site = LocalSite::at(arguments.namespace_name);
-  const auto answer = site && site->exists() ? site->ask(request_of("ping"))
-                                             : Result<std::vector<Value>>(std::vector<Value>{});
+  const auto site = LocalSite::of(arguments);
+  const auto answer = site && site->is_installed()
+                          ? site->ask(request_of("ping"))
+                          : Result<std::vector<Value>>(std::vector<Value>{});
   if (answer && !answer->empty()) {
     components.emplace_back("site", text_at(answer->front(), "version"));
   }
@@ -186,9 +188,10 @@ Result<int> show_version(const Arguments& arguments) {
 
 Result<int> list_connections(const Arguments& arguments) {
   const LocalSite site = TRY(LocalSite::open(arguments));
-  const std::vector<Value> connections = TRY(site.ask(request_of("connections")));
-  print(arguments.output == Output::text ? connections_text(connections)
-                                         : list_text(connections, arguments.output));
+  const auto connections = site.ask(request_of("connections"));
+  if (!connections) return print_no_list(connections.error(), arguments.output);
+  print(arguments.output == Output::text ? connections_text(*connections)
+                                         : list_text(*connections, arguments.output));
   return kExitDone;
 }
 

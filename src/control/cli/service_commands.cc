@@ -3,14 +3,14 @@
 // A service is what Connector documents with `settings.publishPort` make together: each exposed
 // host is one Connector of the service's routing key. The first port of a service has the plain
 // address as its key, further ones `address:port`.
-#include <algorithm>
-#include <charconv>
+#include <optional>
 #include <set>
 
 #include "control/cli/command_line.h"
 #include "control/cli/commands.h"
 #include "control/cli/local_site.h"
 #include "control/cli/terminal.h"
+#include "control/cli/usage.h"
 #include "control/settings.h"
 
 namespace istmo::control {
@@ -19,55 +19,19 @@ namespace {
 
 constexpr Duration kApplyPatience = Duration::seconds(15);
 
-struct Target {
-  std::string type;
-  std::string host;
-};
-
-struct ServicePort {
-  uint16_t port = 0;
-  uint16_t target_port = 0;
-};
-
-Result<Target> target_of(const std::vector<std::string>& words) {
-  const size_t slash = words.front().find('/');
-  Target target;
-  if (words.size() == 2) target = {words[0], words[1]};
-  else if (slash != std::string::npos) {
-    target = {words[0].substr(0, slash), words[0].substr(slash + 1)};
-  }
-  if (target.type.empty() || target.host.empty()) {
-    return Error::config("'" + words.front() + "' is not a target: write host/ADDRESS");
-  }
-  if (target.type != "host") {
-    return Error::config("a " + target.type +
-                         " can only be exposed on Kubernetes; on this machine write "
-                         "host/ADDRESS with the address of " +
-                         target.host);
-  }
-  return target;
+Result<std::string> host_of(const std::vector<std::string>& words) {
+  const ExposeTarget target = TRY(parse_target(words));
+  if (target.type == "host") return target.host;
+  return Error::config("a " + target.type +
+                       " can only be exposed on Kubernetes; on this machine write "
+                       "host/ADDRESS with the address of " +
+                       target.host);
 }
 
-Result<uint16_t> port_from(std::string_view text) {
-  uint16_t port = 0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), port);
-  if (code != std::errc() || end != text.data() + text.size() || port == 0) {
-    return Error::config("'" + std::string(text) + "' is not a port (1 to 65535)");
-  }
-  return port;
-}
-
-Result<std::vector<ServicePort>> ports_of(const ExposeArguments& expose) {
-  if (expose.target_ports.size() > expose.ports.size()) {
-    return Error::config("there are more --target-port than --port");
-  }
-  std::vector<ServicePort> ports;
+Result<std::vector<PortPair>> ports_of(const ExposeArguments& expose) {
+  std::vector<PortPair> ports;
   for (size_t index = 0; index < expose.ports.size(); ++index) {
-    const std::string& text = expose.ports[index];
-    const size_t colon = text.find(':');
-    ServicePort port{.port = TRY(port_from(text.substr(0, colon)))};
-    port.target_port = port.port;
-    if (colon != std::string::npos) port.target_port = TRY(port_from(text.substr(colon + 1)));
+    PortPair port = TRY(parse_port_pair(expose.ports[index]));
     if (index < expose.target_ports.size()) port.target_port = expose.target_ports[index];
     ports.push_back(port);
   }
@@ -92,8 +56,49 @@ std::string key_for(const Desired& documents, const std::string& address, uint16
   return is_plain_free ? address : address + ":" + published;
 }
 
-std::string connector_name(const std::string& address, const std::string& host, uint16_t port) {
-  return as_resource_name(address + "-" + host + "-" + std::to_string(port));
+// The exposure of a host at one port of a service, if it is there already.
+const ConnectorDocument* find_exposed(const Desired& documents, const ConnectorDocument& wanted) {
+  for (const auto& [name, connector] : documents.connectors) {
+    const auto setting = connector.settings.find(kSettingPublishPort);
+    if (setting == connector.settings.end() ||
+        setting->second != wanted.settings.at(kSettingPublishPort))
+      continue;
+    if (connector.routing_key == wanted.routing_key && usual_host(connector.host) == wanted.host) {
+      return &connector;
+    }
+  }
+  return nullptr;
+}
+
+// The name that it has already, or a new one.
+std::string connector_name(const Desired& documents, const std::string& address,
+                           const ConnectorDocument& wanted) {
+  if (const ConnectorDocument* exposed = find_exposed(documents, wanted)) return exposed->name();
+  const std::string text =
+      address + "-" + wanted.host + "-" + wanted.settings.at(kSettingPublishPort);
+  return free_resource_name(
+      text, [&](const std::string& name) { return documents.connectors.contains(name); });
+}
+
+// Makes one port of a service, and takes it back when the site refuses it.
+Result<> expose_port(const LocalSite& site, const std::string& address, const std::string& host,
+                     const PortPair& port) {
+  const Desired documents = site.documents();
+  ConnectorDocument connector;
+  connector.routing_key = key_for(documents, address, port.port);
+  connector.host = host;
+  connector.port = port.target_port;
+  connector.settings[kSettingPublishPort] = std::to_string(port.port);
+  connector.metadata.name = connector_name(documents, address, connector);
+  TRY(check_document(connector));
+  const std::optional<Document> before = documents.find(id_of(connector));
+  TRY(site.write(connector));
+  const Value applied = TRY(site.wait_applied(connector, kApplyPatience));
+  if (text_at(applied, "status", "status") != "Error") return {};
+  if (before) TRY(site.write(*before));
+  else TRY(site.remove(id_of(connector)));
+  return Error::config("host " + host + " is not exposed as " + address + ": " +
+                       text_at(applied, "status", "message"));
 }
 
 Tree site_branch(const Value& site) {
@@ -138,46 +143,30 @@ std::string services_text(const std::vector<Value>& services) {
 }  // namespace
 
 Result<int> expose(const Arguments& arguments) {
-  const Target target = TRY(target_of(arguments.expose.target));
+  const std::string host = TRY(host_of(arguments.expose.target));
   const std::string& address = arguments.expose.address;
-  if (address.empty()) {
-    return Error::config("a host needs --address: the name under which other sites know it");
-  }
-  TRY(check_resource_name(address));
-  const std::vector<ServicePort> ports = TRY(ports_of(arguments.expose));
-  const LocalSite site = TRY(LocalSite::open(arguments));
-  TRY(site.connect());  // a site that does not run would leave the user waiting
-  for (const ServicePort& port : ports) {
-    ConnectorDocument connector;
-    connector.metadata.name = connector_name(address, target.host, port.port);
-    connector.routing_key = key_for(site.documents(), address, port.port);
-    connector.host = target.host;
-    connector.port = port.target_port;
-    connector.settings[kSettingPublishPort] = std::to_string(port.port);
-    TRY(site.write(connector));
-    const Value applied = TRY(site.wait_applied(connector, kApplyPatience));
-    if (text_at(applied, "status", "status") == "Error") {
-      print_notice("istmo: " + text_at(applied, "status", "message") + "\n");
-    }
-  }
-  print("host " + target.host + " exposed as " + address + "\n");
+  const std::vector<PortPair> ports = TRY(ports_of(arguments.expose));
+  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
+  TRY(site.check_takes_changes());  // else the user would be left waiting
+  for (const PortPair& port : ports) TRY(expose_port(site, address, host, port));
+  print("host " + host + " exposed as " + address + "\n");
   return kExitDone;
 }
 
 Result<int> unexpose(const Arguments& arguments) {
-  const Target target = TRY(target_of(arguments.expose.target));
+  const std::string host = TRY(host_of(arguments.expose.target));
   const std::string& address = arguments.expose.address;
-  const LocalSite site = TRY(LocalSite::open(arguments));
+  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
   std::vector<ObjectId> found;
   const Desired documents = site.documents();
   for (const auto& [name, connector] : documents.connectors) {
-    if (connector.host != target.host || !connector.settings.contains(kSettingPublishPort))
+    if (usual_host(connector.host) != host || !connector.settings.contains(kSettingPublishPort))
       continue;
     if (!address.empty() && !is_key_of(connector.routing_key, address)) continue;
     found.push_back(id_of(connector));
   }
   if (found.empty()) {
-    return Error::config("host " + target.host + " is not exposed" +
+    return Error::config("host " + host + " is not exposed" +
                          (address.empty() ? std::string() : " as " + address));
   }
   const bool is_running = site.connect().has_value();
@@ -185,15 +174,16 @@ Result<int> unexpose(const Arguments& arguments) {
   for (const ObjectId& id : found) {
     if (is_running) TRY(site.wait_gone(id, kApplyPatience));
   }
-  print("host " + target.host + " unexposed\n");
+  print("host " + host + " unexposed\n");
   return kExitDone;
 }
 
 Result<int> show_services(const Arguments& arguments) {
   const LocalSite site = TRY(LocalSite::open(arguments));
-  const std::vector<Value> services = TRY(site.ask(request_of("services")));
-  print(arguments.output == Output::text ? services_text(services)
-                                         : list_text(services, arguments.output));
+  const auto services = site.ask(request_of("services"));
+  if (!services) return print_no_list(services.error(), arguments.output);
+  print(arguments.output == Output::text ? services_text(*services)
+                                         : list_text(*services, arguments.output));
   return kExitDone;
 }
 

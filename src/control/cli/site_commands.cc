@@ -47,9 +47,39 @@ std::vector<std::string> run_words(const SitePaths& paths, const std::string& na
 
 Result<> check_options(const RunArguments& run) {
   if (!run.service_host.empty()) TRY(check_service_host(run.service_host));
-  if (!run.admin.empty()) TRY(AdminAddress::parse(run.admin));
-  TRY(parse_duration(run.drain_timeout));
+  if (run.admin.empty()) return {};
+  const AdminAddress admin = TRY(AdminAddress::parse(run.admin));
+  if (!admin.is_for_this_machine()) {
+    print_notice("istmo: warning: whoever reaches " + admin.to_string() +
+                 " commands this site; nothing asks who it is\n");
+  }
   return {};
+}
+
+// What the site was told before, as long as nothing else is given now. TLS secrets are written
+// only when that is asked for again.
+RunArguments merged(const RunArguments& given, const RunArguments& before) {
+  RunArguments run = given;
+  const auto keep = [](auto& now, const auto& earlier) {
+    if (now.empty()) now = earlier;
+  };
+  keep(run.admin, before.admin);
+  keep(run.log_level, before.log_level);
+  keep(run.drain_timeout, before.drain_timeout);
+  keep(run.service_host, before.service_host);
+  keep(run.ingress_hosts, before.ingress_hosts);
+  keep(run.io, before.io);
+  if (run.workers == 0) run.workers = before.workers;
+  return run;
+}
+
+// From the command line that `init` noted: what it does not understand any more is forgotten.
+RunArguments arguments_before(const SiteOptions& options) {
+  std::vector<const char*> words{"istmo"};
+  for (const std::string& word : options.arguments) words.push_back(word.c_str());
+  auto parsed = parse_command_line(static_cast<int>(words.size()), words.data());
+  const auto* arguments = std::get_if<Arguments>(&parsed);
+  return arguments == nullptr ? RunArguments{} : arguments->run;
 }
 
 std::string end_of_log(const SitePaths& paths) {
@@ -82,13 +112,27 @@ Result<> write_first_documents(const LocalSite& site, const NewSite& made) {
   return site.write(document);
 }
 
+// A site that is there keeps its name.
+Result<> check_site_name(const LocalSite& site, const std::string& name) {
+  const Desired documents = site.documents();
+  if (name.empty() || documents.site() == nullptr || documents.site()->name() == name) return {};
+  return Error::config("the site of namespace '" + site.namespace_name() + "' is called '" +
+                       documents.site()->name() + "' already");
+}
+
+bool has_ingress_now(const LocalSite& site, const std::string& ingress) {
+  if (!ingress.empty()) return ingress != "none";
+  const auto before = read_site_options(site.paths());
+  return !before || before->has_ingress;
+}
+
 Result<> start_site(const LocalSite& site, const RunArguments& run, const NewSite& made) {
   const Duration patience = TRY(parse_duration(made.timeout));
   TRY(make_site_folders(site.paths()));
   TRY(write_first_documents(site, made));
   const SiteOptions options{.admin = run.admin,
                             .service_host = run.service_host,
-                            .has_ingress = made.has_ingress,
+                            .has_ingress = has_ingress_now(site, made.ingress),
                             .arguments = run_words(site.paths(), site.namespace_name(), run)};
   TRY(write_site_options(site.paths(), options));
   const auto started = TRY(start_in_background({.name = site.namespace_name(),
@@ -108,6 +152,16 @@ std::string counted(uint64_t count, const std::string& what) {
 
 uint64_t number_at(const Value& value, std::string_view key) {
   return std::strtoull(text_at(value, key).c_str(), nullptr, 10);
+}
+
+std::string absence_text(const LocalSite& site) {
+  const std::string& name = site.namespace_name();
+  std::string text = "Istmo is not enabled in namespace '" + name + "'\n";
+  if (site.exists()) {
+    text += "Documents of an earlier site are left in " + site.paths().root.string() +
+            "; `istmo delete -n " + name + "` removes them\n";
+  }
+  return text;
 }
 
 // v1's sentence.
@@ -136,9 +190,12 @@ Result<> make_site(const Arguments& arguments, const NewSite& made) {
                          "); `istmo delete -n " + site.namespace_name() + "` removes it");
   }
   RunArguments run = arguments.run;
+  if (!run.admin.empty()) run.admin = TRY(AdminAddress::parse(run.admin)).to_string();
+  const auto before = read_site_options(site.paths());
+  if (before) run = merged(run, arguments_before(*before));
   TRY(check_options(run));
   if (run.service_host.empty()) run.service_host = service_host_of(site.namespace_name());
-  if (!made.site_name.empty()) TRY(check_resource_name(made.site_name));
+  TRY(check_site_name(site, made.site_name));
   std::error_code ignored;
   const bool is_new = !fs::exists(site.paths().root, ignored);
   Result<> started = start_site(site, run, made);
@@ -170,7 +227,7 @@ Result<> end_site(const std::string& namespace_name) {
 Result<int> init_site(const Arguments& arguments) {
   TRY(make_site(arguments, {.site_name = arguments.init.site_name,
                             .link_access = "",
-                            .has_ingress = arguments.init.ingress != "none",
+                            .ingress = arguments.init.ingress,
                             .timeout = arguments.init.timeout}));
   print("Istmo is now installed in namespace '" + arguments.namespace_name +
         "'.  Use 'istmo status' to get more information.\n");
@@ -178,7 +235,7 @@ Result<int> init_site(const Arguments& arguments) {
 }
 
 Result<int> delete_site(const Arguments& arguments) {
-  const LocalSite site = TRY(LocalSite::open(arguments));
+  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
   const FileLock lock = TRY(site.lock());
   TRY(LocalSite::open(arguments));  // still there when the lock was free
   TRY(end_site(site.namespace_name()));
@@ -188,18 +245,18 @@ Result<int> delete_site(const Arguments& arguments) {
 }
 
 Result<int> show_site(const Arguments& arguments) {
-  const LocalSite site = TRY(LocalSite::at(arguments.namespace_name));
-  if (arguments.output != Output::text) {
-    print(list_text(TRY(site.documents_with_status("Site")), arguments.output));
+  const LocalSite site = TRY(LocalSite::of(arguments));
+  if (!site.is_installed()) {
+    print(arguments.output == Output::text ? absence_text(site) : list_text({}, arguments.output));
     return kExitDone;
   }
-  if (!site.exists()) {
-    print("Istmo is not enabled in namespace '" + site.namespace_name() + "'\n");
-    return kExitDone;
+  if (arguments.output != Output::text) {
+    print(list_text(TRY(site.documents_with_status("Site")), arguments.output));
+    return exit_code_of_showing(site);
   }
   const std::vector<Value> items = TRY(site.ask(request_of("site")));
   if (items.empty()) return Error::internal("the site did not say what it is");
-  print(status_text(site.namespace_name(), items.front()));
+  print(status_text(text_at(items.front(), "namespace"), items.front()));
   return kExitDone;
 }
 

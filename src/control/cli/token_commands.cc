@@ -5,6 +5,7 @@
 #include "control/cli/commands.h"
 #include "control/cli/local_site.h"
 #include "control/cli/terminal.h"
+#include "control/cli/token_file.h"
 #include "control/document_text.h"
 #include "control/durations.h"
 #include "control/pki.h"
@@ -30,7 +31,13 @@ std::string joined_documents(const std::vector<Value>& documents) {
   return text;
 }
 
-Result<std::string> claim_token(const LocalSite& site, const Arguments& arguments) {
+// What goes into the file, and the grant behind it, which goes when the file cannot be written.
+struct MadeToken {
+  std::string text;
+  std::optional<ObjectId> grant;
+};
+
+Result<MadeToken> claim_token(const LocalSite& site, const Arguments& arguments) {
   const TokenArguments& token = arguments.token;
   AccessGrantDocument grant;
   grant.metadata.name = token.name;
@@ -40,14 +47,13 @@ Result<std::string> claim_token(const LocalSite& site, const Arguments& argument
     grant.metadata.name =
         (document == nullptr ? site.namespace_name() : document->name()) + "-" + random_uuid();
   }
-  TRY(check_resource_name(grant.metadata.name));
   if (site.find(id_of(grant))) {
     return Error::config("there is a token '" + grant.name() + "' already; choose another --name");
   }
   grant.redemptions_allowed = token.uses;
   grant.expiration_window = TRY(parse_duration(token.expiry));
-  if (grant.expiration_window->ns <= 0) return Error::config("--expiry must be longer than 0s");
   grant.code = token.password;
+  TRY(check_document(grant));
   TRY(site.write(grant));
   const auto ready = site.wait_for(id_of(grant), kGrantPatience, [](const Value& found) {
     return !text_at(found, "status", "url").empty() ||
@@ -61,7 +67,7 @@ Result<std::string> claim_token(const LocalSite& site, const Arguments& argument
   Value request = request_of("token");
   request.set("name", grant.name());
   request.set("hosts", hosts_value(arguments.run.ingress_hosts));
-  return joined_documents(TRY(site.ask(request)));
+  return MadeToken{joined_documents(TRY(site.ask(request))), id_of(grant)};
 }
 
 // A claim's grant asks for the link port by itself; a certificate leaves no grant behind.
@@ -79,23 +85,14 @@ Result<> open_link_access(const LocalSite& site) {
   return {};
 }
 
-Result<std::string> certificate_token(const LocalSite& site, const Arguments& arguments) {
+Result<MadeToken> certificate_token(const LocalSite& site, const Arguments& arguments) {
   TRY(open_link_access(site));
   Value request = request_of("generate-link");
   request.set("name", arguments.token.name.empty() ? "link-" + site.namespace_name()
                                                    : arguments.token.name);
   const auto& hosts = arguments.run.ingress_hosts;
   request.set("host", hosts.empty() ? std::string() : hosts.front());
-  return joined_documents(TRY(site.ask(request)));
-}
-
-// The AccessToken of a file.
-Result<AccessTokenDocument> token_of_file(const std::string& file) {
-  const std::string text = TRY(read_file(file));
-  for (const Document& document : parse_documents(text, file).documents) {
-    if (const auto* token = std::get_if<AccessTokenDocument>(&document)) return *token;
-  }
-  return Error::config(file + " holds no token (a document of kind AccessToken)");
+  return MadeToken{joined_documents(TRY(site.ask(request))), std::nullopt};
 }
 
 std::string grant_text(const Value& grant) {
@@ -116,20 +113,42 @@ std::string file_token_text(const AccessTokenDocument& token, const std::string&
   return text;
 }
 
+// A long-lived token: the documents of a link.
+std::string certificate_token_text(const TokenFile& token, const std::string& file) {
+  std::string text = "Token " + token.link->name() + " of " + file +
+                     "\n\tCertificate: for any number of links, until it expires\n";
+  for (const LinkEndpoint& endpoint : token.link->endpoints) {
+    text += "\tURL: amqps://" + endpoint.host + ":" + std::to_string(endpoint.port) + "\n";
+  }
+  const auto& data = token.secret->data;
+  const auto part = [&](const char* key) {
+    const auto found = data.find(key);
+    return found == data.end() ? std::string() : found->second;
+  };
+  if (const auto own = inspect_certificate(part("tls.crt"), file)) {
+    text += "\tSubject: " + own->subject + "\n";
+  }
+  if (const auto ca = inspect_certificate(part("ca.crt"), file)) {
+    text += "\tCA: " + ca->subject + ", SHA-256 " + ca->fingerprint_sha256 + "\n";
+  }
+  return text;
+}
+
 }  // namespace
 
 Result<int> create_token(const Arguments& arguments) {
-  const LocalSite site = TRY(LocalSite::open(arguments));
+  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
   const auto options = read_site_options(site.paths());
   if (options && !options->has_ingress) {
     return Error::config("the site of namespace '" + site.namespace_name() +
                          "' was made with --ingress none: others cannot link to it");
   }
-  TRY(site.connect());
-  const auto text = arguments.token.type == "cert" ? certificate_token(site, arguments)
-                                                   : claim_token(site, arguments);
-  if (!text) return Error(text.error());
-  TRY(write_file(arguments.token.file, *text));
+  TRY(site.check_takes_changes());
+  const MadeToken made = TRY(arguments.token.type == "cert" ? certificate_token(site, arguments)
+                                                            : claim_token(site, arguments));
+  const Result<> written = write_file(arguments.token.file, made.text);
+  if (!written && made.grant) TRY(site.remove(*made.grant));
+  TRY(Result<>(written));
   print("Token written to " + arguments.token.file + "\n");
   return kExitDone;
 }
@@ -139,18 +158,22 @@ Result<int> show_token(const Arguments& arguments) {
   std::vector<Value> grants = TRY(site.documents_with_status("AccessGrant"));
   std::string text;
   if (!arguments.token.file.empty()) {
-    const AccessTokenDocument token = TRY(token_of_file(arguments.token.file));
+    const TokenFile file = TRY(read_token_file(arguments.token.file));
     std::erase_if(grants, [&](const Value& grant) {
-      return text_at(grant, "metadata", "name") != token.name();
+      return !file.token || text_at(grant, "metadata", "name") != file.token->name();
     });
-    text = file_token_text(token, arguments.token.file);
-    if (grants.empty()) text += "\tThis site did not give it, or has removed it\n";
+    text = file.token ? file_token_text(*file.token, arguments.token.file)
+                      : certificate_token_text(file, arguments.token.file);
+    if (file.token && grants.empty()) text += "\tThis site did not give it, or has removed it\n";
+    if (!file.token) grants = {to_value(*file.link)};  // without its private key
   } else if (grants.empty()) {
     text = "There are no tokens\n";
   }
-  for (const Value& grant : grants) text += grant_text(grant);
+  for (const Value& grant : grants) {
+    if (text_at(grant, "kind") == "AccessGrant") text += grant_text(grant);
+  }
   print(arguments.output == Output::text ? text : list_text(grants, arguments.output));
-  return kExitDone;
+  return exit_code_of_showing(site);
 }
 
 }  // namespace istmo::control

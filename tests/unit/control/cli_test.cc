@@ -1,10 +1,13 @@
 // The command line, the platform, completions and what is printed.
 #include <boost/test/unit_test.hpp>
 
+#include <set>
+
 #include "control/cli/command_line.h"
 #include "control/cli/completion.h"
 #include "control/cli/platform.h"
 #include "control/cli/terminal.h"
+#include "control/cli/usage.h"
 #include "control_fixture.h"
 
 namespace istmo::control {
@@ -26,6 +29,12 @@ int exit_code(std::vector<const char*> words) {
   const auto result = parse(std::move(words));
   const auto* answer = std::get_if<UsageAnswer>(&result);
   return answer == nullptr ? -1 : answer->exit_code;
+}
+
+std::string answer_to(std::vector<const char*> words) {
+  const auto result = parse(std::move(words));
+  const auto* answer = std::get_if<UsageAnswer>(&result);
+  return answer == nullptr ? std::string("understood") : answer->text;
 }
 
 }  // namespace
@@ -70,6 +79,99 @@ BOOST_AUTO_TEST_CASE(a_wrong_command_line_is_a_usage_error_and_help_is_not) {
   BOOST_TEST(exit_code({"listener", "create", "a", "70000"}) == kExitUsage);
   BOOST_TEST(exit_code({"--help"}) == kExitDone);
   BOOST_TEST(exit_code({"link", "create", "--help"}) == kExitDone);
+}
+
+BOOST_AUTO_TEST_CASE(a_value_that_cannot_be_right_is_a_usage_error) {
+  const std::vector<std::vector<const char*>> wrong{
+      {"expose", "host/10.0.0.1", "--port", "1"},
+      {"expose", "host/10.0.0.1", "--address", "b", "--port", "abc"},
+      {"expose", "host/10.0.0.1", "--address", "b", "--port", "0"},
+      {"expose", "host/10.0.0.1", "--address", "b", "--port", "1:99999"},
+      {"expose", "host/10.0.0.1", "--address", "B b", "--port", "1"},
+      {"expose", "nonsense", "--address", "b", "--port", "1"},
+      {"expose", "host/a b", "--address", "b", "--port", "1"},
+      {"expose", "host/a", "--address", "b", "--port", "1", "--target-port", "2", "--target-port",
+       "3"},
+      {"unexpose", "nonsense"},
+      {"token", "create", "f", "--expiry", "foo"},
+      {"token", "create", "f", "--expiry", "0s"},
+      {"token", "create", "f", "--name", "A b"},
+      {"token", "create", "f", "--ingress-host", "a b"},
+      {"link", "create", "f", "--name", "A b"},
+      {"link", "status", "--wait", "foo"},
+      {"init", "--drain-timeout", "x"},
+      {"init", "--drain-timeout", "-1s"},
+      {"init", "--timeout", "foo"},
+      {"init", "--service-host", "foo"},
+      {"init", "--site-name", "A b"},
+      {"status", "-n", "A_b"},
+      {"status", "--admin", "foo"},
+      {"site", "create"},
+      {"site", "update", "--link-access-type", "bogus"},
+      {"listener", "create", "a", "7", "--host", "a b"},
+      {"listener", "create", "a", "7", "--timeout", "foo"},
+      {"connector", "create", "A b", "7"}};
+  for (const auto& words : wrong) {
+    std::string line;
+    for (const char* word : words) line += std::string(" ") + word;
+    BOOST_TEST(exit_code(words) == kExitUsage, "not refused:" << line);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_repeatable_option_takes_one_value_each_time) {
+  const Arguments expose = understood({"expose", "--port", "8080", "--target-port", "90", "host/a",
+                                       "--address", "b", "--port", "8081"});
+  BOOST_TEST(expose.expose.ports.size() == 2u);
+  BOOST_TEST(expose.expose.target.front() == "host/a");
+  const Arguments init = understood({"--admin", "localhost:80", "init", "--ingress-host", "[::1]",
+                                     "--ingress-host", "west.example"});
+  BOOST_TEST(init.run.ingress_hosts.size() == 2u);
+}
+
+BOOST_AUTO_TEST_CASE(an_unknown_word_is_named_and_the_closest_command_told) {
+  BOOST_TEST(answer_to({"stauts"}).contains("no command 'stauts'; did you mean 'status'?"));
+  BOOST_TEST(answer_to({"link", "craete", "f"}).contains("did you mean 'create'?"));
+  const std::string strange = answer_to({"link", "zzzzzz", "--help"});
+  BOOST_TEST(strange.contains("no command 'zzzzzz'"));
+  BOOST_TEST(!strange.contains("did you mean"));
+}
+
+BOOST_AUTO_TEST_CASE(help_is_a_command_too_and_names_the_options_of_every_command) {
+  BOOST_TEST(answer_to({"help"}) == answer_to({"--help"}));
+  BOOST_TEST(answer_to({"help", "link", "create"}) == answer_to({"link", "create", "--help"}));
+  BOOST_TEST(exit_code({"help", "expose"}) == kExitDone);
+  const std::string expose = answer_to({"help", "expose"});
+  for (const char* text : {"Usage: istmo expose [OPTIONS] target...\n", "-n,--namespace", "--admin",
+                           "-p,--platform", "--port"}) {
+    BOOST_TEST(expose.contains(text), "help lacks " << text << ":\n" << expose);
+  }
+  BOOST_TEST(answer_to({"--version"}) == "istmo " ISTMO_VERSION "\n");
+  BOOST_TEST(exit_code({"--version"}) == kExitDone);
+}
+
+BOOST_AUTO_TEST_CASE(a_host_has_one_spelling) {
+  for (const char* host : {"::1", "[::1]", "0:0:0:0:0:0:0:1"}) {
+    BOOST_TEST(parse_target({"host", host})->host == "::1");
+  }
+  BOOST_TEST(parse_target({"host/10.0.0.1"})->host == "10.0.0.1");
+  BOOST_TEST(parse_target({"host/DB.example"})->host == "db.example");
+}
+
+BOOST_AUTO_TEST_CASE(two_texts_never_have_the_same_resource_name) {
+  std::set<std::string> taken;
+  const auto name_for = [&](const std::string& text) {
+    const auto name = free_resource_name(text, [&](const auto& it) { return taken.contains(it); });
+    BOOST_TEST(check_resource_name(name).has_value());
+    taken.insert(name);
+    return name;
+  };
+  BOOST_TEST(name_for("b-my-db.invalid-1") == "b-my-db-invalid-1");
+  const std::string other = name_for("b-my.db.invalid-1");
+  BOOST_TEST(other.starts_with("b-my-db-invalid-1-"));
+  BOOST_TEST(other.size() < 30u);
+  taken.erase(other);
+  BOOST_TEST(name_for("b-my.db.invalid-1") == other);
+  BOOST_TEST(name_for(std::string(300, 'a')) != name_for(std::string(301, 'a')));
 }
 
 BOOST_AUTO_TEST_CASE(the_platform_is_chosen_in_the_order_of_rank) {

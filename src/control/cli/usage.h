@@ -1,0 +1,52 @@
+// What a command line may say: checks of values and of their combinations, so that a mistake is
+// told before anything is done. Pure functions.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "control/cli/arguments.h"
+
+namespace istmo::control {
+
+// Each returns what is wrong with a value, or nothing: as CLI11 wants checks.
+namespace usage {
+std::string duration(const std::string& text);           // "1m30s", not negative
+std::string positive_duration(const std::string& text);  // more than "0s"
+std::string waiting_time(const std::string& text);       // a duration, or seconds
+std::string port_pair(const std::string& text);          // "8080", or "8080:9090"
+std::string host(const std::string& text);               // a name or a numeric address
+std::string plain_text(const std::string& text);         // no blanks, no control characters
+std::string service_host(const std::string& text);       // a numeric address
+std::string resource_name(const std::string& text);
+std::string namespace_name(const std::string& text);
+std::string admin_address(const std::string& text);
+}  // namespace usage
+
+// What is wrong with arguments that are right one by one, or nothing.
+std::string wrong_combination(const Arguments& arguments);
+
+// "60" is seconds, as in v1; "1m" is a duration.
+Result<Duration> parse_waiting_time(const std::string& text);
+
+// "host/10.0.0.1", or "host" "10.0.0.1".
+struct ExposeTarget {
+  std::string type;
+  std::string host;  // as usual_host() has it
+};
+Result<ExposeTarget> parse_target(const std::vector<std::string>& words);
+// One spelling for each host: "::1" for "[::1]", names in lower case.
+std::string usual_host(const std::string& host);
+
+struct PortPair {
+  uint16_t port = 0;
+  uint16_t target_port = 0;
+};
+Result<PortPair> parse_port_pair(const std::string& text);
+
+// The one of `words` that was perhaps meant by `text`; empty when none is close.
+std::string closest_word(const std::string& text, const std::vector<std::string>& words);
+
+}  // namespace istmo::control
