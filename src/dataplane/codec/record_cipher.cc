@@ -22,7 +22,7 @@ class OpensslCipher final : public RecordCipher {
   }
 
   void begin(const Nonce& nonce, Bytes associated) override {
-    EVP_CipherInit_ex(context_.get(), nullptr, nullptr, nullptr, nonce.data(), -1);
+    ASSERT(EVP_CipherInit_ex(context_.get(), nullptr, nullptr, nullptr, nonce.data(), -1) == 1);
     update_with(associated.data(), nullptr, static_cast<uint32_t>(associated.size()));
   }
 
@@ -33,14 +33,15 @@ class OpensslCipher final : public RecordCipher {
   Tag finish_seal() override {
     Tag tag;
     int size = 0;
-    EVP_CipherFinal_ex(context_.get(), tag.data(), &size);
-    EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_AEAD_GET_TAG, kTagBytes, tag.data());
+    ASSERT(EVP_CipherFinal_ex(context_.get(), tag.data(), &size) == 1);
+    ASSERT(EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_AEAD_GET_TAG, kTagBytes, tag.data()) == 1);
     return tag;
   }
 
   bool finish_open(const Tag& tag) override {
     Tag expected = tag;  // OpenSSL's argument is not const
-    EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_AEAD_SET_TAG, kTagBytes, expected.data());
+    ASSERT(EVP_CIPHER_CTX_ctrl(context_.get(), EVP_CTRL_AEAD_SET_TAG, kTagBytes, expected.data()) ==
+           1);
     int size = 0;
     uint8_t none[kTagBytes];
     return EVP_CipherFinal_ex(context_.get(), none, &size) == 1;
@@ -82,7 +83,10 @@ class IpsecMbCipher final : public RecordCipher {
     finish_ = is_128 ? manager.gcm128_enc_finalize : manager.gcm256_enc_finalize;
     (is_128 ? manager.gcm128_pre : manager.gcm256_pre)(key.data(), &key_);
   }
-  ~IpsecMbCipher() override { OPENSSL_cleanse(&key_, sizeof key_); }
+  ~IpsecMbCipher() override {
+    OPENSSL_cleanse(&key_, sizeof key_);
+    OPENSSL_cleanse(&state_, sizeof state_);  // holds a block of key stream
+  }
 
   void begin(const Nonce& nonce, Bytes associated) override {
     begin_(&key_, &state_, nonce.data(), associated.data(), associated.size());

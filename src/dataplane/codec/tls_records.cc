@@ -48,6 +48,8 @@ TlsTrafficKey::TlsTrafficKey(const TlsSecret& secret, RecordCipher::Direction di
   make_key();
 }
 
+TlsTrafficKey::~TlsTrafficKey() { OPENSSL_cleanse(iv_.data(), iv_.size()); }
+
 void TlsTrafficKey::make_key() {
   std::array<uint8_t, 32> key;
   const auto used = std::span(key).first(secret_.key_bytes);

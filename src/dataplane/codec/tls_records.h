@@ -40,6 +40,7 @@ struct TlsSecret {
 class TlsTrafficKey {
  public:
   TlsTrafficKey(const TlsSecret& secret, RecordCipher::Direction direction);
+  ~TlsTrafficKey();  // wipes it
 
   // The cipher, ready for the record of this header.
   RecordCipher& next_record(Bytes header);

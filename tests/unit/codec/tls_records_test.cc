@@ -2,7 +2,9 @@
 // sends, and what it keeps in memory. Against OpenSSL's record layer: tls_engine_openssl_test.cc.
 #include "dataplane/codec/tls_records.h"
 
+#include <algorithm>
 #include <boost/test/unit_test.hpp>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -102,6 +104,23 @@ BOOST_AUTO_TEST_CASE(records_of_every_kind_are_read_at_every_split_point) {
     BOOST_TEST((world.plaintext.to_string() == "firstpadded" + random_text(5000, 7)));
     BOOST_TEST(world.reader.has_ended());
   }
+}
+
+// RFC 8448 section 3: the server's application traffic secret, and the nonce made from it.
+BOOST_AUTO_TEST_CASE(the_published_nonce_is_derived_and_wiped_with_its_key) {
+  TlsSecret published;
+  published.octets = {0xa1, 0x1a, 0xf9, 0xf0, 0x55, 0x31, 0xf8, 0x56, 0xad, 0x47, 0x11,
+                      0x6b, 0x45, 0xa9, 0x50, 0x32, 0x82, 0x04, 0xb4, 0xf4, 0x4b, 0xfb,
+                      0x6b, 0x3a, 0x4b, 0x4f, 0x1f, 0x3f, 0xcb, 0x63, 0x16, 0x43};
+  const RecordCipher::Nonce nonce = {0xcf, 0x78, 0x2b, 0x88, 0xdd, 0x83,
+                                     0x54, 0x9a, 0xad, 0xf1, 0xe9, 0x84};
+  alignas(TlsTrafficKey) std::array<uint8_t, sizeof(TlsTrafficKey)> memory{};
+  const auto is_in_memory = [&] { return !std::ranges::search(memory, nonce).empty(); };
+  auto* key = std::construct_at(reinterpret_cast<TlsTrafficKey*>(memory.data()), published,
+                                RecordCipher::Direction::seal);
+  BOOST_TEST(is_in_memory());
+  std::destroy_at(key);
+  BOOST_TEST(!is_in_memory());
 }
 
 BOOST_AUTO_TEST_CASE(a_large_record_is_opened_where_it_lies) {
