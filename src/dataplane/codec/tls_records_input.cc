@@ -13,8 +13,10 @@ namespace {
 // common on an interactive stream, and a receive block for each would be much.
 constexpr uint32_t kSmallRecordBytes = 2048;
 constexpr uint32_t kSmallBlockBytes = 2 * kSmallRecordBytes - sizeof(io::Block);
-constexpr uint32_t kRecordsWithoutDataMax = 32;                    // in a row, as OpenSSL has it
-constexpr uint32_t kProtectedBytesMax = kTlsRecordBytesMax + 256;  // RFC 8446 5.2
+constexpr uint32_t kRecordsWithoutDataMax = 32;  // in a row, as OpenSSL has it
+// RFC 8446 5.4: content, type and padding are at most 2^14 + 1 octets. 5.2 would let a cipher add
+// 255 to that; AES-GCM adds its tag.
+constexpr uint32_t kProtectedBytesMax = kTlsRecordBytesMax + 1 + RecordCipher::kTagBytes;
 constexpr uint32_t kMessageHeaderBytes = 4;
 
 // Blocks are worth copying from when less than this share of them is used.
@@ -84,7 +86,6 @@ Result<TlsRecords::Record> TlsRecords::open_record(const std::array<uint8_t, 5>&
   if (record.content_type == 0) {
     return refuse(TlsAlert::unexpected_message, "record without a content type");
   }
-  if (end > kTlsRecordBytesMax) return refuse(TlsAlert::record_overflow, "record too long");
   record.content = record.content.take_front(end);
   return record;
 }

@@ -168,7 +168,8 @@ BOOST_AUTO_TEST_CASE(records_that_break_the_rules_are_refused_with_the_alert_of_
       {"no content type", 10, [](Writer& w) { return w.record_of(std::string(40, '\0')); }},
       {"nothing inside", 20, [](Writer& w) { return w.record_of(""); }},
       {"content too long", 22, [](Writer& w) { return w.record(kData, std::string(16'385, 'x')); }},
-      {"record too long", 22, [](Writer&) { return std::string{kData, 3, 3, 0x41, 0x01}; }},
+      {"padding too long", 22, [](Writer& w) { return w.record(kData, "x", 16'384); }},
+      {"record too long", 22, [](Writer&) { return std::string{kData, 3, 3, 0x40, 0x12}; }},
       {"change_cipher_spec", 10, [](Writer&) { return std::string{20, 3, 3, 0, 1, 1}; }},
       {"alert in clear", 10, [](Writer&) { return std::string{21, 3, 3, 0, 2, 2, 40}; }},
       {"unknown type", 10, [](Writer& w) { return w.record(99, "x"); }},
@@ -204,6 +205,17 @@ BOOST_AUTO_TEST_CASE(records_that_break_the_rules_are_refused_with_the_alert_of_
       BOOST_TEST(world.feed(one.make(world.writer)).starts_with("tls: receive: "));
       BOOST_TEST(world.alert_sent() == one.alert);
     }
+  }
+}
+
+// RFC 8446 5.4: content, type and padding together are at most 2^14 + 1 octets.
+BOOST_AUTO_TEST_CASE(the_longest_records_are_read) {
+  for (const size_t size : {1u, 100u, 16'383u, 16'384u}) {
+    World world;
+    const std::string text = random_text(size, size);
+    const auto padding = static_cast<uint32_t>(16'384 - size);
+    BOOST_TEST(world.feed(world.writer.record(kData, text, padding)) == "");
+    BOOST_TEST((world.plaintext.to_string() == text));
   }
 }
 
