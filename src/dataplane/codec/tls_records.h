@@ -116,6 +116,7 @@ class TlsRecords {
   io::Chain input_;
   io::Slice small_;                     // block that small records are opened into
   uint32_t records_without_data_ = 0;   // in a row
+  uint32_t key_updates_unearned_ = 0;   // in octets of data
   std::array<uint8_t, 5> message_{};    // a handshake message: header and first octet
   uint32_t message_bytes_ = 0;          // of message_ that have come
   uint32_t message_bytes_to_skip_ = 0;  // of a ticket

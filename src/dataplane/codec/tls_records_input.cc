@@ -18,6 +18,11 @@ constexpr uint32_t kRecordsWithoutDataMax = 32;  // in a row, as OpenSSL has it
 // 255 to that; AES-GCM adds its tag.
 constexpr uint32_t kProtectedBytesMax = kTlsRecordBytesMax + 1 + RecordCipher::kTagBytes;
 constexpr uint32_t kMessageHeaderBytes = 4;
+// A key update costs as much as many records, so it has to be earned by as much data: 16 KiB, where
+// a record counts for 512 octets more than it holds. So many may come unearned.
+constexpr uint32_t kKeyUpdateCost = 16 * 1024;
+constexpr uint32_t kRecordWorth = 512;
+constexpr uint32_t kKeyUpdatesAheadMax = 32;
 
 // Blocks are worth copying from when less than this share of them is used.
 constexpr uint32_t kSparseDivisor = 4;
@@ -127,6 +132,8 @@ Result<> TlsRecords::on_record(Record record, io::Chain& plaintext) {
       return refuse(TlsAlert::unexpected_message, "data inside a handshake message");
     }
     records_without_data_ = 0;
+    const auto earned = static_cast<uint32_t>(record.content.size()) + kRecordWorth;
+    key_updates_unearned_ -= std::min(key_updates_unearned_, earned);
     plaintext.append(std::move(record.content));
     return {};
   }
@@ -186,6 +193,10 @@ Result<> TlsRecords::on_key_update(uint8_t request, bool is_at_end) {
   if (request > 1) return refuse(TlsAlert::illegal_parameter, "malformed key update");
   // RFC 8446 5.1: what follows is under the next key, so it cannot be in this record.
   if (!is_at_end) return refuse(TlsAlert::unexpected_message, "message spans a change of keys");
+  key_updates_unearned_ += kKeyUpdateCost;
+  if (key_updates_unearned_ > kKeyUpdatesAheadMax * kKeyUpdateCost) {
+    return refuse(TlsAlert::unexpected_message, "too many key updates");
+  }
   receiving_.update();
   owes_key_update_ = owes_key_update_ || request == 1;
   return {};

@@ -42,6 +42,12 @@ struct Writer {
     const RecordCipher::Tag tag = cipher.finish_seal();
     return header + inner + std::string(text_of(tag));
   }
+  std::string key_update(uint8_t request = 0) {
+    const std::string message = {24, 0, 0, 1, static_cast<char>(request)};
+    std::string wire = record(kHandshake, message);
+    key.update();
+    return wire;
+  }
   TlsTrafficKey key{secret(1), RecordCipher::Direction::seal};
 };
 
@@ -193,6 +199,15 @@ BOOST_AUTO_TEST_CASE(records_that_break_the_rules_are_refused_with_the_alert_of_
          for (int i = 0; i < 33; ++i) wire += w.record(kData, "");
          return wire;
        }},
+      {"key updates between single octets", 10,
+       [](Writer& w) {
+         std::string wire;
+         for (int i = 0; i < 40; ++i) {
+           wire += w.key_update();
+           wire += w.record(kData, "x");
+         }
+         return wire;
+       }},
       {"record twice", 20,
        [](Writer& w) {
          const std::string record = w.record(kData, "x");
@@ -246,6 +261,18 @@ BOOST_AUTO_TEST_CASE(a_requested_key_update_is_answered_before_the_next_data_and
   world.reader.encrypt(data, UINT64_MAX);
   const Chain output = world.reader.take_output();
   BOOST_TEST(output.size() == (5 + 22u) + (4 + 22u));
+}
+
+BOOST_AUTO_TEST_CASE(key_updates_between_data_are_never_too_many) {
+  World records, octets;
+  for (int i = 0; i < 200; ++i) {
+    std::string wire = records.writer.key_update();
+    for (int j = 0; j < 32; ++j) wire += records.writer.record(kData, "x");
+    BOOST_TEST_REQUIRE(records.feed(wire) == "");
+    wire = octets.writer.key_update();
+    wire += octets.writer.record(kData, random_text(16'000, 5));
+    BOOST_TEST_REQUIRE(octets.feed(wire) == "");
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_client_skips_tickets_in_any_pieces) {
