@@ -61,7 +61,7 @@ struct TlsEngineOptions {
   std::string server_name;        // client: sent as SNI if not empty; never an IP address
   std::vector<std::string> alpn;  // client: offered, best first
   // Records under one sending key, then TLS 1.3 takes the next one: AES-GCM is safe for 2^24.5
-  // (RFC 8446 5.5), and OpenSSL does not count.
+  // (RFC 8446 5.5), and OpenSSL does not count. TlsRecords watches the other side's key too.
   uint32_t records_per_key = 1 << 23;
 };
 

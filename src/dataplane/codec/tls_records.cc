@@ -12,7 +12,6 @@ namespace {
 
 // With the block's header it fills an allocator's size class exactly.
 constexpr uint32_t kOutputBlockBytesMax = 64 * 1024 - sizeof(io::Block);
-constexpr uint8_t kKeyUpdateNotRequested[] = {kKeyUpdateMessage, 0, 0, 1, 0};
 
 // HKDF-Expand-Label(secret, label, "", size) of RFC 8446 7.1. One block of the hash is enough for
 // everything that is wanted here, so HKDF-Expand (RFC 5869 2.3) is a single HMAC.
@@ -85,7 +84,10 @@ void TlsRecords::encrypt(io::Chain& plaintext, uint64_t bytes_max) {
   uint64_t left = std::min(bytes_max, plaintext.size());
   output_bytes_due_ = left + (left / kTlsRecordBytesMax + 1) * kRecordOverheadBytes;
   while (left > 0) {
-    if (owes_key_update_ || sending_.records() >= options_.records_per_key) send_key_update();
+    if (owes_key_update_ || sending_.records() >= options_.records_per_key) {
+      send_key_update(KeyUpdateRequest::not_requested);
+      owes_key_update_ = false;
+    }
     const auto size = static_cast<uint32_t>(std::min<uint64_t>(left, kTlsRecordBytesMax));
     write_record(kApplicationData, plaintext, size);
     left -= size;
@@ -115,9 +117,9 @@ void TlsRecords::write_message(uint8_t content_type, Bytes content) {
   write_record(content_type, chain, static_cast<uint32_t>(content.size()));
 }
 
-void TlsRecords::send_key_update() {
-  owes_key_update_ = false;
-  write_message(kHandshake, kKeyUpdateNotRequested);
+void TlsRecords::send_key_update(KeyUpdateRequest request) {
+  const uint8_t message[] = {kKeyUpdateMessage, 0, 0, 1, static_cast<uint8_t>(request)};
+  write_message(kHandshake, message);
   sending_.update();
 }
 

@@ -61,7 +61,9 @@ class TlsRecords {
  public:
   struct Options {
     bool is_client = false;
-    uint32_t records_per_key = 0;  // then the next sending key
+    // Then the next sending key, and the other side is asked for its next. A key of its that
+    // protects twice as many is an error.
+    uint32_t records_per_key = 0;
   };
   TlsRecords(const TlsSecret& sending, const TlsSecret& receiving, Options options);
 
@@ -82,10 +84,12 @@ class TlsRecords {
     io::Chain content;
   };
 
+  enum class KeyUpdateRequest : uint8_t { not_requested, requested };  // RFC 8446 4.6.3
+
   // tls_records.cc
   void write_record(uint8_t content_type, io::Chain& content, uint32_t size);
   void write_message(uint8_t content_type, Bytes content);
-  void send_key_update();
+  void send_key_update(KeyUpdateRequest request);
   void send_alert(TlsAlert alert);
   void append_output(Bytes bytes);
   void append_sealed(RecordCipher& cipher, Bytes bytes);
@@ -101,6 +105,7 @@ class TlsRecords {
   Result<> on_alert(const io::Chain& content);
   Result<> on_handshake_octets(const io::Chain& content);
   Result<> on_key_update(uint8_t request, bool is_at_end);
+  Result<> check_receiving_key();
   Error refuse(TlsAlert alert, std::string_view why);
 
   Options options_;

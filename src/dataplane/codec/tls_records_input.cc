@@ -44,6 +44,7 @@ Result<> TlsRecords::decrypt(io::Chain&& ciphertext, io::Chain& plaintext) {
     if (input_.size() < kRecordHeaderBytes + length) break;
     Record record = TRY(open_record(header, length));
     TRY(on_record(std::move(record), plaintext));
+    TRY(check_receiving_key());
   }
   small_ = {};
   if (has_ended_) input_.clear();  // RFC 8446 6.1: what follows close_notify is ignored
@@ -199,6 +200,18 @@ Result<> TlsRecords::on_key_update(uint8_t request, bool is_at_end) {
   }
   receiving_.update();
   owes_key_update_ = owes_key_update_ || request == 1;
+  return {};
+}
+
+// RFC 8446 5.5 bounds what one key may protect, and the other side's program may not count.
+Result<> TlsRecords::check_receiving_key() {
+  const uint64_t records = receiving_.records();
+  if (records > 2 * uint64_t{options_.records_per_key}) {
+    return refuse(TlsAlert::unexpected_message, "too many records under one key");
+  }
+  // Who counts as we do takes the next key by itself with this record.
+  const bool is_due = records == uint64_t{options_.records_per_key} + 1;
+  if (is_due && !has_ended_) send_key_update(KeyUpdateRequest::requested);
   return {};
 }
 

@@ -147,6 +147,19 @@ BOOST_DATA_TEST_CASE(keys_change_on_both_sides, kRoles, role) {
   BOOST_TEST(world.other.received.size() == 40u);
 }
 
+// OpenSSL does not count its records (RFC 8446 5.5): we ask.
+BOOST_DATA_TEST_CASE(a_sender_that_does_not_count_changes_its_key_when_asked, kRoles, role) {
+  World world(static_cast<TlsRole>(role), {.records_per_key = 3});
+  for (int i = 0; i < 40; ++i) {
+    world.other.write("theirs");
+    world.exchange();
+  }
+  BOOST_TEST(world.received.size() == 240u);
+  world.send("ours");
+  world.exchange();
+  BOOST_TEST(world.other.received == "ours");
+}
+
 BOOST_DATA_TEST_CASE(padding_is_taken_off, kRoles, role) {
   World world(static_cast<TlsRole>(role), {},
               [](SSL_CTX* context) { SSL_CTX_set_block_padding(context, 512); });

@@ -275,6 +275,33 @@ BOOST_AUTO_TEST_CASE(key_updates_between_data_are_never_too_many) {
   }
 }
 
+// Their program may not count; we do not let it go on under one key for ever.
+BOOST_AUTO_TEST_CASE(a_sender_that_keeps_its_key_is_asked_for_another_and_then_refused) {
+  Writer writer;
+  TlsRecords reader(secret(101), secret(1), {.is_client = false, .records_per_key = 10});
+  TlsRecords other(secret(1), secret(101), {.is_client = true, .records_per_key = 10});
+  Chain plaintext, nothing;
+  const auto feed = [&](const std::string& wire) {
+    const Result<> result = reader.decrypt(Chain::copy_of(wire), plaintext);
+    return result ? std::string() : result.error().text();
+  };
+  for (int i = 0; i < 10; ++i) BOOST_TEST(feed(writer.record(kData, "x")) == "");
+  BOOST_TEST(reader.take_output().empty());
+  BOOST_TEST(feed(writer.key_update()) == "");  // in time, unasked
+  for (int i = 0; i < 11; ++i) BOOST_TEST(feed(writer.record(kData, "x")) == "");
+  BOOST_TEST(other.decrypt(reader.take_output(), nothing).has_value());
+  Chain data = Chain::copy_of("data");
+  other.encrypt(data, UINT64_MAX);
+  BOOST_TEST(other.take_output().size() == (5 + 22u) + (4 + 22u));  // it was asked
+  data = Chain::copy_of("more");
+  reader.encrypt(data, UINT64_MAX);
+  BOOST_TEST(other.decrypt(reader.take_output(), nothing).has_value());
+  BOOST_TEST(nothing.to_string() == "more");
+  for (int i = 0; i < 9; ++i) BOOST_TEST(feed(writer.record(kData, "x")) == "");
+  BOOST_TEST(reader.take_output().empty());  // once
+  BOOST_TEST(feed(writer.record(kData, "x")) == "tls: receive: too many records under one key");
+}
+
 BOOST_AUTO_TEST_CASE(a_client_skips_tickets_in_any_pieces) {
   const std::string ticket = std::string{4, 0, 1, 0} + std::string(256, 't');
   for (size_t size = 1; size < 300; size += 7) {
