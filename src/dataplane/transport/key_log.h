@@ -2,9 +2,10 @@
 //
 // Opened and owned by whoever starts the data plane, who lets it live longer than every
 // TlsContext that refers to it. Workers write to it together: each line is one append of the
-// kernel's, no state is kept here.
+// kernel's.
 #pragma once
 
+#include <atomic>
 #include <string>
 #include <string_view>
 
@@ -14,8 +15,8 @@ namespace istmo::transport {
 
 class KeyLog {
  public:
-  // Appends to `path`, created with mode 0600. Warns in the log: who reads the file reads the
-  // traffic.
+  // Appends to `path`, a regular file of this user's with mode 0600: it is created so, or made so.
+  // Warns in the log: who reads the file reads the traffic.
   static Result<KeyLog> open(const std::string& path);
   KeyLog(KeyLog&& other) noexcept;
   KeyLog& operator=(KeyLog&& other) noexcept;
@@ -27,6 +28,7 @@ class KeyLog {
  private:
   explicit KeyLog(int descriptor) : descriptor_(descriptor) {}
   int descriptor_ = -1;
+  mutable std::atomic<bool> is_cut_ = false;  // the file ends with a piece of a line
 };
 
 }  // namespace istmo::transport
