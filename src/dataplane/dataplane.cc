@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "dataplane/address_guard.h"
+#include "dataplane/codec/mesh_reader.h"
 #include "dataplane/proxy/worker.h"
 
 namespace istmo {
@@ -306,6 +307,11 @@ void Dataplane::State::on_mesh_closed(const std::string& site_id) {
 // To every worker: those without a channel to the site drop it. A message that goes twice is the
 // whole state with its sequence number, and the second one changes nothing.
 void Dataplane::State::send_mesh(const std::string& site_id, std::string message) {
+  if (message.size() > codec::kMeshMessageBytesMax) {
+    LOG_ERROR("this site has too much to tell its neighbours", "bytes", message.size(), "allowed",
+              codec::kMeshMessageBytesMax);
+    return;
+  }
   for (auto& core : cores_) {
     core->post(make_letter(
         [core = core.get(), site_id, message] { core->worker().send_mesh(site_id, message); }));

@@ -56,9 +56,8 @@ class Dataplane {
 
   void publish(std::unique_ptr<proxy::Snapshot> snapshot);
   void request_reports(uint64_t request, bool with_connections);
-  // At most kMeshBytesMax octets. Dropped when the mesh channel to that site is not open.
+  // 1..codec::kMeshMessageBytesMax octets. Dropped when the mesh channel to that site is not open.
   void send_mesh(const std::string& site_id, std::string message);
-  static constexpr size_t kMeshBytesMax = 4 * 1024 * 1024;
   // Ends one exchange (ConnectionReport::id) with a reset; unknown ids are ignored.
   void delete_connection(uint64_t id);
   // Stops listening, lets exchanges end until `timeout`, then ends the rest and the links.

@@ -104,6 +104,10 @@ void Site::Core::on_link_changed(const proxy::LinkChange& change) {
   if (!change.is_open && !change.site_id.empty()) ++site.links_lost_;
 }
 
+void Site::Core::on_mesh_message(const std::string& site_id, std::string message) {
+  site.mesh_messages.emplace_back(site_id, std::move(message));
+}
+
 void Site::Core::hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
                            std::string received) {
   Core& core = *site.cores_.at(target);

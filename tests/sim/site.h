@@ -5,6 +5,7 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "dataplane/io/sim_loop.h"
@@ -47,6 +48,8 @@ class Site {
   std::vector<proxy::BackendReport> backends();
   uint64_t links_lost() const { return links_lost_; }
   bool is_mesh_open() const { return mesh_open_ > 0; }
+  // What neighbours said, as their sites' ids and the messages.
+  std::vector<std::pair<std::string, std::string>> mesh_messages;
 
  private:
   struct Core final : proxy::WorkerSink {
@@ -56,7 +59,7 @@ class Site {
     void on_link_changed(const proxy::LinkChange& change) override;
     void on_backend_changed(const proxy::BackendChange&) override {}
     void on_mesh_open(const std::string&) override { ++site.mesh_open_; }
-    void on_mesh_message(const std::string&, std::string) override {}
+    void on_mesh_message(const std::string& site_id, std::string message) override;
     void on_mesh_closed(const std::string&) override { --site.mesh_open_; }
     void hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
                    std::string received) override;

@@ -93,8 +93,10 @@ void Link::close(std::string_view condition, std::string_view text) {
                                 : Error::protocol(std::string(text)));
 }
 
+bool Link::has_mesh() const { return mesh_ && mesh_->is_open() && is_open(); }
+
 void Link::send_mesh(std::string_view message) {
-  if (mesh_ && is_open()) mesh_->send(message);
+  if (has_mesh()) mesh_->send(message);
 }
 
 // --- transport -------------------------------------------------------------------------------
@@ -261,7 +263,7 @@ void Link::handle_opened() {
 }
 
 void Link::handle_requested(codec::LinkEvent& event) {
-  const bool is_mesh = event.head.to == kMeshKey && is_incoming() && !mesh_;
+  const bool is_mesh = event.head.to == kMeshKey && is_incoming() && connection() == 0 && !mesh_;
   if (is_mesh || worker_.has_local_backend(event.head.to)) return mux_.admit(event.stream);
   mux_.refuse(event.stream, "amqp:not-found",
               "no connector at this site has the routing key \"" + event.head.to + "\"");
@@ -275,6 +277,7 @@ void Link::handle_stream_opened(codec::LinkEvent& event) {
     return worker_.start_link_tunnel(stream, std::move(event.head.to));
   }
   if (mesh_) return close("amqp:not-allowed", "a second mesh stream");
+  if (!worker_.has_room_for_mesh(site_id_)) return stream.reset(CloseReason::connections_limit);
   mesh_ = std::make_unique<MeshChannel>(worker_, *this);
   mesh_->start(stream);
   stream.accept();

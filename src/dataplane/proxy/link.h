@@ -53,7 +53,7 @@ class Link final : private transport::TransportSink {
   LinkStream* open_stream(StreamSink& sink, const std::string& routing_key);
   // Sends an AMQP close and ends. Orderly when `condition` is empty.
   void close(std::string_view condition, std::string_view text);
-  bool has_mesh() const { return mesh_ != nullptr && is_open(); }
+  bool has_mesh() const;
   void send_mesh(std::string_view message);
 
   // For LinkStream.

@@ -1,6 +1,5 @@
 #include "dataplane/proxy/mesh_channel.h"
 
-#include "base/bytes.h"
 #include "base/log.h"
 #include "dataplane/proxy/link.h"
 #include "dataplane/proxy/worker.h"
@@ -14,10 +13,7 @@ void MeshChannel::start(LinkStream& stream) {
 
 void MeshChannel::send(std::string_view message) {
   if (!stream_) return;
-  io::Slice slice = io::Slice::allocate(static_cast<uint32_t>(4 + message.size()));
-  store_big_endian<uint32_t>(slice.mutable_data(), static_cast<uint32_t>(message.size()));
-  std::memcpy(slice.mutable_data() + 4, message.data(), message.size());
-  stream_->send(io::Chain(std::move(slice)));
+  stream_->send(io::Chain(codec::encode_mesh_message(message)));
 }
 
 void MeshChannel::end() {
@@ -35,19 +31,20 @@ void MeshChannel::announce() {
 void MeshChannel::on_stream_open(Stream&) { announce(); }
 
 void MeshChannel::on_stream_data(Stream& stream, io::Chain&& bytes) {
-  const uint64_t count = bytes.size();
-  received_.append(std::move(bytes));
-  stream.grant(count);
-  while (received_.size() >= 4) {
-    const uint32_t length = load_big_endian<uint32_t>(received_.make_contiguous(4).data());
-    if (length > Worker::kMeshBytesMax) {
-      LOG_ERROR("mesh message too long", "site", link_.site_label(), "bytes", length);
-      return link_.close("amqp:resource-limit-exceeded", "mesh message too long");
-    }
-    if (received_.size() < 4 + length) return;
-    received_.drop_front(4);
-    worker_.sink().on_mesh_message(link_.site_id(), received_.take_front(length).to_string());
+  Result<> result = reader_.feed(std::move(bytes));
+  while (result && reader_.has_message()) {
+    worker_.sink().on_mesh_message(link_.site_id(), reader_.take_message());
+    result = reader_.resume();
   }
+  if (!result) return refuse(result.error());
+  stream.grant(reader_.take_drained());
+}
+
+// What comes next is not read: the link ends.
+void MeshChannel::refuse(const Error& error) {
+  LOG_WARNING("mesh message refused", "site", link_.site_label(), "reason", error.text());
+  const bool is_limit = error.error_class() == ErrorClass::limit;
+  link_.close(is_limit ? "amqp:resource-limit-exceeded" : "amqp:decode-error", error.text());
 }
 
 void MeshChannel::on_stream_end(Stream& stream) { stream.finish(); }

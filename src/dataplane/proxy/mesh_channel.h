@@ -1,5 +1,5 @@
 // Messages of the control threads of two neighbour sites, over a stream of connection 0 of their
-// link: each message is its length (4 octets, big-endian) and that many octets.
+// link (codec::MeshReader tells how).
 //
 // Owned by its Link; it ends with the link's stream. The messages' meaning is control/mesh's.
 #pragma once
@@ -7,6 +7,7 @@
 #include <string>
 #include <string_view>
 
+#include "dataplane/codec/mesh_reader.h"
 #include "dataplane/proxy/stream.h"
 
 namespace istmo::proxy {
@@ -23,6 +24,7 @@ class MeshChannel final : private StreamSink {
   MeshChannel(Worker& worker, Link& link) : worker_(worker), link_(link) {}
   StreamSink& sink() { return *this; }
   void start(LinkStream& stream);
+  bool is_open() const { return is_announced_; }
   void open() { announce(); }  // acceptor: the stream came
   void send(std::string_view message);
   void end();  // the link ends: no call comes after this
@@ -34,12 +36,13 @@ class MeshChannel final : private StreamSink {
   void on_stream_drained(Stream&, uint64_t) override {}
   void on_stream_closed(Stream& stream, CloseReason reason) override;
   void announce();
+  void refuse(const Error& error);
 
   Worker& worker_;
   Link& link_;
   LinkStream* stream_ = nullptr;
   bool is_announced_ = false;
-  io::Chain received_;
+  codec::MeshReader reader_;
 };
 
 }  // namespace istmo::proxy

@@ -245,6 +245,12 @@ void Worker::place_arrival(const std::string& acceptor, io::Fd fd, std::string_v
   loop_.close(fd, io::Loop::Ending::abort);
 }
 
+bool Worker::has_room_for_mesh(const std::string& site_id) const {
+  return std::ranges::count_if(links_, [&](const auto& link) {
+           return link->is_incoming() && link->has_mesh() && link->site_id() == site_id;
+         }) < kMeshChannelsMax;
+}
+
 // Both sites may have a link to each other: the mesh is open while one channel is.
 void Worker::on_mesh_channel_opened(const std::string& site_id) {
   if (++mesh_channels_[site_id] == 1) sink_.on_mesh_open(site_id);

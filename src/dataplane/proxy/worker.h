@@ -65,8 +65,9 @@ struct Route {
 class Worker {
  public:
   static constexpr uint32_t kLinkNotSentBytes = 128 * 1024;
-  static constexpr uint32_t kMeshBytesMax = 4 * 1024 * 1024;
   static constexpr uint32_t kLinksMax = 4096;
+  // Incoming ones of a site. One is used; several links may lead here, and a broken one may linger.
+  static constexpr uint32_t kMeshChannelsMax = 4;
 
   Worker(io::Loop& loop, ProcessState& process, WorkerSink& sink, const WorkerOptions& options);
   ~Worker();
@@ -112,6 +113,7 @@ class Worker {
   Link& emplace_link(io::Fd fd, const transport::TlsContext& context, LinkOptions&& options);
   void on_link_changed(Link& link);
   void on_link_ended(Link& link, bool was_open);
+  bool has_room_for_mesh(const std::string& site_id) const;
   void on_mesh_channel_opened(const std::string& site_id);
   void on_mesh_channel_closed(const std::string& site_id);
   void on_dialer_changed(LinkDialer& dialer) { sink_.on_link_changed(dialer.change()); }

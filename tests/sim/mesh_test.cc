@@ -1,0 +1,115 @@
+// What a linked site may do with the mesh, and what becomes of one that does more.
+#include <boost/test/unit_test.hpp>
+#include <memory>
+#include <vector>
+
+#include "dataplane/codec/mesh_reader.h"
+#include "neighbour.h"
+#include "world.h"
+
+namespace istmo::sim {
+namespace {
+
+std::string framed(const std::string& message) {
+  return std::string(text_of(codec::encode_mesh_message(message).bytes()));
+}
+
+// One site, to which programs of the test link.
+struct MeshWorld {
+  explicit MeshWorld(uint64_t seed) : world(seed, {.east_workers = 0}) {
+    world.west.config.acceptors = {
+        {.name = "access", .addresses = {links}, .credentials = credentials_of("west")}};
+    world.publish(world.west);
+  }
+  ~MeshWorld() {
+    for (const auto& neighbour : neighbours) neighbour->close();
+    BOOST_TEST(world.until([&] {
+      return std::ranges::all_of(neighbours, [](const auto& each) { return each->is_closed(); });
+    }));
+    BOOST_TEST(world.until([&] { return world.west.links_open() == 0; }));
+    world.finish();
+  }
+  Neighbour& dial(const std::string& site_id, uint32_t connection = 0) {
+    neighbours.push_back(std::make_unique<Neighbour>(world.client_loop, site_id, connection));
+    Neighbour& neighbour = *neighbours.back();
+    neighbour.start(links);
+    BOOST_TEST(
+        until([&] { return neighbour.has_mesh() || neighbour.is_mesh_refused(); }, "an answer"));
+    return neighbour;
+  }
+  template <class Predicate>
+  bool until(Predicate&& predicate, const char* what, Duration limit = Duration::seconds(10)) {
+    const bool is_so = world.until(predicate, limit);
+    BOOST_TEST(is_so, "waited in vain for " << what);
+    return is_so;
+  }
+  const auto& messages() const { return world.west.mesh_messages; }
+
+  const io::Address links = address("10.0.0.1:55671");
+  World world;
+  std::vector<std::unique_ptr<Neighbour>> neighbours;
+};
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(mesh)
+
+BOOST_AUTO_TEST_CASE(a_message_arrives_in_whatever_pieces_it_comes) {
+  FOR_SEEDS(6, seed) {
+    MeshWorld world(seed);
+    Neighbour& east = world.dial("east");
+    east.write_crumbs(framed("crumbs"));
+    world.until([&] { return world.messages().size() == 1; }, "the message");
+    BOOST_TEST(world.messages().at(0).first == "east");
+    BOOST_TEST(world.messages().at(0).second == "crumbs");
+    const std::string long_one(3'000'000, 'l');
+    east.write(framed(long_one));
+    world.until([&] { return world.messages().size() == 2; }, "the long message");
+    BOOST_TEST((world.messages().at(1).second == long_one));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(only_connection_0_of_a_link_has_a_mesh) {
+  FOR_SEEDS(6, seed) {
+    MeshWorld world(seed);
+    BOOST_TEST(world.dial("east", 1).is_mesh_refused());
+    BOOST_TEST(world.dial("east", 0).has_mesh());
+    BOOST_TEST(world.dial("east", 7).is_mesh_refused());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_site_has_few_mesh_channels_however_many_links_it_opens) {
+  FOR_SEEDS(6, seed) {
+    MeshWorld world(seed);
+    for (int i = 0; i < 4; ++i) BOOST_TEST(world.dial("east").has_mesh());
+    BOOST_TEST(world.dial("east").is_mesh_refused());
+    BOOST_TEST(world.dial("south").has_mesh());  // another site's are its own
+    Neighbour& first = *world.neighbours.front();
+    first.close();
+    world.until([&] { return world.world.west.links_open() == 5; }, "a link to end");
+    BOOST_TEST(world.dial("east").has_mesh());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(what_is_no_message_ends_the_link) {
+  struct Case {
+    std::string octets;
+    const char* reason;
+  };
+  const Case cases[] = {{framed("good") + std::string(4, '\0'), "empty mesh message"},
+                        {"\x7f\xff\xff\xff", "mesh message too long"}};
+  FOR_SEEDS(6, seed) {
+    MeshWorld world(seed);
+    for (const Case& one : cases) {
+      Neighbour& east = world.dial("east");
+      east.write(one.octets);
+      world.until([&] { return east.is_closed(); }, "the link to end");
+      BOOST_TEST(east.closed_because().contains(one.reason), east.closed_because());
+    }
+    BOOST_TEST(world.messages().size() == 1u);
+  }
+}
+
+BOOST_AUTO_TEST_SUITE_END()
+
+}  // namespace istmo::sim
