@@ -178,11 +178,17 @@ void Controller::on_backend_changed(const proxy::BackendChange& change) {
   mark_dirty();
 }
 
-void Controller::on_mesh_message(const std::string& site_id, std::string message) {
-  const auto changed = mesh_->on_message(site_id, message);
-  if (!changed)
+Result<> Controller::on_mesh_message(const std::string& site_id, std::string message) {
+  auto changed = mesh_->on_message(site_id, message);
+  if (changed) {
+    if (*changed) mark_dirty();
+    return {};
+  }
+  if (changed.error().error_class() == ErrorClass::protocol) return std::move(changed).error();
+  if (not_understood_.insert(site_id).second) {
     LOG_WARNING("mesh message ignored", "site", site_id, "error", changed.error().text());
-  else if (*changed) mark_dirty();
+  }
+  return {};
 }
 
 void Controller::on_mesh_open(const std::string& site_id) {
@@ -191,7 +197,10 @@ void Controller::on_mesh_open(const std::string& site_id) {
   if (!announcer_.message().empty()) dataplane_->send_mesh(site_id, announcer_.message());
 }
 
-void Controller::on_mesh_closed(const std::string& site_id) { open_meshes_.erase(site_id); }
+void Controller::on_mesh_closed(const std::string& site_id) {
+  open_meshes_.erase(site_id);
+  not_understood_.erase(site_id);
+}
 
 void Controller::on_signal(io::Completion&& done) {
   if (phase_ == Phase::ended) return;

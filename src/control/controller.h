@@ -77,7 +77,7 @@ class Controller final : private DataplaneSink,
   void on_published(uint64_t generation, std::vector<proxy::Problem> problems) override;
   void on_link_changed(const proxy::LinkChange& change) override;
   void on_backend_changed(const proxy::BackendChange& change) override;
-  void on_mesh_message(const std::string& site_id, std::string message) override;
+  Result<> on_mesh_message(const std::string& site_id, std::string message) override;
   void on_mesh_open(const std::string& site_id) override;
   void on_mesh_closed(const std::string& site_id) override;
   void on_reports(uint64_t request, std::vector<proxy::WorkerReport> reports) override;
@@ -133,6 +133,7 @@ class Controller final : private DataplaneSink,
   Instant bind_again_at_;
   uint64_t publishing_ = 0;  // generation that the workers have not all applied; 0: none
   std::map<std::string, bool> open_meshes_;
+  std::set<std::string> not_understood_;  // sites, told once while their mesh is open
   struct Question {
     AdminRequestId id;
     std::string verb;

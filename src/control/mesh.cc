@@ -180,9 +180,9 @@ Result<MeshMessage> read_mesh_message(std::string_view text) {
   const Value& map = parsed.documents.front();
   const uint64_t version = TRY(number_at(map, "version"));
   if (version != kMeshVersion) {
-    return Error::protocol("mesh message: version " + std::to_string(version) +
-                           " is not understood; this site speaks version " +
-                           std::to_string(kMeshVersion));
+    return Error::refused("mesh message: version " + std::to_string(version) +
+                          " is not understood; this site speaks version " +
+                          std::to_string(kMeshVersion));
   }
   MeshMessage message;
   message.sequence = TRY(number_at(map, "sequence"));

@@ -60,6 +60,7 @@ struct MeshMessage {
   uint64_t sequence = 0;
   MeshSiteState state;
 };
+// Errors: protocol (it breaks a rule), refused (a later version), limit (it says too much).
 Result<MeshMessage> read_mesh_message(std::string_view text);
 
 // A neighbour as this site knows it.
@@ -79,8 +80,8 @@ class MeshState {
   explicit MeshState(std::string local_site_id) : local_site_id_(std::move(local_site_id)) {}
 
   // A message of the site that the link's certificate names; it must call itself the same. Error:
-  // the message breaks a rule and was ignored. True: what is known changed. Old sequence numbers of
-  // one session are ignored.
+  // as of read_mesh_message(), and the message was ignored. True: what is known changed. Old
+  // sequence numbers of one session are ignored.
   Result<bool> on_message(const std::string& site_id, std::string_view message);
   // The mesh channel to the site opened: its sequence starts anew, a hold ends.
   void on_site_open(const std::string& site_id);

@@ -68,7 +68,7 @@ class Dataplane::State {
     void on_link_changed(const proxy::LinkChange& change) override;
     void on_backend_changed(const proxy::BackendChange& change) override;
     void on_mesh_open(const std::string& site_id) override;
-    void on_mesh_message(const std::string& site_id, std::string message) override;
+    void on_mesh_message(uint64_t link, const std::string& site_id, std::string message) override;
     void on_mesh_closed(const std::string& site_id) override;
     void hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
                    std::string received) override;
@@ -146,9 +146,14 @@ void Dataplane::State::Core::on_mesh_open(const std::string& site_id) {
   tell([&state = state_, site_id] { state.on_mesh_open(site_id); });
 }
 
-void Dataplane::State::Core::on_mesh_message(const std::string& site_id, std::string message) {
-  tell([&sink = state_.sink_, site_id, message = std::move(message)]() mutable {
-    sink.on_mesh_message(site_id, std::move(message));
+// The answer lets the worker read on: the mailbox holds one message of a link at a time.
+void Dataplane::State::Core::on_mesh_message(uint64_t link, const std::string& site_id,
+                                             std::string message) {
+  tell([this, link, site_id, message = std::move(message)]() mutable {
+    const Result<> read = state_.sink_.on_mesh_message(site_id, std::move(message));
+    post(make_letter([this, link, refusal = read ? std::string() : read.error().text()] {
+      worker().on_mesh_message_read(link, refusal);
+    }));
   });
 }
 

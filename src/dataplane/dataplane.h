@@ -27,8 +27,9 @@ class DataplaneSink {
   virtual void on_published(uint64_t generation, std::vector<proxy::Problem> problems) = 0;
   virtual void on_link_changed(const proxy::LinkChange& change) = 0;
   virtual void on_backend_changed(const proxy::BackendChange& change) = 0;
-  // A mesh message of the neighbour site: what control/mesh of the other site sent.
-  virtual void on_mesh_message(const std::string& site_id, std::string message) = 0;
+  // A mesh message of the neighbour site: what control/mesh of the other site sent. An Error: it
+  // breaks a rule, and the link ends with that reason.
+  virtual Result<> on_mesh_message(const std::string& site_id, std::string message) = 0;
   // The neighbour can be sent mesh messages from now on (also after every reconnection).
   virtual void on_mesh_open(const std::string& site_id) = 0;
   virtual void on_mesh_closed(const std::string& site_id) = 0;

@@ -91,6 +91,71 @@ BOOST_AUTO_TEST_CASE(a_site_has_few_mesh_channels_however_many_links_it_opens) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(the_next_message_waits_until_the_last_one_was_read) {
+  FOR_SEEDS(6, seed) {
+    MeshWorld world(seed);
+    world.world.west.answers_mesh = false;
+    Neighbour& east = world.dial("east");
+    east.write(framed("first") + framed("second"));
+    world.until([&] { return world.messages().size() == 1; }, "the first message");
+    world.world.run_for(Duration::seconds(3));
+    BOOST_TEST(world.messages().size() == 1u);
+    world.world.west.answer_mesh();
+    world.until([&] { return world.messages().size() == 2; }, "the second message");
+    BOOST_TEST(world.messages().at(1).second == "second");
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_site_that_says_more_than_is_read_is_held_back_by_its_credit) {
+  FOR_SEEDS(6, seed) {
+    MeshWorld world(seed);
+    world.world.west.answers_mesh = false;
+    Neighbour& east = world.dial("east");
+    const std::string message = framed(std::string(1000, 'm'));
+    for (int i = 0; i < 5000; ++i) east.write(message);
+    world.world.run_for(Duration::seconds(3));
+    const uint64_t window = world.world.west.config.limits.link_window_bytes;
+    BOOST_TEST(east.sent_bytes() >= window);
+    BOOST_TEST(east.sent_bytes() <= window + message.size());
+    BOOST_TEST(!east.is_closed());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_site_that_keeps_talking_is_heard_twenty_times_a_second) {
+  FOR_SEEDS(6, seed) {
+    MeshWorld world(seed);
+    Neighbour& east = world.dial("east");
+    for (int i = 0; i < 1000; ++i) east.write(framed("small"));
+    world.world.run_for(Duration::seconds(2));
+    BOOST_TEST(world.messages().size() >= 30u);
+    BOOST_TEST(world.messages().size() <= 41u);
+    // Long ones take more of the control thread, so that a pause is longer.
+    Neighbour& south = world.dial("south");
+    world.world.west.mesh_messages.clear();
+    for (int i = 0; i < 5; ++i) south.write(framed(std::string(1'000'000, 'l')));
+    world.world.run_for(Duration::milliseconds(2500));
+    const auto is_long = [](const auto& each) { return each.first == "south"; };
+    BOOST_TEST(std::ranges::count_if(world.messages(), is_long) <= 4);
+    BOOST_TEST(std::ranges::count_if(world.messages(), is_long) >= 2);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_message_that_the_control_thread_refuses_ends_the_link) {
+  FOR_SEEDS(6, seed) {
+    MeshWorld world(seed);
+    world.world.west.answers_mesh = false;
+    Neighbour& east = world.dial("east");
+    Neighbour& south = world.dial("south");
+    east.write(framed("nonsense"));
+    world.until([&] { return world.messages().size() == 1; }, "the message");
+    world.world.west.answer_mesh("this means nothing");
+    world.until([&] { return east.is_closed(); }, "the link to end");
+    BOOST_TEST(east.closed_because().contains("this means nothing"), east.closed_because());
+    BOOST_TEST(south.is_open());
+    world.world.west.answer_mesh();  // of a link that is gone: no effect
+  }
+}
+
 BOOST_AUTO_TEST_CASE(what_is_no_message_ends_the_link) {
   struct Case {
     std::string octets;

@@ -77,7 +77,7 @@ void Neighbour::take_events() {
       case Kind::opened: mesh_ = *mux_->open_stream({.to = std::string(proxy::kMeshKey)}); break;
       case Kind::stream_answered: has_mesh_ = true; break;
       case Kind::stream_reset: is_mesh_refused_ = true; break;
-      case Kind::stream_drained: drained_bytes_ += event.count; break;
+      case Kind::stream_drained: sent_bytes_ += event.count; break;
       case Kind::stream_data:
         if (grants) mux_->grant(mesh_, event.bytes.size());
         else not_granted_bytes_ += event.bytes.size();

@@ -32,9 +32,7 @@ class Neighbour final : private transport::TransportSink {
   bool is_mesh_refused() const { return is_mesh_refused_; }
   bool is_closed() const { return is_ended_; }
   const std::string& closed_because() const { return closed_because_; }
-  // Octets that were written and still wait for credit.
-  uint64_t waiting_bytes() const { return mux_->queued_bytes(); }
-  uint64_t granted_bytes() const { return drained_bytes_; }
+  uint64_t sent_bytes() const { return sent_bytes_; }
 
   bool grants = true;    // else the site gets no credit beyond its first window
   std::string received;  // on the mesh
@@ -56,7 +54,7 @@ class Neighbour final : private transport::TransportSink {
   std::unique_ptr<codec::LinkMux> mux_;
   std::unique_ptr<transport::TlsTransport> transport_;
   codec::StreamId mesh_;
-  uint64_t drained_bytes_ = 0;
+  uint64_t sent_bytes_ = 0;
   uint64_t not_granted_bytes_ = 0;
   bool has_mesh_ = false;
   bool is_mesh_refused_ = false;

@@ -104,8 +104,18 @@ void Site::Core::on_link_changed(const proxy::LinkChange& change) {
   if (!change.is_open && !change.site_id.empty()) ++site.links_lost_;
 }
 
-void Site::Core::on_mesh_message(const std::string& site_id, std::string message) {
+void Site::Core::on_mesh_message(uint64_t link, const std::string& site_id, std::string message) {
   site.mesh_messages.emplace_back(site_id, std::move(message));
+  site.mesh_unanswered_.emplace_back(this, link);
+  if (site.answers_mesh) site.answer_mesh();
+}
+
+void Site::answer_mesh(const std::string& refusal) {
+  for (const auto& [core, link] : std::exchange(mesh_unanswered_, {})) {
+    core->loop.post(io::make_letter([worker = core->worker.get(), link, refusal] {
+      worker->on_mesh_message_read(link, refusal);
+    }));
+  }
 }
 
 void Site::Core::hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,

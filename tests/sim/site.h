@@ -48,8 +48,11 @@ class Site {
   std::vector<proxy::BackendReport> backends();
   uint64_t links_lost() const { return links_lost_; }
   bool is_mesh_open() const { return mesh_open_ > 0; }
-  // What neighbours said, as their sites' ids and the messages.
+  // What neighbours said, as their sites' ids and the messages. Each is answered at once, or by
+  // answer_mesh(): accepted, or refused with a text.
   std::vector<std::pair<std::string, std::string>> mesh_messages;
+  bool answers_mesh = true;
+  void answer_mesh(const std::string& refusal = {});
 
  private:
   struct Core final : proxy::WorkerSink {
@@ -59,7 +62,7 @@ class Site {
     void on_link_changed(const proxy::LinkChange& change) override;
     void on_backend_changed(const proxy::BackendChange&) override {}
     void on_mesh_open(const std::string&) override { ++site.mesh_open_; }
-    void on_mesh_message(const std::string& site_id, std::string message) override;
+    void on_mesh_message(uint64_t link, const std::string& site_id, std::string message) override;
     void on_mesh_closed(const std::string&) override { --site.mesh_open_; }
     void hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
                    std::string received) override;
@@ -80,6 +83,7 @@ class Site {
   uint32_t applied_ = 0;  // workers that run the latest one
   uint32_t drained_ = 0;
   int mesh_open_ = 0;
+  std::vector<std::pair<Core*, uint64_t>> mesh_unanswered_;  // with the link's id
   uint64_t links_lost_ = 0;
   std::vector<proxy::Problem> problems_;
 };

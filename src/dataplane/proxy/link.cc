@@ -99,6 +99,10 @@ void Link::send_mesh(std::string_view message) {
   if (has_mesh()) mesh_->send(message);
 }
 
+void Link::on_mesh_message_read(std::string_view refusal) {
+  if (has_mesh()) mesh_->on_message_read(refusal);
+}
+
 // --- transport -------------------------------------------------------------------------------
 
 void Link::on_transport_open() {

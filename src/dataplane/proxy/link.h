@@ -55,6 +55,7 @@ class Link final : private transport::TransportSink {
   void close(std::string_view condition, std::string_view text);
   bool has_mesh() const;
   void send_mesh(std::string_view message);
+  void on_mesh_message_read(std::string_view refusal);
 
   // For LinkStream.
   codec::LinkMux& mux() { return mux_; }

@@ -18,6 +18,7 @@ void MeshChannel::send(std::string_view message) {
 
 void MeshChannel::end() {
   stream_ = nullptr;
+  worker_.loop().timers().cancel(pause_timer_);
   if (!is_announced_) return;
   is_announced_ = false;
   worker_.on_mesh_channel_closed(link_.site_id());
@@ -30,14 +31,23 @@ void MeshChannel::announce() {
 
 void MeshChannel::on_stream_open(Stream&) { announce(); }
 
-void MeshChannel::on_stream_data(Stream& stream, io::Chain&& bytes) {
-  Result<> result = reader_.feed(std::move(bytes));
-  while (result && reader_.has_message()) {
-    worker_.sink().on_mesh_message(link_.site_id(), reader_.take_message());
-    result = reader_.resume();
-  }
+void MeshChannel::on_stream_data(Stream&, io::Chain&& bytes) {
+  hand_over(reader_.feed(std::move(bytes)));
+}
+
+void MeshChannel::hand_over(const Result<>& result) {
   if (!result) return refuse(result.error());
-  stream.grant(reader_.take_drained());
+  if (const uint64_t drained = reader_.take_drained(); drained > 0) stream_->grant(drained);
+  if (!reader_.has_message()) return;
+  std::string message = reader_.take_message();
+  pause_ = kPause * static_cast<int64_t>(1 + message.size() / kBytesPerPause);
+  worker_.sink().on_mesh_message(link_.id(), link_.site_id(), std::move(message));
+}
+
+void MeshChannel::on_message_read(std::string_view refusal) {
+  if (!stream_) return;
+  if (!refusal.empty()) return refuse(Error::protocol(std::string(refusal)));
+  worker_.loop().timers().arm(pause_timer_, worker_.loop().now() + pause_);
 }
 
 // What comes next is not read: the link ends.

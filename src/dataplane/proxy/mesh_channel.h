@@ -1,6 +1,9 @@
 // Messages of the control threads of two neighbour sites, over a stream of connection 0 of their
 // link (codec::MeshReader tells how).
 //
+// Back-pressure: the control thread has one message of a channel at a time. What comes behind it is
+// not read before on_message_read() and a pause, so that the neighbour's credit runs out.
+//
 // Owned by its Link; it ends with the link's stream. The messages' meaning is control/mesh's.
 #pragma once
 
@@ -8,6 +11,7 @@
 #include <string_view>
 
 #include "dataplane/codec/mesh_reader.h"
+#include "dataplane/io/timer_wheel.h"
 #include "dataplane/proxy/stream.h"
 
 namespace istmo::proxy {
@@ -27,15 +31,25 @@ class MeshChannel final : private StreamSink {
   bool is_open() const { return is_announced_; }
   void open() { announce(); }  // acceptor: the stream came
   void send(std::string_view message);
+  // The control thread has dealt with the message that it got last. A refusal, if it is not empty,
+  // ends the link.
+  void on_message_read(std::string_view refusal);
   void end();  // the link ends: no call comes after this
 
  private:
+  // After each message, and once more for each kBytesPerPause of it: a neighbour that keeps talking
+  // must not keep the control thread busy.
+  static constexpr Duration kPause = Duration::milliseconds(50);
+  static constexpr uint32_t kBytesPerPause = 64 * 1024;
+
   void on_stream_open(Stream& stream) override;
   void on_stream_data(Stream& stream, io::Chain&& bytes) override;
   void on_stream_end(Stream& stream) override;
   void on_stream_drained(Stream&, uint64_t) override {}
   void on_stream_closed(Stream& stream, CloseReason reason) override;
   void announce();
+  void read_on() { hand_over(reader_.resume()); }
+  void hand_over(const Result<>& result);
   void refuse(const Error& error);
 
   Worker& worker_;
@@ -43,6 +57,8 @@ class MeshChannel final : private StreamSink {
   LinkStream* stream_ = nullptr;
   bool is_announced_ = false;
   codec::MeshReader reader_;
+  Duration pause_;  // after the message that the control thread has
+  io::TimerOf<MeshChannel, &MeshChannel::read_on> pause_timer_{*this};
 };
 
 }  // namespace istmo::proxy

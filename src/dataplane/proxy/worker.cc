@@ -270,6 +270,12 @@ void Worker::send_mesh(const std::string& site_id, std::string_view message) {
   }
 }
 
+void Worker::on_mesh_message_read(uint64_t link_id, std::string_view refusal) {
+  for (auto& link : links_) {
+    if (link->id() == link_id) return link->on_mesh_message_read(refusal);
+  }
+}
+
 // --- ending ----------------------------------------------------------------------------------
 
 void Worker::delete_connection(uint64_t id) {

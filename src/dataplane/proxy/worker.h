@@ -36,7 +36,8 @@ class WorkerSink {
   virtual void on_link_changed(const LinkChange& change) = 0;
   virtual void on_backend_changed(const BackendChange& change) = 0;
   virtual void on_mesh_open(const std::string& site_id) = 0;
-  virtual void on_mesh_message(const std::string& site_id, std::string message) = 0;
+  // Answer with on_mesh_message_read(link): the next one of the link comes after that.
+  virtual void on_mesh_message(uint64_t link, const std::string& site_id, std::string message) = 0;
   virtual void on_mesh_closed(const std::string& site_id) = 0;
   // A connection that belongs to worker `target`: its place_arrival() must be called there.
   virtual void hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
@@ -77,6 +78,8 @@ class Worker {
   void apply(const Snapshot& snapshot);
   WorkerReport report(bool with_connections);
   void send_mesh(const std::string& site_id, std::string_view message);
+  // `refusal`: why the message broke a rule, which ends the link; empty: it did not.
+  void on_mesh_message_read(uint64_t link, std::string_view refusal);
   void delete_connection(uint64_t id);
   void place_arrival(const std::string& acceptor, io::Fd fd, std::string_view received);
   void drain(Duration timeout);

@@ -67,6 +67,19 @@ BOOST_AUTO_TEST_CASE(hostile_messages_are_refused) {
                  .has_value());
 }
 
+// Whoever breaks the rules loses the link; whoever is ahead of us, or very large, is ignored.
+BOOST_AUTO_TEST_CASE(a_later_version_and_too_many_services_break_no_rule) {
+  const auto class_of = [](const std::string& text) {
+    return to_string(read_mesh_message(text).error().error_class());
+  };
+  BOOST_TEST(class_of(replaced(message(1), "\"version\":1,", "\"version\":2,")) == "refused");
+  MeshSiteState large = east();
+  large.links.assign(1001, large.links.front());
+  BOOST_TEST(class_of(write_mesh_message(large, 1)) == "limit");
+  BOOST_TEST(class_of("nonsense") == "protocol");
+  BOOST_TEST(class_of(replaced(message(1), "8080", "80800")) == "protocol");
+}
+
 BOOST_AUTO_TEST_CASE(site_must_call_itself_as_its_certificate_does) {
   MeshState state(kWest);
   const std::string other = "6f0c3b1e-7d52-4a86-9a53-1f2e3d4c5b6a";

@@ -72,6 +72,24 @@ BOOST_AUTO_TEST_CASE(mesh_messages_reach_the_other_control_thread) {
   BOOST_TEST(west.mesh_messages[0].second == "answer");
 }
 
+BOOST_AUTO_TEST_CASE(a_mesh_message_that_breaks_a_rule_ends_its_link_with_the_reason) {
+  const TestCa ca("test");
+  TestSite east("east", kKind);
+  const uint16_t links = BlockingSocket::reserve().port();
+  east.accept_links(links, credentials(ca, "east"));
+  BOOST_REQUIRE(east.publish().empty());
+  TestSite west("west", kKind);
+  west.dial("link1", links, credentials(ca, "west"));
+  west.publish();
+  west.wait_until([&] { return west.mesh_sites.contains("east-id"); }, "the mesh in west");
+  west.dataplane().send_mesh("east-id", std::string(TestSite::kNonsense));
+  const std::string reason = "amqp:decode-error: nonsense is no message";
+  east.wait_until([&] { return !east.link_errors.empty(); }, "the reason in east");
+  west.wait_until([&] { return west.link_errors.contains(reason); }, "the reason in west");
+  BOOST_TEST(*east.link_errors.begin() == "nonsense is no message");
+  BOOST_TEST(east.mesh_messages.empty());
+}
+
 BOOST_AUTO_TEST_CASE(stream_is_reset_when_its_link_goes_and_new_ones_wait_for_the_next) {
   const TestCa ca("test");
   auto server = BlockingSocket::listen();

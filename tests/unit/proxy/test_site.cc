@@ -115,14 +115,17 @@ void TestSite::on_published(uint64_t generation, std::vector<proxy::Problem> pro
 void TestSite::on_link_changed(const proxy::LinkChange& change) {
   const auto key =
       std::make_tuple(change.link, change.is_incoming, change.connection, change.site_id);
+  if (!change.error.empty()) link_errors.insert(change.error);
   if (change.is_open) open_.insert(key);
   else open_.erase(key);
   open_links.clear();
   for (const auto& entry : open_) open_links.insert(std::get<3>(entry));
 }
 
-void TestSite::on_mesh_message(const std::string& site_id, std::string message) {
+Result<> TestSite::on_mesh_message(const std::string& site_id, std::string message) {
+  if (message == kNonsense) return Error::protocol("nonsense is no message");
   mesh_messages.emplace_back(site_id, std::move(message));
+  return {};
 }
 
 void TestSite::on_mesh_open(const std::string& site_id) { mesh_sites.insert(site_id); }

@@ -44,7 +44,9 @@ class TestSite final : private DataplaneSink {
   void wait_until_idle();
 
   Dataplane& dataplane() { return *dataplane_; }
-  std::multiset<std::string> open_links;  // by site id
+  std::multiset<std::string> open_links;                     // by site id
+  std::set<std::string> link_errors;                         // all that were told
+  static constexpr std::string_view kNonsense = "nonsense";  // a mesh message that is refused
   std::vector<std::pair<std::string, std::string>> mesh_messages;
   std::set<std::string> mesh_sites;
   std::vector<proxy::BackendChange> backend_changes;
@@ -56,7 +58,7 @@ class TestSite final : private DataplaneSink {
   void on_backend_changed(const proxy::BackendChange& change) override {
     backend_changes.push_back(change);
   }
-  void on_mesh_message(const std::string& site_id, std::string message) override;
+  Result<> on_mesh_message(const std::string& site_id, std::string message) override;
   void on_mesh_open(const std::string& site_id) override;
   void on_mesh_closed(const std::string& site_id) override;
   void on_reports(uint64_t request, std::vector<proxy::WorkerReport> reports) override;
