@@ -96,6 +96,24 @@ BOOST_AUTO_TEST_CASE(within_two_seconds_of_restoration_new_streams_pass) {
   }
 }
 
+// A site that refuses what we are, each time we come: both would do nothing but shake hands.
+BOOST_AUTO_TEST_CASE(a_link_that_always_ends_soon_after_it_opened_is_dialed_less_and_less_often) {
+  FOR_SEEDS(12, seed) {
+    World world(seed, linked_of(seed));
+    Site& dialer = world.plan.east_dials ? world.east() : world.west;
+    Site& acceptor = world.plan.east_dials ? world.west : world.east();
+    dialer.mesh_greeting = "not what is expected";
+    acceptor.mesh_refusal = "not what was expected";
+    world.run_for(Duration::seconds(20));
+    const uint64_t links = acceptor.links_lost() / 2;  // each is told when it begins to end, too
+    BOOST_TEST(links >= 10u);
+    BOOST_TEST(links <= 30u);
+    acceptor.mesh_refusal.clear();
+    BOOST_TEST(world.until_linked(Duration::seconds(2)));
+    world.finish();
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_link_that_flaps_leaves_nothing) {
   FOR_SEEDS(30, seed) {
     World world(seed, linked_of(seed));

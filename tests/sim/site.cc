@@ -104,10 +104,18 @@ void Site::Core::on_link_changed(const proxy::LinkChange& change) {
   if (!change.is_open && !change.site_id.empty()) ++site.links_lost_;
 }
 
+void Site::Core::on_mesh_open(const std::string& site_id) {
+  ++site.mesh_open_;
+  if (site.mesh_greeting.empty()) return;
+  loop.post(io::make_letter([this, site_id] {
+    if (!site.mesh_greeting.empty()) worker->send_mesh(site_id, site.mesh_greeting);
+  }));
+}
+
 void Site::Core::on_mesh_message(uint64_t link, const std::string& site_id, std::string message) {
   site.mesh_messages.emplace_back(site_id, std::move(message));
   site.mesh_unanswered_.emplace_back(this, link);
-  if (site.answers_mesh) site.answer_mesh();
+  if (site.answers_mesh) site.answer_mesh(site.mesh_refusal);
 }
 
 void Site::answer_mesh(const std::string& refusal) {

@@ -48,10 +48,12 @@ class Site {
   std::vector<proxy::BackendReport> backends();
   uint64_t links_lost() const { return links_lost_; }
   bool is_mesh_open() const { return mesh_open_ > 0; }
+  std::string mesh_greeting;  // if not empty: sent when a mesh opens
   // What neighbours said, as their sites' ids and the messages. Each is answered at once, or by
   // answer_mesh(): accepted, or refused with a text.
   std::vector<std::pair<std::string, std::string>> mesh_messages;
   bool answers_mesh = true;
+  std::string mesh_refusal;  // what is answered at once; empty: accepted
   void answer_mesh(const std::string& refusal = {});
 
  private:
@@ -61,7 +63,7 @@ class Site {
     void on_applied(uint64_t generation, std::vector<proxy::Problem> problems) override;
     void on_link_changed(const proxy::LinkChange& change) override;
     void on_backend_changed(const proxy::BackendChange&) override {}
-    void on_mesh_open(const std::string&) override { ++site.mesh_open_; }
+    void on_mesh_open(const std::string& site_id) override;
     void on_mesh_message(uint64_t link, const std::string& site_id, std::string message) override;
     void on_mesh_closed(const std::string&) override { --site.mesh_open_; }
     void hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,

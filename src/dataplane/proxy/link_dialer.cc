@@ -114,6 +114,7 @@ void LinkDialer::start_link(Attempt& attempt, io::Fd fd) {
   options.tls.alpn = {"amqp", "istmo-" + std::to_string(connection_)};
   options.tls.expected_names = {attempt.host};
   link_ = &worker_.emplace_link(fd, *context_, std::move(options));
+  link_started_ = worker_.loop().now();
   link_->start();
 }
 
@@ -122,7 +123,9 @@ void LinkDialer::on_link_ended(bool was_open, const std::string& error) {
   if (is_retired_) return worker_.schedule_sweep();
   if (was_open) {
     error_ = error;
-    failures_in_a_row_ = 0;
+    // A link that does not last is no success: both sites would do nothing but shake hands.
+    const bool has_lasted = worker_.loop().now() - link_started_ >= kShortLife;
+    failures_in_a_row_ = has_lasted ? 0 : failures_in_a_row_ + 1;
     return back_off(kBackoffNetwork);
   }
   fail(error);

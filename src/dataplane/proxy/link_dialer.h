@@ -3,7 +3,7 @@
 // Dials the targets in turn. While no attempt has succeeded a new one starts every second beside
 // those under way, so that a network that comes back is noticed at once and a slow one still gets
 // its time. After a failure: the first retry at once, then exponential backoff with jitter, at
-// most 1 s when the network refused and 10 s when the other site did.
+// most 1 s when the network refused or the link did not last, and 10 s when the other site did.
 //
 // Owned by the LinkSet; it ends when its document goes (retire) and its operations are done.
 #pragma once
@@ -47,6 +47,7 @@ class LinkDialer {
   static constexpr size_t kAttemptsMax = 8;
   static constexpr Duration kAttemptInterval = Duration::seconds(1);
   static constexpr Duration kAttemptTimeout = Duration::seconds(8);
+  static constexpr Duration kShortLife = Duration::seconds(1);  // a link that has not lasted
   static constexpr Duration kBackoffFirst = Duration::milliseconds(50);
   static constexpr Duration kBackoffNetwork = Duration::seconds(1);
   static constexpr Duration kBackoffSite = Duration::seconds(10);
@@ -74,6 +75,7 @@ class LinkDialer {
   uint32_t connection_;
   std::optional<transport::TlsContext> context_;
   Link* link_ = nullptr;
+  Instant link_started_;
   size_t next_target_ = 0;
   uint32_t failures_in_a_row_ = 0;
   bool is_retired_ = false;
