@@ -140,6 +140,23 @@ BOOST_AUTO_TEST_CASE(a_site_that_keeps_talking_is_heard_twenty_times_a_second) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_neighbour_that_ends_its_direction_of_the_mesh_hears_no_more) {
+  FOR_SEEDS(6, seed) {
+    MeshWorld world(seed);
+    Neighbour& east = world.dial("east");
+    east.grants = false;
+    world.world.west.worker(0).send_mesh("east", std::string(1'000'000, 's'));
+    world.world.run_for(Duration::seconds(1));
+    east.finish();
+    world.until([&] { return !world.world.west.is_mesh_open(); }, "the mesh to end");
+    world.world.west.worker(0).send_mesh("east", "more");
+    east.grant_again();
+    world.world.run_for(Duration::seconds(1));
+    BOOST_TEST(east.received.size() == 4 + 1'000'000u);
+    BOOST_TEST(east.is_open());
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_message_that_the_control_thread_refuses_ends_the_link) {
   FOR_SEEDS(6, seed) {
     MeshWorld world(seed);

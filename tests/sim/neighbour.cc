@@ -51,6 +51,11 @@ void Neighbour::write_crumbs(std::string_view octets) {
   for (const char octet : octets) write({&octet, 1});
 }
 
+void Neighbour::finish() {
+  mux_->finish(mesh_);
+  flush();
+}
+
 void Neighbour::grant_again() {
   grants = true;
   mux_->grant(mesh_, std::exchange(not_granted_bytes_, 0));

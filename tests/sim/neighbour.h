@@ -24,6 +24,7 @@ class Neighbour final : private transport::TransportSink {
   void write(std::string_view octets);
   // As write(), each octet in a data section of its own.
   void write_crumbs(std::string_view octets);
+  void finish();  // its direction of the mesh
   void grant_again();
   void close();
 

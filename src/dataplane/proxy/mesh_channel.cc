@@ -57,7 +57,11 @@ void MeshChannel::refuse(const Error& error) {
   link_.close(is_limit ? "amqp:resource-limit-exceeded" : "amqp:decode-error", error.text());
 }
 
-void MeshChannel::on_stream_end(Stream& stream) { stream.finish(); }
+// One direction alone is of no use, and nothing may be sent behind the end of ours.
+void MeshChannel::on_stream_end(Stream& stream) {
+  end();
+  stream.finish();
+}
 
 void MeshChannel::on_stream_closed(Stream&, CloseReason) { end(); }
 

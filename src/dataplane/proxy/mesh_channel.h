@@ -34,7 +34,7 @@ class MeshChannel final : private StreamSink {
   // The control thread has dealt with the message that it got last. A refusal, if it is not empty,
   // ends the link.
   void on_message_read(std::string_view refusal);
-  void end();  // the link ends: no call comes after this
+  void end();  // the link ends
 
  private:
   // After each message, and once more for each kBytesPerPause of it: a neighbour that keeps talking
