@@ -57,7 +57,8 @@ class Dataplane {
 
   void publish(std::unique_ptr<proxy::Snapshot> snapshot);
   void request_reports(uint64_t request, bool with_connections);
-  // 1..codec::kMeshMessageBytesMax octets. Dropped when the mesh channel to that site is not open.
+  // 1..codec::kMeshMessageBytesMax octets, all that there is to say: the next message replaces one
+  // that has not begun to leave. Dropped when no mesh channel to that site is open.
   void send_mesh(const std::string& site_id, std::string message);
   // Ends one exchange (ConnectionReport::id) with a reset; unknown ids are ignored.
   void delete_connection(uint64_t id);

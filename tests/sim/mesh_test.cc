@@ -140,6 +140,39 @@ BOOST_AUTO_TEST_CASE(a_site_that_keeps_talking_is_heard_twenty_times_a_second) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_neighbour_that_gives_no_credit_gets_the_newest_state_when_it_does) {
+  FOR_SEEDS(6, seed) {
+    MeshWorld world(seed);
+    Neighbour& east = world.dial("east");
+    east.grants = false;
+    std::vector<std::string> states;
+    for (int i = 0; i < 100; ++i) {
+      states.push_back(std::to_string(i) + ":" + std::string(400'000, 's'));
+      world.world.west.worker(0).send_mesh("east", states.back());
+      world.world.run_for(Duration::milliseconds(20));
+    }
+    east.grant_again();
+    const std::string expected = framed(states.front()) + framed(states.back());
+    world.until([&] { return east.received.size() >= expected.size(); }, "the newest state");
+    world.world.run_for(Duration::seconds(1));
+    BOOST_TEST((east.received == expected));
+  }
+}
+
+BOOST_AUTO_TEST_CASE(the_state_goes_to_a_neighbour_on_each_of_its_links) {
+  FOR_SEEDS(6, seed) {
+    MeshWorld world(seed);
+    Neighbour& first = world.dial("east");
+    Neighbour& second = world.dial("east");
+    Neighbour& other = world.dial("south");
+    world.world.west.worker(0).send_mesh("east", "state");
+    for (const Neighbour* each : {&first, &second}) {
+      world.until([&] { return each->received == framed("state"); }, "the state");
+    }
+    BOOST_TEST(other.received.empty());
+  }
+}
+
 BOOST_AUTO_TEST_CASE(a_neighbour_that_ends_its_direction_of_the_mesh_hears_no_more) {
   FOR_SEEDS(6, seed) {
     MeshWorld world(seed);

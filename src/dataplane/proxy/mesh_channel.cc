@@ -1,5 +1,7 @@
 #include "dataplane/proxy/mesh_channel.h"
 
+#include <utility>
+
 #include "base/log.h"
 #include "dataplane/proxy/link.h"
 #include "dataplane/proxy/worker.h"
@@ -13,11 +15,20 @@ void MeshChannel::start(LinkStream& stream) {
 
 void MeshChannel::send(std::string_view message) {
   if (!stream_) return;
+  unsent_ = message;
+  send_newest();
+}
+
+// One message is on its way at a time, so that a newer one can take the place of one that waits.
+void MeshChannel::send_newest() {
+  if (!stream_ || unsent_.empty() || link_.mux().queued_bytes(stream_->id()) > 0) return;
+  const std::string message = std::exchange(unsent_, {});
   stream_->send(io::Chain(codec::encode_mesh_message(message)));
 }
 
 void MeshChannel::end() {
   stream_ = nullptr;
+  unsent_ = {};
   worker_.loop().timers().cancel(pause_timer_);
   if (!is_announced_) return;
   is_announced_ = false;

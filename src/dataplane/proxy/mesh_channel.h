@@ -30,6 +30,7 @@ class MeshChannel final : private StreamSink {
   void start(LinkStream& stream);
   bool is_open() const { return is_announced_; }
   void open() { announce(); }  // acceptor: the stream came
+  // The whole of what there is to say: replaces a message that has not begun to leave.
   void send(std::string_view message);
   // The control thread has dealt with the message that it got last. A refusal, if it is not empty,
   // ends the link.
@@ -45,9 +46,10 @@ class MeshChannel final : private StreamSink {
   void on_stream_open(Stream& stream) override;
   void on_stream_data(Stream& stream, io::Chain&& bytes) override;
   void on_stream_end(Stream& stream) override;
-  void on_stream_drained(Stream&, uint64_t) override {}
+  void on_stream_drained(Stream&, uint64_t) override { send_newest(); }
   void on_stream_closed(Stream& stream, CloseReason reason) override;
   void announce();
+  void send_newest();
   void read_on() { hand_over(reader_.resume()); }
   void hand_over(const Result<>& result);
   void refuse(const Error& error);
@@ -56,6 +58,7 @@ class MeshChannel final : private StreamSink {
   Link& link_;
   LinkStream* stream_ = nullptr;
   bool is_announced_ = false;
+  std::string unsent_;
   codec::MeshReader reader_;
   Duration pause_;  // after the message that the control thread has
   io::TimerOf<MeshChannel, &MeshChannel::read_on> pause_timer_{*this};

@@ -264,9 +264,10 @@ void Worker::on_mesh_channel_closed(const std::string& site_id) {
   sink_.on_mesh_closed(site_id);
 }
 
+// On every channel: one may belong to a link that is about to be found dead.
 void Worker::send_mesh(const std::string& site_id, std::string_view message) {
   for (auto& link : links_) {
-    if (link->site_id() == site_id && link->has_mesh()) return link->send_mesh(message);
+    if (link->site_id() == site_id) link->send_mesh(message);
   }
 }
 

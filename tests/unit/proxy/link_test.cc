@@ -62,6 +62,7 @@ BOOST_AUTO_TEST_CASE(mesh_messages_reach_the_other_control_thread) {
   east.wait_until([&] { return east.mesh_sites.contains("west-id"); }, "the mesh in east");
   const std::string long_message(1024 * 1024, 'm');
   west.dataplane().send_mesh("east-id", "hello");
+  east.wait_until([&] { return east.mesh_messages.size() == 1; }, "a message");
   west.dataplane().send_mesh("east-id", long_message);
   east.dataplane().send_mesh("west-id", "answer");
   east.wait_until([&] { return east.mesh_messages.size() == 2; }, "two messages");
