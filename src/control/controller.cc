@@ -168,7 +168,13 @@ void Controller::on_link_changed(const proxy::LinkChange& change) {
                         is_orderly ? MeshState::Loss::orderly : MeshState::Loss::silent,
                         loop_.now());
   }
-  mark_dirty();
+  on_neighbour_news();
+}
+
+void Controller::on_neighbour_news() {
+  news_.on_news();
+  if (loop_.now() >= news_.due()) mark_dirty();
+  else arm_timer();
 }
 
 void Controller::on_backend_changed(const proxy::BackendChange& change) {
@@ -181,7 +187,7 @@ void Controller::on_backend_changed(const proxy::BackendChange& change) {
 Result<> Controller::on_mesh_message(const std::string& site_id, std::string message) {
   auto changed = mesh_->on_message(site_id, message);
   if (changed) {
-    if (*changed) mark_dirty();
+    if (*changed) on_neighbour_news();
     return {};
   }
   if (changed.error().error_class() == ErrorClass::protocol) return std::move(changed).error();
@@ -222,7 +228,10 @@ void Controller::end_soon() {
 void Controller::on_drained() { loop_.stop(); }
 
 void Controller::on_timer() {
-  if (mesh_->tick(loop_.now())) LOG_INFO("a silent site was forgotten");
+  if (mesh_->tick(loop_.now())) {
+    LOG_INFO("a silent site was forgotten");
+    news_.on_news();
+  }
   if (loop_.now() >= next_certificate_check_) {
     next_certificate_check_ = loop_.now() + kCertificateCheck;
   }
@@ -233,11 +242,14 @@ void Controller::on_timer() {
 
 void Controller::refresh() {
   if (phase_ == Phase::draining || phase_ == Phase::ended) return;
+  const Instant began = monotonic_now();
   refresh_observed();
   compiled_ = compiler_.run(desired_, observed_);
   publish_if_changed();
   if (publishing_ == 0) refresh_status();  // else when the workers have said what they run
   announce();
+  const Instant ended = monotonic_now();
+  news_.on_acted(ended, ended - began);
   arm_timer();
 }
 
@@ -249,7 +261,7 @@ void Controller::refresh_observed() {
   for (const auto& [name, link] : desired_.links) names.insert(name);
   links_.keep_only(names);
   observed_.links = links_.links();
-  observed_.remote_sites = mesh_->sites();
+  if (news_.take(loop_.now())) observed_.remote_sites = mesh_->sites();
   observed_.backends_set_aside.clear();
   for (const auto& [backend, error] : set_aside_) {
     observed_.backends_set_aside[std::get<0>(backend)].emplace(std::get<1>(backend), error);
@@ -318,7 +330,7 @@ void Controller::announce() {
 }
 
 void Controller::arm_timer() {
-  Instant next = std::min(mesh_->next_deadline(), next_certificate_check_);
+  Instant next = std::min({mesh_->next_deadline(), next_certificate_check_, news_.due()});
   if (!observed_.running_problems.empty()) next = std::min(next, loop_.now() + kBindAgain);
   loop_.timers().arm(timer_, next);
 }

@@ -7,7 +7,8 @@
 //   LinkTable, MeshState -------------+       +-> status -> files, AdminServer
 //
 // Whatever changes marks the site dirty; one refresh at the end of the turn brings everything in
-// line. Owned by main, on the thread that calls run(), which returns when the site has ended.
+// line. News of neighbours has a pace (NewsPace). Owned by main, on the thread that calls run(),
+// which returns when the site has ended.
 #pragma once
 
 #include <filesystem>
@@ -25,6 +26,7 @@
 #include "control/document_store.h"
 #include "control/link_table.h"
 #include "control/mesh.h"
+#include "control/news_pace.h"
 #include "control/observed.h"
 #include "control/resolver.h"
 #include "control/site_access.h"
@@ -87,6 +89,7 @@ class Controller final : private DataplaneSink,
 
   // --- bringing it in line -----------------------------------------------------------------
   void mark_dirty() { loop_.defer(refresh_); }
+  void on_neighbour_news();
   void refresh();
   void refresh_observed();
   void publish_if_changed();
@@ -116,6 +119,7 @@ class Controller final : private DataplaneSink,
   // By connector, address and worker: why a backend is set aside.
   std::map<std::tuple<std::string, std::string, uint32_t>, std::string> set_aside_;
   MeshAnnouncer announcer_;
+  NewsPace news_;
   StatusWriter status_writer_;
   DirectorySource source_;
   AdminServer admin_;

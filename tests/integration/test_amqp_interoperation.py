@@ -171,6 +171,23 @@ def test_an_unknown_routing_key_is_attached_then_detached_as_not_found(site):
     assert program.delivery is None
 
 
+def mesh_message(octets_of_it):
+    return struct.pack(">I", len(octets_of_it)) + octets_of_it
+
+
+@pytest.mark.parametrize("said, condition, reason", [
+    (mesh_message(b"") * 500_000, "amqp:decode-error", "empty mesh message"),
+    (mesh_message(b"{}") * 100_000, "amqp:decode-error", "mesh message: version must be"),
+    (b"\xff" * 100_000, "amqp:resource-limit-exceeded", "mesh message too long")],
+    ids=["empty", "senseless", "too long"])
+def test_who_breaks_the_rules_of_the_mesh_loses_the_link_and_is_logged_once(
+        site, said, condition, reason):
+    with pytest.raises(AssertionError, match=f"{condition}.*{reason}"):
+        Program(site, "$istmo/mesh", said).run()
+    assert site.log().count("mesh message refused") == 1
+    assert len(site.log()) < 20_000
+
+
 def tls_connection(site):
     """Mutual TLS without ALPN."""
     context = ssl.create_default_context(cafile=site.credentials["ca.crt"])
