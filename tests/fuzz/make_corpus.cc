@@ -353,6 +353,17 @@ void make_tls_records(const std::filesystem::path& folder) {
                                      .add(Records::handshake, ticket.substr(30))
                                      .add(Records::data, "data"));
   }
+  Records updates(0), one_key(0);
+  for (int i = 0; i < 40; ++i) {
+    updates.add(Records::handshake | Records::key_change, key_update).add(Records::data, "x");
+  }
+  corpus.add("key-updates-too-many", updates);
+  for (int i = 0; i < 30; ++i) one_key.add(Records::data, "x");
+  corpus.add("one-key", one_key);
+  corpus.add("one-key-then-alert", Records(one_key).add(Records::alert, number(0x0228, 2)));
+  for (int i = 0; i < 20; ++i) one_key.add(Records::data, "x");
+  corpus.add("one-key-too-long", one_key);
+  corpus.add("padded-too-long", Records(0).stretch(Records::data | Records::padded, 16'200));
   corpus.add("large", Records(0)
                           .stretch(Records::data, 16'384, 1)
                           .stretch(Records::data | Records::padded, 2'000, 200)
