@@ -189,10 +189,16 @@ Result<MeshMessage> read_mesh_message(std::string_view text) {
   const Value* site = TRY(need(map, "site", Value::Kind::map));
   message.state.site = TRY(read_site(*site));
   std::set<std::string> keys;
+  size_t ports = 0;
   for (const Value& item : TRY(list_at(map, "services", kMeshServicesMax))->items()) {
     ServiceInfo service = TRY(read_service(item));
     if (!keys.insert(service.routing_key).second) {
       return Error::protocol("mesh message: a routing key is there twice");
+    }
+    ports += service.published_ports.size();
+    if (ports > kMeshPublishedMax) {
+      return Error::limit("mesh message: more than " + std::to_string(kMeshPublishedMax) +
+                          " published ports");
     }
     message.state.services.push_back(std::move(service));
   }

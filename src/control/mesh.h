@@ -54,6 +54,7 @@ struct MeshSiteState {
 
 inline constexpr int kMeshVersion = 1;
 inline constexpr size_t kMeshServicesMax = 10'000;
+inline constexpr size_t kMeshPublishedMax = 1'000;  // ports that one site has others listen on
 
 std::string write_mesh_message(const MeshSiteState& state, uint64_t sequence);
 struct MeshMessage {

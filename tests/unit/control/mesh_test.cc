@@ -76,6 +76,15 @@ BOOST_AUTO_TEST_CASE(a_later_version_and_too_many_services_break_no_rule) {
   MeshSiteState large = east();
   large.links.assign(1001, large.links.front());
   BOOST_TEST(class_of(write_mesh_message(large, 1)) == "limit");
+  MeshSiteState wide = east();
+  wide.services.clear();
+  for (uint16_t i = 0; i < 1001; ++i) {
+    const auto port = static_cast<uint16_t>(1000 + i);
+    wide.services.push_back({"key" + std::to_string(i), "tcp", {port}, {"c"}, {}});
+  }
+  BOOST_TEST(class_of(write_mesh_message(wide, 1)) == "limit");
+  wide.services.pop_back();
+  BOOST_TEST(read_mesh_message(write_mesh_message(wide, 1)).has_value());
   BOOST_TEST(class_of("nonsense") == "protocol");
   BOOST_TEST(class_of(replaced(message(1), "8080", "80800")) == "protocol");
 }
