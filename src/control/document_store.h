@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "control/desired.h"
-#include "control/directory_source.h"
 #include "control/document_text.h"
+#include "control/source_reader.h"
 
 namespace istmo::control {
 

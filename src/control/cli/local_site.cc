@@ -6,10 +6,10 @@
 
 #include "control/cli/command_line.h"
 #include "control/cli/terminal.h"
-#include "control/directory_source.h"
 #include "control/document_store.h"
 #include "control/document_text.h"
 #include "control/site_options.h"
+#include "control/source_reader.h"
 
 namespace istmo::control {
 
