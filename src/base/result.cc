@@ -13,6 +13,7 @@ ErrorClass class_of_errno(int error_number) {
     case ENETUNREACH:
     case EHOSTDOWN:
     case EADDRNOTAVAIL: return ErrorClass::refused;
+    case EADDRINUSE: return ErrorClass::taken;
     case ECONNRESET:
     case EPIPE:
     case ECONNABORTED: return ErrorClass::reset;
@@ -32,6 +33,7 @@ std::string_view to_string(ErrorClass error_class) {
   switch (error_class) {
     case ErrorClass::closed: return "closed";
     case ErrorClass::refused: return "refused";
+    case ErrorClass::taken: return "taken";
     case ErrorClass::reset: return "reset";
     case ErrorClass::timeout: return "timeout";
     case ErrorClass::protocol: return "protocol";

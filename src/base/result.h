@@ -15,6 +15,7 @@ namespace istmo {
 enum class ErrorClass : uint8_t {
   closed,    // the other side ended normally or went away: clean up, nothing to report
   refused,   // nobody accepted: try another place
+  taken,     // somebody else has the address: choose another
   reset,     // the connection was reset: pass the reset on
   timeout,   // a deadline passed
   protocol,  // input broke a protocol's rules: close the connection
@@ -31,6 +32,7 @@ class [[nodiscard]] Error {
 
   static Error closed(std::string text) { return {ErrorClass::closed, std::move(text)}; }
   static Error refused(std::string text) { return {ErrorClass::refused, std::move(text)}; }
+  static Error taken(std::string text) { return {ErrorClass::taken, std::move(text)}; }
   static Error reset(std::string text) { return {ErrorClass::reset, std::move(text)}; }
   static Error timeout(std::string text) { return {ErrorClass::timeout, std::move(text)}; }
   static Error protocol(std::string text) { return {ErrorClass::protocol, std::move(text)}; }

@@ -135,7 +135,8 @@ void Controller::on_host_resolved(const std::string& host, const HostAddresses& 
 
 void Controller::on_published(uint64_t generation, std::vector<proxy::Problem> problems) {
   for (const proxy::Problem& problem : problems) {
-    if (problem.kind == "RouterAccess") access_->on_port_refused(problem.name);
+    const bool is_taken = problem.error_class == ErrorClass::taken;
+    if (problem.kind == "RouterAccess" && is_taken) access_->on_port_refused(problem.name);
     const auto is_same = [&](const proxy::Problem& old) {
       return old.kind == problem.kind && old.name == problem.name && old.text == problem.text;
     };

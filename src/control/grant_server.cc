@@ -166,7 +166,7 @@ Result<> GrantServer::open(const std::vector<std::string>& hosts, uint16_t first
     const auto port = static_cast<uint16_t>(first_port == 0 ? 0 : first_port + i);
     auto opened = open_port(hosts, port);
     // An address that is not this machine's stays so at every port.
-    if (opened || i + 1 == tries || opened.error().error_class() != ErrorClass::internal) {
+    if (opened || i + 1 == tries || opened.error().error_class() != ErrorClass::taken) {
       return opened;
     }
   }

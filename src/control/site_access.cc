@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <set>
+#include <utility>
 
 #include "base/log.h"
 #include "control/compile.h"
@@ -112,7 +113,7 @@ uint16_t SiteAccess::port_for(const RouterAccessDocument& access, const RouterAc
 void SiteAccess::update_accesses(const Desired& desired, Observed& observed) {
   observed.access_ports.clear();
   observed.endpoints.clear();
-  observed.credentials.clear();
+  const auto credentials_before = std::exchange(observed.credentials, {});
   link_addresses_.clear();
   const auto accesses = router_accesses(desired, observed);
   std::erase_if(ports_, [&](const auto& entry) { return !accesses.contains(entry.first); });
@@ -130,8 +131,14 @@ void SiteAccess::update_accesses(const Desired& desired, Observed& observed) {
     }
     if (!makes_credentials(access, desired)) continue;
     auto credentials = state_.server_credentials(access.tls_credentials, hosts, wall_now());
-    if (credentials) observed.credentials[access.tls_credentials] = std::move(*credentials);
-    else LOG_ERROR("no certificate for links", "access", name, "error", credentials.error().text());
+    if (credentials) {
+      observed.credentials[access.tls_credentials] = std::move(*credentials);
+      continue;
+    }
+    LOG_ERROR("no certificate for links", "access", name, "error", credentials.error().text());
+    // The one in use goes on: without it the port would close.
+    const auto used = credentials_before.find(access.tls_credentials);
+    if (used != credentials_before.end()) observed.credentials.insert(*used);
   }
 }
 

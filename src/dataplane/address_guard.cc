@@ -23,7 +23,7 @@ Result<AddressGuard> AddressGuard::take(const std::string& address) {
   AddressGuard taken(descriptor);
   if (::bind(descriptor, reinterpret_cast<const sockaddr*>(&guard), size) == 0) return taken;
   if (errno == EADDRINUSE) {
-    return Error::refused("bind " + address + ": Address already in use, by another Istmo site");
+    return Error::taken("bind " + address + ": Address already in use, by another Istmo site");
   }
   return Error::from_errno(errno, "guard of " + address);
 }

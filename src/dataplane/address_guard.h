@@ -13,7 +13,7 @@ namespace istmo {
 
 class AddressGuard {
  public:
-  // Error::refused when another site holds it.
+  // Error::taken when another site holds it.
   static Result<AddressGuard> take(const std::string& address);
   AddressGuard(AddressGuard&& other) noexcept;
   AddressGuard& operator=(AddressGuard&& other) noexcept;

@@ -230,7 +230,9 @@ std::vector<proxy::Problem> Dataplane::State::refuse_taken_addresses(proxy::Snap
                          std::vector<io::Address>& addresses) {
     std::erase_if(addresses, [&](const io::Address& address) {
       const auto done = take_address(address, taken);
-      if (!done) problems.push_back({kind, name, done.error().text()});
+      if (!done) {
+        problems.push_back({kind, name, done.error().text(), done.error().error_class()});
+      }
       return !done;
     });
   };

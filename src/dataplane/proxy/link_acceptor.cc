@@ -47,7 +47,9 @@ void LinkAcceptor::open(std::vector<Problem>& problems) {
   const io::SocketOptions options{.keepalive = Duration::seconds(10),
                                   .notsent_lowat_bytes = Worker::kLinkNotSentBytes};
   sockets_.update(context_ ? config_.addresses : std::vector<io::Address>{}, options, errors);
-  for (auto& error : errors) problems.push_back({"RouterAccess", config_.name, error.text()});
+  for (const Error& error : errors) {
+    problems.push_back({"RouterAccess", config_.name, error.text(), error.error_class()});
+  }
 }
 
 void LinkAcceptor::retire() {

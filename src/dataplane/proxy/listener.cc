@@ -20,7 +20,9 @@ void Listener::update(const ListenerConfig& config) {
 void Listener::open(std::vector<Problem>& problems) {
   std::vector<Error> errors;
   sockets_.update(config_.addresses, {.keepalive = config_.tcp.keepalive}, errors);
-  for (auto& error : errors) problems.push_back({"Listener", config_.name, error.text()});
+  for (const Error& error : errors) {
+    problems.push_back({"Listener", config_.name, error.text(), error.error_class()});
+  }
 }
 
 void Listener::retire() {

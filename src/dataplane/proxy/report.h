@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "base/result.h"
 
 namespace istmo::proxy {
 
@@ -42,6 +43,7 @@ struct Problem {
   std::string kind;  // "Listener", "RouterAccess", "Link"
   std::string name;
   std::string text;
+  ErrorClass error_class = ErrorClass::internal;
 };
 
 // State of one connection of a link, sent whenever it changes.

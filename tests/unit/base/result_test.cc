@@ -44,6 +44,7 @@ BOOST_AUTO_TEST_CASE(errno_decides_the_class) {
   const auto class_of = [](int number) { return Error::from_errno(number, "").error_class(); };
   BOOST_TEST((class_of(ECONNREFUSED) == ErrorClass::refused));
   BOOST_TEST((class_of(EHOSTUNREACH) == ErrorClass::refused));
+  BOOST_TEST((class_of(EADDRINUSE) == ErrorClass::taken));
   BOOST_TEST((class_of(ECONNRESET) == ErrorClass::reset));
   BOOST_TEST((class_of(EPIPE) == ErrorClass::reset));
   BOOST_TEST((class_of(ETIMEDOUT) == ErrorClass::timeout));
