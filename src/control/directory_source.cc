@@ -28,7 +28,7 @@ constexpr uint32_t kWatchedEvents = IN_CLOSE_WRITE | IN_MODIFY | IN_CREATE | IN_
 class DirectorySource::State {
  public:
   State(io::Loop& loop, SourceSink& sink, SourcePaths paths)
-      : loop_(loop), sink_(sink), paths_(std::move(paths)) {}
+      : loop_(loop), sink_(sink), reader_(std::move(paths)) {}
   ~State() {
     if (notices_ >= 0) ::close(notices_);
   }
@@ -40,7 +40,7 @@ class DirectorySource::State {
                   std::strerror(errno));
     }
     watch_everything();
-    state_ = read_source(paths_);
+    reader_.read();
     if (notices_ >= 0) loop_.poll(poll_, io::Fd(notices_), POLLIN);
     arm_rescan();
   }
@@ -53,7 +53,7 @@ class DirectorySource::State {
   }
 
   bool is_idle() const { return poll_.is_idle() && !quiet_.is_armed() && !rescan_.is_armed(); }
-  const SourceState& state() const { return state_; }
+  const SourceState& state() const { return reader_.state(); }
 
  private:
   // A folder that is watched: every name in it matters, or some.
@@ -80,7 +80,8 @@ class DirectorySource::State {
   void watch_everything() {
     is_watch_missing_ = false;
     watches_.clear();
-    for (const std::string& path : {paths_.resources, paths_.certs}) {
+    const SourcePaths& paths = reader_.paths();
+    for (const std::string& path : {paths.resources, paths.certs}) {
       if (path.empty()) continue;
       fs::path folder = fs::absolute(path).lexically_normal();
       watch_folder(folder, "");
@@ -90,8 +91,10 @@ class DirectorySource::State {
         watch_folder(folder, name);
       }
     }
-    for (const std::string& name : names_in(paths_.certs)) {
-      watch_folder(fs::path(paths_.certs) / name, "");
+    const auto names = names_in(paths.certs);
+    if (!names) return;  // the rescan says so
+    for (const std::string& name : *names) {
+      watch_folder(fs::path(paths.certs) / name, "");
     }
   }
 
@@ -141,16 +144,12 @@ class DirectorySource::State {
   void rescan() {
     watch_everything();  // before reading: what changes behind the reading gives a notice
     arm_rescan();
-    SourceState now = read_source(paths_);
-    if (now == state_) return;
-    state_ = std::move(now);
-    sink_.on_source_changed(state_);  // last: may call stop()
+    if (reader_.read()) sink_.on_source_changed(reader_.state());  // last: may call stop()
   }
 
   io::Loop& loop_;
   SourceSink& sink_;
-  const SourcePaths paths_;
-  SourceState state_;
+  SourceReader reader_;
   int notices_ = -1;  // inotify
   std::map<int, Watch> watches_;
   bool is_watch_missing_ = false;

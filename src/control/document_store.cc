@@ -36,6 +36,14 @@ Desired DocumentStore::merge(const SourceState& source) {
   }
   for (const auto& [name, secret] : source.secrets) add(secret, merged);
   keep_last_valid(source, merged);
+  // A folder has no status of its own: that of the site says it.
+  const ObjectId site = merged.site() ? id_of(*merged.site()) : ObjectId();
+  for (const auto& [folder, why] : source.unread) {
+    Problem& problem = problems_.emplace_back();
+    problem.origin.file = folder;
+    problem.object = site;
+    problem.text = "cannot be read: " + why + "; what was read before stands";
+  }
   return merged;
 }
 

@@ -2,7 +2,7 @@
 //
 // Owned by the controller, control thread only. An object whose document becomes invalid keeps its
 // last valid version until the document is repaired or taken away; the same holds for a file that
-// can no longer be read to its end.
+// can no longer be read to its end. A folder that cannot be read changes nothing.
 #pragma once
 
 #include <map>

@@ -1,7 +1,9 @@
 """Programs that a test starts, and the proof that none of them is left."""
 
 import contextlib
+import itertools
 import os
+import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -70,6 +72,17 @@ def memory_bytes(pid):
 def cpu_ticks(pid):
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return int(fields[11]) + int(fields[12])
+
+
+def leave_descriptors(pid, count):
+    """Lets a running process open so many more; None: as many as it ever may."""
+    hard = resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]
+    used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+    soft = hard
+    if count is not None:
+        free = (number for number in itertools.count() if number not in used)
+        soft = next(itertools.islice(free, count, None))
+    resource.prlimit(pid, resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def listening_ports(pid):

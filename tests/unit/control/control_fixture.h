@@ -1,8 +1,9 @@
 // Shared by the tests of this layer: a real loop, a folder of its own, documents from text.
 #pragma once
 
-#include <boost/test/unit_test.hpp>
+#include <sys/resource.h>
 
+#include <boost/test/unit_test.hpp>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -54,6 +55,20 @@ class TestFolder {
 
  private:
   std::filesystem::path path_;
+};
+
+// While it lives this process can open nothing: EMFILE, as root too.
+class NoDescriptors {
+ public:
+  NoDescriptors() {
+    BOOST_REQUIRE(::getrlimit(RLIMIT_NOFILE, &before_) == 0);
+    const rlimit none{.rlim_cur = 0, .rlim_max = before_.rlim_max};
+    BOOST_REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+  }
+  ~NoDescriptors() { ::setrlimit(RLIMIT_NOFILE, &before_); }
+
+ private:
+  rlimit before_;
 };
 
 inline std::string document(std::string_view kind, std::string_view name, std::string_view spec) {

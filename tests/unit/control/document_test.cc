@@ -224,6 +224,15 @@ BOOST_AUTO_TEST_CASE(file_that_cannot_be_read_keeps_its_objects) {
   BOOST_TEST(store.problems().empty());
 }
 
+BOOST_AUTO_TEST_CASE(folder_that_cannot_be_read_is_an_error_of_the_site) {
+  DocumentStore store;
+  SourceState state = source({{"in/a.yaml", kListener + document("Site", "west", "{}")}});
+  state.unread["in"] = "Too many open files";
+  store.apply(state);
+  BOOST_TEST(store.desired().listeners.size() == 1u);
+  BOOST_TEST(has_problem(store.problems(), "in: error: Site west: cannot be read: Too many open"));
+}
+
 BOOST_AUTO_TEST_CASE(second_definition_is_an_error_that_names_the_first) {
   DocumentStore store;
   store.apply(

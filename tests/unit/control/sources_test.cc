@@ -117,6 +117,42 @@ BOOST_AUTO_TEST_CASE(too_long_a_file_is_an_error_of_that_file) {
   BOOST_TEST(state.files.at(a).error.starts_with("longer than"));
 }
 
+BOOST_AUTO_TEST_CASE(what_cannot_be_read_for_want_of_descriptors_stands) {
+  TestFolder folder;
+  folder.write("input/resources/a.yaml", "one");
+  folder.write("input/certs/mine/tls.crt", "c");
+  SourceReader reader(SourcePaths::of(folder.path().string()));
+  BOOST_TEST(reader.read());
+  SourceState before = reader.state();
+  {
+    const NoDescriptors none;
+    BOOST_TEST(reader.read());
+    BOOST_TEST(!reader.read());
+  }
+  BOOST_TEST(reader.state().unread.at(folder / "input/resources") == "Too many open files");
+  BOOST_TEST(reader.state().unread.at(folder / "input/certs") == "Too many open files");
+  BOOST_TEST(bool(reader.state().files == before.files));
+  BOOST_TEST(bool(reader.state().secrets == before.secrets));
+  BOOST_TEST(reader.read());
+  BOOST_TEST(bool(reader.state() == before));
+  std::filesystem::remove_all(folder / "input");
+  BOOST_TEST(reader.read());
+  BOOST_TEST(bool(reader.state() == SourceState()));
+}
+
+BOOST_AUTO_TEST_CASE(half_a_secret_leaves_the_whole_one) {
+  TestFolder folder;
+  folder.write("certs/mine/tls.crt", "c");
+  folder.write("certs/mine/tls.key", "k");
+  SourceReader reader({folder / "resources", folder / "certs"});
+  reader.read();
+  folder.write("certs/mine/tls.key", std::string(kDocumentBytesMax + 1, 'k'));
+  BOOST_TEST(reader.read());
+  BOOST_TEST(reader.state().secrets.at("mine").data.at("tls.key") == "k");
+  BOOST_REQUIRE(reader.state().unread.contains(folder / "certs/mine"));
+  BOOST_TEST(reader.state().unread.at(folder / "certs/mine").starts_with("tls.key: longer than"));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 BOOST_AUTO_TEST_SUITE(resolver)
 
