@@ -74,8 +74,9 @@ void DocumentStore::keep_last_valid(const SourceState& source, Desired& merged) 
     const ObjectId id = id_of(document);
     if (!is_unread || merged.find(id)) continue;
     merged.put(document);
-    problems_.push_back({Severity::error, origin, id,
-                         "keeps its last valid version: " + origin.file + " cannot be read"});
+    problems_.push_back(
+        {Severity::error, origin, id,
+         "keeps its last valid version: not all of " + origin.file + " can be read"});
   }
 }
 

@@ -1,8 +1,8 @@
 // All documents of a site over time: merges what each file says now with what was valid before.
 //
 // Owned by the controller, control thread only. An object whose document becomes invalid keeps its
-// last valid version until the document is repaired or taken away; the same holds for a file that
-// can no longer be read to its end. A folder that cannot be read changes nothing.
+// last valid version until the document is repaired or taken away; the same holds for what stood
+// in a file of which a part can no longer be read. A folder that cannot be read changes nothing.
 #pragma once
 
 #include <map>

@@ -21,7 +21,7 @@ ParsedText parse_text(std::string_view text, const std::string& file) {
   ParsedText parsed = is_json ? parse_json(text, limits) : parse_yaml(text, limits);
   if (!parsed.error || !is_json || file.ends_with(".json")) return parsed;
   ParsedText as_yaml = parse_yaml(text, limits);
-  return as_yaml.error ? parsed : as_yaml;
+  return as_yaml.error && as_yaml.documents.empty() ? parsed : as_yaml;
 }
 
 // Leaves out what has its default.
@@ -197,14 +197,15 @@ ParsedDocuments parse_documents(std::string_view text, const std::string& file) 
   ParsedDocuments parsed;
   const ParsedText trees = parse_text(text, file);
   for (const Value& tree : trees.documents) read_document(tree, file, parsed);
-  if (trees.error) {
-    const Position position = trees.error->position;
+  const auto add_error = [&](const TextError& error) {
     parsed.is_cut = true;
     parsed.problems.push_back({Severity::error,
-                               {file, position.line, position.column},
+                               {file, error.position.line, error.position.column},
                                {},
-                               "cannot be read: " + trees.error->text});
-  }
+                               "cannot be read: " + error.text});
+  };
+  if (trees.error) add_error(*trees.error);
+  for (const TextError& error : trees.more_errors) add_error(error);
   return parsed;
 }
 

@@ -21,7 +21,7 @@ struct ParsedDocuments {
   std::vector<Document> documents;  // the valid ones
   std::vector<Problem> problems;
   std::vector<ObjectId> invalid;  // objects whose document has an error
-  bool is_cut = false;            // the text could not be read to its end
+  bool is_cut = false;            // a part of the text could not be read
 
   bool has_errors() const;
 };

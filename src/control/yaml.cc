@@ -6,19 +6,28 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <sstream>
+#include <utility>
 
 namespace istmo::control {
 namespace {
 
-// Leaves yaml-cpp's parser when a bound is passed. Caught in parse_yaml().
+constexpr size_t kErrorsMax = 100;
+
+// What an error takes with it.
+enum class Reach : uint8_t { document, text };
+
+// Leaves yaml-cpp's parser when a bound is passed. Caught in read_stream().
 struct Stop {
   TextError error;
+  Reach reach = Reach::document;
 };
 
-Position position_of(const YAML::Mark& mark) {
-  return {std::max(mark.line, 0) + 1, std::max(mark.column, 0) + 1};
+// In the text, of a mark in a part of it that begins at `first_line`.
+Position position_of(const YAML::Mark& mark, int first_line) {
+  return {std::max(mark.line, 0) + first_line, std::max(mark.column, 0) + 1};
 }
 
 // Builds one tree per document out of yaml-cpp's events, counting everything.
@@ -27,6 +36,9 @@ class TreeBuilder final : public YAML::EventHandler {
   explicit TreeBuilder(const TextLimits& limits) : limits_(limits) {}
 
   Value take_document() { return std::exchange(root_, Value()); }
+  // What comes next begins at this line of the text.
+  void begin_at(int first_line) { first_line_ = first_line; }
+  int first_line() const { return first_line_; }
 
   void OnDocumentStart(const YAML::Mark&) override {
     root_ = Value();
@@ -73,14 +85,17 @@ class TreeBuilder final : public YAML::EventHandler {
     std::set<std::string> keys;
   };
 
-  [[noreturn]] static void stop(const YAML::Mark& mark, std::string text) {
-    throw Stop{{position_of(mark), std::move(text)}};
+  [[noreturn]] void stop(const YAML::Mark& mark, std::string text,
+                         Reach reach = Reach::document) const {
+    throw Stop{{position_of(mark, first_line_), std::move(text)}, reach};
   }
 
   void charge_one(const YAML::Mark& mark, size_t scalar_bytes) {
-    if (++nodes_ > limits_.nodes_max) stop(mark, "the text has too many nodes");
+    if (++nodes_ > limits_.nodes_max) stop(mark, "the text has too many nodes", Reach::text);
     scalar_bytes_ += scalar_bytes;
-    if (scalar_bytes_ > limits_.scalar_bytes_max) stop(mark, "the text has too long values");
+    if (scalar_bytes_ > limits_.scalar_bytes_max) {
+      stop(mark, "the text has too long values", Reach::text);
+    }
   }
   void charge(const YAML::Mark& mark, const Value& tree) {
     charge_one(mark, tree.text().size());
@@ -93,7 +108,7 @@ class TreeBuilder final : public YAML::EventHandler {
 
   void add_scalar(const YAML::Mark& mark, YAML::anchor_t anchor, Value value) {
     charge_one(mark, value.text().size());
-    value.set_position(position_of(mark));
+    value.set_position(position_of(mark, first_line_));
     remember(mark, anchor, value);
     place(mark, std::move(value));
   }
@@ -104,7 +119,7 @@ class TreeBuilder final : public YAML::EventHandler {
     if (!open_.empty() && open_.back().value.is_map() && !open_.back().has_key) {
       stop(mark, "a key of a map must be a string");
     }
-    value.set_position(position_of(mark));
+    value.set_position(position_of(mark, first_line_));
     open_.push_back({std::move(value), mark, anchor, false, {}, {}, {}});
   }
 
@@ -138,18 +153,56 @@ class TreeBuilder final : public YAML::EventHandler {
         stop(mark, "the key " + value.text().substr(0, 64) + " is there twice");
       }
       parent.key = value.text();
-      parent.key_position = position_of(mark);
+      parent.key_position = position_of(mark, first_line_);
       parent.has_key = true;
     }
   }
 
   const TextLimits limits_;
+  int first_line_ = 1;
   size_t nodes_ = 0;
   size_t scalar_bytes_ = 0;
   Value root_;
   std::vector<Open> open_;
   std::map<YAML::anchor_t, Value> anchors_;
 };
+
+// Adds the documents of `text` up to an error.
+std::optional<Stop> read_stream(std::string_view text, TreeBuilder& builder,
+                                std::vector<Value>& documents) {
+  try {
+    // With the marker behind it an open quote is an error: yaml-cpp closes it at the end of input.
+    std::istringstream input(std::string(text) + (text.ends_with('\n') ? "---\n" : ""));
+    YAML::Parser parser(input);
+    while (parser.HandleNextDocument(builder)) {
+      Value document = builder.take_document();
+      if (!document.is_null()) documents.push_back(std::move(document));
+    }
+  } catch (const Stop& stop) {
+    return stop;
+  } catch (const YAML::Exception& failure) {
+    return Stop{{position_of(failure.mark, builder.first_line()), failure.msg}};
+  } catch (const std::exception& failure) {
+    return Stop{{{builder.first_line(), 1}, std::string("cannot be read: ") + failure.what()}};
+  }
+  return std::nullopt;
+}
+
+// Cut before each line that begins with `---`. YAML 1.2, 9.1.2: such a line begins a document
+// wherever it stands, and inside of a scalar it is forbidden.
+std::vector<std::string_view> parts_of(std::string_view text) {
+  std::vector<std::string_view> parts;
+  size_t start = 0;
+  for (size_t at = text.find("\n---"); at != std::string_view::npos; at = text.find("\n---", at)) {
+    ++at;
+    const size_t behind = at + 3;
+    if (behind < text.size() && !std::string_view(" \t\r\n").contains(text[behind])) continue;
+    parts.push_back(text.substr(start, at - start));
+    start = at;
+  }
+  parts.push_back(text.substr(start));
+  return parts;
+}
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
@@ -300,21 +353,23 @@ ParsedText parse_yaml(std::string_view text, const TextLimits& limits) {
                     "the text is longer than " + std::to_string(limits.bytes_max) + " bytes"};
     return parsed;
   }
-  try {
-    std::istringstream input{std::string(text)};
-    YAML::Parser parser(input);
-    TreeBuilder builder(limits);
-    while (parser.HandleNextDocument(builder)) {
-      Value document = builder.take_document();
-      if (!document.is_null()) parsed.documents.push_back(std::move(document));
-    }
-  } catch (const Stop& stop) {
-    parsed.error = stop.error;
-  } catch (const YAML::Exception& failure) {
-    parsed.error = {position_of(failure.mark), failure.msg};
-  } catch (const std::exception& failure) {
-    parsed.error = {{1, 1}, std::string("cannot be read: ") + failure.what()};
+  TreeBuilder builder(limits);
+  const std::optional<Stop> first = read_stream(text, builder, parsed.documents);
+  if (!first) return parsed;
+  // Again, each document by itself: what stands before the error counts the same.
+  parsed.documents.clear();
+  TreeBuilder again(limits);
+  int line = 1;
+  for (const std::string_view part : parts_of(text)) {
+    again.begin_at(line);
+    line += static_cast<int>(std::ranges::count(part, '\n'));
+    const std::optional<Stop> stopped = read_stream(part, again, parsed.documents);
+    if (!stopped) continue;
+    if (!parsed.error) parsed.error = stopped->error;
+    else parsed.more_errors.push_back(stopped->error);
+    if (stopped->reach == Reach::text || parsed.more_errors.size() == kErrorsMax) break;
   }
+  if (!parsed.error) parsed.error = first->error;
   return parsed;
 }
 

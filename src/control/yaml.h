@@ -23,17 +23,20 @@ struct TextLimits {
   size_t scalar_bytes_max = 4 * 1024 * 1024;  // of all scalars of the tree together
 };
 
-// Why a text could not be read to its end, and where.
+// Why a document of a text could not be read, and where.
 struct TextError {
   Position position;
   std::string text;
 };
 
 struct ParsedText {
-  std::vector<Value> documents;  // those before the error, empty ones left out
-  std::optional<TextError> error;
+  std::vector<Value> documents;        // those that could be read, empty ones left out
+  std::optional<TextError> error;      // the first
+  std::vector<TextError> more_errors;  // of YAML documents behind that one
 };
 
+// A document with an error ends at the next line that begins with `---`; those behind it are read.
+// A text beyond its limits is read no further.
 ParsedText parse_yaml(std::string_view text, const TextLimits& limits);
 
 // Block style; strings that would be read as something else are quoted, texts of several lines

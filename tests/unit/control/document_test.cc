@@ -233,6 +233,21 @@ BOOST_AUTO_TEST_CASE(folder_that_cannot_be_read_is_an_error_of_the_site) {
   BOOST_TEST(has_problem(store.problems(), "in: error: Site west: cannot be read: Too many open"));
 }
 
+BOOST_AUTO_TEST_CASE(a_syntax_error_keeps_its_object_and_lets_others_of_the_file_apply) {
+  DocumentStore store;
+  const std::string site = document("Site", "west", "{}");
+  store.apply(source({{"a.yaml", kListener + site}}));
+  const std::string other = document("Listener", "other", "{routingKey: k, host: h, port: 81}");
+  store.apply(source({{"a.yaml", "kind: [\n---\n" + site + other}}));
+  BOOST_TEST(store.desired().listeners.size() == 2u);
+  BOOST_TEST(store.desired().sites.size() == 1u);
+  // Documents of this harness are JSON maps, which YAML reads too.
+  store.apply(source({{"a.yaml", "{\"kind\": \n---\n" + site}}));
+  BOOST_TEST(store.desired().listeners.size() == 2u);
+  BOOST_TEST(store.desired().sites.size() == 1u);
+  BOOST_TEST(has_problem(store.problems(), "Listener other: keeps its last valid version"));
+}
+
 BOOST_AUTO_TEST_CASE(second_definition_is_an_error_that_names_the_first) {
   DocumentStore store;
   store.apply(

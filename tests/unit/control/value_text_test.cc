@@ -36,6 +36,50 @@ BOOST_AUTO_TEST_CASE(documents_before_a_syntax_error_are_kept) {
   BOOST_TEST(parsed.error->position.line >= 3);
 }
 
+BOOST_AUTO_TEST_CASE(documents_behind_a_syntax_error_are_read_with_their_lines) {
+  const auto parsed = parse_yaml(
+      "a: 1\n"
+      "---\n"
+      "b: [1\n"
+      "--- # c\n"
+      "c: |\n"
+      "  ---\n"
+      "---d: just a key\n"
+      "---\n"
+      "e: \"open\n"
+      "---\n"
+      "f: 1\n"
+      "f: 2\n"
+      "---\r\n"
+      "g: 3\n",
+      {});
+  std::vector<std::string> keys;
+  for (const Value& document : parsed.documents) keys.push_back(document.entries()[0].key);
+  BOOST_TEST(keys == (std::vector<std::string>{"a", "c", "g"}), boost::test_tools::per_element());
+  BOOST_TEST(parsed.documents.back().entries()[0].position.line == 14);
+  BOOST_REQUIRE(parsed.error);
+  BOOST_TEST(parsed.error->position.line <= 4);
+  BOOST_REQUIRE(parsed.more_errors.size() == 2u);
+  BOOST_TEST(parsed.more_errors[0].position.line >= 9);
+  BOOST_TEST(parsed.more_errors[0].position.line <= 10);
+  BOOST_TEST(parsed.more_errors[1].position.line == 12);
+  const auto scalar = parse_yaml("a: [\n---\nb: |\n  ---\n  x\n", {});
+  BOOST_REQUIRE(scalar.documents.size() == 1u);
+  BOOST_TEST(scalar.documents[0].find("b")->text() == "---\nx\n");
+}
+
+BOOST_AUTO_TEST_CASE(a_text_beyond_its_limits_is_read_no_further) {
+  std::string text = "a: [\n---\nb: [";
+  for (int i = 0; i < 100; ++i) text += "x, ";
+  const auto parsed = parse_yaml(text + "]\n---\nc: 1\n", {.nodes_max = 50});
+  BOOST_TEST(parsed.documents.empty());
+  BOOST_REQUIRE(parsed.more_errors.size() == 1u);
+  BOOST_TEST(parsed.more_errors[0].text == "the text has too many nodes");
+  std::string errors;
+  for (int i = 0; i < 1000; ++i) errors += "---\n[\n";
+  BOOST_TEST(parse_yaml(errors, {}).more_errors.size() == 100u);
+}
+
 BOOST_AUTO_TEST_CASE(billion_laughs_are_refused) {
   std::string text = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n";
   for (int i = 1; i < 9; ++i) {
