@@ -1,12 +1,14 @@
 #include "control/source_reader.h"
 
-#include <sys/stat.h>
+#include <fcntl.h>
+#include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <set>
 #include <system_error>
 #include <vector>
@@ -19,6 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr size_t kFilesMax = 10'000;
+constexpr int64_t kSettledNs = 1'000'000'000;
+constexpr std::array kSecretKeys{"ca.crt", "tls.crt", "tls.key"};
 
 bool is_document_name(const std::string& name) {
   // Editors' and our own temporary files begin with a dot.
@@ -26,19 +30,34 @@ bool is_document_name(const std::string& name) {
          (name.ends_with(".yaml") || name.ends_with(".yml") || name.ends_with(".json"));
 }
 
-SourceFile read_file(const std::string& path) {
-  std::error_code failure;
-  const auto size = fs::file_size(path, failure);
-  if (failure) return {{}, failure.message()};
-  if (size > kDocumentBytesMax) {
-    return {{}, "longer than " + std::to_string(kDocumentBytesMax) + " bytes"};
+int64_t nanoseconds_of(const timespec& time) {
+  return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec;
+}
+
+int64_t wall_clock_ns() {
+  timespec now{};
+  ::clock_gettime(CLOCK_REALTIME, &now);
+  return nanoseconds_of(now);
+}
+
+SourceFile too_long() {
+  return {{}, "longer than " + std::to_string(kDocumentBytesMax) + " bytes"};
+}
+
+// To its end: its size is what it was a moment ago.
+SourceFile read_text(int descriptor, size_t size) {
+  std::string text(size + 1, '\0');
+  size_t used = 0;
+  while (true) {
+    const ssize_t count = ::read(descriptor, text.data() + used, text.size() - used);
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return {{}, std::strerror(errno)};
+    if (count == 0) break;
+    used += static_cast<size_t>(count);
+    if (used > kDocumentBytesMax) return too_long();
+    if (used == text.size()) text.resize(used + 4096);
   }
-  std::ifstream input(path, std::ios::binary);
-  if (!input) return {{}, std::strerror(errno)};
-  std::string text(kDocumentBytesMax + 1, '\0');
-  input.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (input.bad()) return {{}, "read error"};
-  text.resize(static_cast<size_t>(input.gcount()));
+  text.resize(used);
   return {std::move(text), {}};
 }
 
@@ -73,7 +92,43 @@ bool SourceReader::read() {
   if (!paths_.certs.empty()) read_secrets();
   if (unread_ != state_.unread) is_changed_ = true;
   state_.unread = std::move(unread_);
+  std::erase_if(known_, [&](const auto& entry) { return entry.second.round != round_; });
   return is_changed_;
+}
+
+SourceReader::Look SourceReader::Look::of(const struct stat& found) {
+  return {.device = found.st_dev,
+          .inode = found.st_ino,
+          .bytes = found.st_size,
+          .modified_ns = nanoseconds_of(found.st_mtim),
+          .changed_ns = nanoseconds_of(found.st_ctim)};
+}
+
+bool SourceReader::has_settled_look(const std::string& path, const struct stat& found) const {
+  const auto known = known_.find(path);
+  return known != known_.end() && known->second.is_settled &&
+         known->second.look == Look::of(found);
+}
+
+SourceFile SourceReader::read_file(const std::string& path) {
+  Known& known = known_[path];
+  known = {.round = round_, .look = {}, .is_settled = false};
+  const int descriptor = ::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  if (descriptor < 0) return {{}, std::strerror(errno)};
+  struct stat found{};
+  SourceFile file;
+  if (::fstat(descriptor, &found) != 0) {
+    file.error = std::strerror(errno);
+  } else if (found.st_size > static_cast<off_t>(kDocumentBytesMax)) {
+    file = too_long();
+  } else {
+    file = read_text(descriptor, static_cast<size_t>(found.st_size));
+    known.look = Look::of(found);
+    const int64_t latest_ns = std::max(known.look.modified_ns, known.look.changed_ns);
+    known.is_settled = file.error.empty() && latest_ns < wall_clock_ns() - kSettledNs;
+  }
+  ::close(descriptor);
+  return file;
 }
 
 void SourceReader::read_documents() {
@@ -88,8 +143,10 @@ void SourceReader::read_documents() {
     unread_[paths_.resources] = names.error().text();
     return;
   }
-  std::erase_if(rounds_, [&](const auto& entry) { return entry.second != round_; });
-  const auto is_gone = [&](const auto& file) { return !rounds_.contains(file.first); };
+  const auto is_gone = [&](const auto& file) {
+    const auto known = known_.find(file.first);
+    return known == known_.end() || known->second.round != round_;
+  };
   if (std::erase_if(state_.files, is_gone) > 0) is_changed_ = true;
 }
 
@@ -101,14 +158,21 @@ void SourceReader::read_document(const std::string& path) {
     case Presence::there: break;
   }
   if (!S_ISREG(found.st_mode)) return;
+  if (has_settled_look(path, found)) {
+    known_[path].round = round_;
+    return;
+  }
   SourceFile file = read_file(path);
   // Gone between listing and reading: it is simply not there.
-  if (!file.error.empty() && find_file(path, found) == Presence::absent) return;
+  if (!file.error.empty() && find_file(path, found) == Presence::absent) {
+    known_.erase(path);
+    return;
+  }
   put_document(path, std::move(file));
 }
 
 void SourceReader::put_document(const std::string& path, SourceFile file) {
-  rounds_[path] = round_;
+  known_[path].round = round_;
   const auto [place, is_new] = state_.files.try_emplace(path);
   if (!is_new && place->second == file) return;
   place->second = std::move(file);
@@ -128,7 +192,10 @@ void SourceReader::read_secrets() {
     if (!check_object_name(name)) continue;
     const Presence presence = find_file(directory, found);
     if (presence == Presence::unknown) unread_[directory] = std::strerror(errno);
-    if (presence == Presence::there && S_ISDIR(found.st_mode)) {
+    const auto before = state_.secrets.find(name);
+    if (before != state_.secrets.end() && is_unchanged(before->second)) {
+      there.insert(name);
+    } else if (presence == Presence::there && S_ISDIR(found.st_mode)) {
       auto secret = read_secret(directory, name);
       if (!secret) {
         unread_[directory] = secret.error().text();
@@ -146,6 +213,23 @@ void SourceReader::read_secrets() {
   if (std::erase_if(state_.secrets, is_gone) > 0) is_changed_ = true;
 }
 
+// Each of its files that is there looks as it did, and no other is.
+bool SourceReader::is_unchanged(const SecretDocument& secret) {
+  for (const char* key : kSecretKeys) {
+    const std::string path = (fs::path(secret.origin.file) / key).string();
+    struct stat found{};
+    const Presence presence = find_file(path, found);
+    if (!secret.data.contains(key)) {
+      if (presence != Presence::absent) return false;
+    } else if (presence != Presence::there || !has_settled_look(path, found)) {
+      return false;
+    } else {
+      known_[path].round = round_;
+    }
+  }
+  return true;
+}
+
 // All of its files, or an error: half a Secret would take the other half away.
 Result<SecretDocument> SourceReader::read_secret(const std::string& directory,
                                                  const std::string& name) {
@@ -153,7 +237,7 @@ Result<SecretDocument> SourceReader::read_secret(const std::string& directory,
   secret.origin = {directory, 0, 0};
   secret.metadata.name = name;
   secret.type = "kubernetes.io/tls";
-  for (const char* key : {"ca.crt", "tls.crt", "tls.key"}) {
+  for (const char* key : kSecretKeys) {
     const std::string path = (fs::path(directory) / key).string();
     struct stat found{};
     const Presence presence = find_file(path, found);

@@ -2,8 +2,10 @@
 // of *.yaml, or one multi-document file.
 //
 // SourceReader: owned by who watches (directory_source.h), on its thread. It is asked again and
-// again, and says whether something changed.
+// again, and says whether something changed. What did not change costs one stat() for each file.
 #pragma once
+
+#include <sys/stat.h>
 
 #include <cstdint>
 #include <map>
@@ -49,17 +51,38 @@ class SourceReader {
   const SourceState& state() const { return state_; }
 
  private:
+  // How a file looks from outside: what was written to it shows here.
+  struct Look {
+    uint64_t device = 0;
+    uint64_t inode = 0;
+    int64_t bytes = 0;
+    int64_t modified_ns = 0;
+    int64_t changed_ns = 0;
+    static Look of(const struct stat& found);
+    friend bool operator==(const Look&, const Look&) = default;
+  };
+  struct Known {
+    uint64_t round = 0;  // when it was last there
+    Look look;           // before it was read
+    // File times have a grain: what changes twice in a moment may look the same. A look counts
+    // when the file had been left alone for a while.
+    bool is_settled = false;
+  };
+
+  bool has_settled_look(const std::string& path, const struct stat& found) const;
+  SourceFile read_file(const std::string& path);
   void read_documents();
   void read_document(const std::string& path);
   void put_document(const std::string& path, SourceFile file);
   void read_secrets();
+  bool is_unchanged(const SecretDocument& secret);
   Result<SecretDocument> read_secret(const std::string& directory, const std::string& name);
 
   const SourcePaths paths_;
   SourceState state_;
+  std::map<std::string, Known> known_;  // by path
   // Of the reading that goes on.
   uint64_t round_ = 0;
-  std::map<std::string, uint64_t> rounds_;     // of every file: when it was last there
   std::map<std::string, std::string> unread_;  // will be state_.unread
   bool is_changed_ = false;
 };

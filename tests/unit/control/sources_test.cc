@@ -1,7 +1,10 @@
 #include "control_fixture.h"
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -138,6 +141,68 @@ BOOST_AUTO_TEST_CASE(what_cannot_be_read_for_want_of_descriptors_stands) {
   std::filesystem::remove_all(folder / "input");
   BOOST_TEST(reader.read());
   BOOST_TEST(bool(reader.state() == SourceState()));
+}
+
+namespace {
+// How often files of a folder were opened since.
+class Openings {
+ public:
+  explicit Openings(const std::string& folder) : notices_(::inotify_init1(IN_NONBLOCK)) {
+    BOOST_REQUIRE(::inotify_add_watch(notices_, folder.c_str(), IN_OPEN) >= 0);
+  }
+  ~Openings() { ::close(notices_); }
+  int count() {
+    alignas(inotify_event) std::array<char, 4096> events;
+    int files = 0;
+    for (ssize_t size; (size = ::read(notices_, events.data(), events.size())) > 0;) {
+      for (ssize_t at = 0; at < size;) {
+        const auto& event = *reinterpret_cast<const inotify_event*>(events.data() + at);
+        files += (event.mask & IN_ISDIR) == 0;
+        at += static_cast<ssize_t>(sizeof event + event.len);
+      }
+    }
+    return files;
+  }
+
+ private:
+  int notices_;
+};
+}  // namespace
+
+BOOST_AUTO_TEST_CASE(files_that_did_not_change_are_not_opened) {
+  TestFolder folder;
+  const std::string a = folder.write("resources/a.yaml", "one");
+  const std::string key = folder.write("certs/mine/tls.key", "k");
+  SourceReader reader({folder / "resources", folder / "certs"});
+  const auto loop = make_test_loop();
+  for (const std::string& file : {a, key}) {
+    Openings openings(std::filesystem::path(file).parent_path());
+    // Once they have been left alone for long enough.
+    run_until(*loop, [&] {
+      reader.read();
+      return openings.count() == 0;
+    });
+    // The same size, the same time of modification: all that tells is the time of the change.
+    struct stat before{};
+    BOOST_REQUIRE(::stat(file.c_str(), &before) == 0);
+    std::ofstream(file) << (file == a ? "two" : "l");
+    const timespec times[] = {before.st_atim, before.st_mtim};
+    BOOST_REQUIRE(::utimensat(AT_FDCWD, file.c_str(), times, 0) == 0);
+    BOOST_TEST(reader.read());
+  }
+  BOOST_TEST(reader.state().files.at(a).text == "two");
+  BOOST_TEST(reader.state().secrets.at("mine").data.at("tls.key") == "l");
+}
+
+BOOST_AUTO_TEST_CASE(changes_within_the_grain_of_file_times_are_seen) {
+  TestFolder folder;
+  SourceReader reader({folder.path().string(), ""});
+  for (int i = 0; i < 300; ++i) {
+    const std::string text = std::to_string(1000 + i);
+    const std::string a = folder.write("a.yaml", text);
+    BOOST_TEST_REQUIRE(reader.read());
+    BOOST_TEST_REQUIRE(reader.state().files.at(a).text == text);
+  }
 }
 
 BOOST_AUTO_TEST_CASE(half_a_secret_leaves_the_whole_one) {
