@@ -20,7 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr size_t kFilesMax = 10'000;
 constexpr int64_t kSettledNs = 1'000'000'000;
 constexpr std::array kSecretKeys{"ca.crt", "tls.crt", "tls.key"};
 
@@ -135,10 +134,8 @@ void SourceReader::read_documents() {
   struct stat found{};
   if (find_file(paths_.resources, found) == Presence::there && S_ISREG(found.st_mode)) {
     read_document(paths_.resources);
-  } else if (const auto names = names_in(paths_.resources)) {
-    for (const std::string& name : *names) {
-      if (is_document_name(name)) read_document((fs::path(paths_.resources) / name).string());
-    }
+  } else if (auto names = names_in(paths_.resources)) {
+    read_documents(std::move(*names));
   } else {
     unread_[paths_.resources] = names.error().text();
     return;
@@ -148,6 +145,16 @@ void SourceReader::read_documents() {
     return known == known_.end() || known->second.round != round_;
   };
   if (std::erase_if(state_.files, is_gone) > 0) is_changed_ = true;
+}
+
+void SourceReader::read_documents(std::vector<std::string> names) {
+  std::erase_if(names, [](const std::string& name) { return !is_document_name(name); });
+  for (size_t i = 0; i < names.size(); ++i) {
+    const std::string path = (fs::path(paths_.resources) / names[i]).string();
+    if (i < files_max_) read_document(path);
+    else if (state_.files.contains(path)) put_document(path, {{}, "its folder holds too many"});
+  }
+  if (names.size() > files_max_) put_document(paths_.resources, {{}, too_many(names.size())});
 }
 
 void SourceReader::read_document(const std::string& path) {
@@ -180,10 +187,14 @@ void SourceReader::put_document(const std::string& path, SourceFile file) {
 }
 
 void SourceReader::read_secrets() {
-  const auto names = names_in(paths_.certs);
+  auto names = names_in(paths_.certs);
   if (!names) {
     unread_[paths_.certs] = names.error().text();
     return;
+  }
+  if (names->size() > files_max_) {
+    unread_[paths_.certs] = too_many(names->size());
+    names->resize(files_max_);
   }
   std::set<std::string> there;
   for (const std::string& name : *names) {
@@ -209,6 +220,7 @@ void SourceReader::read_secrets() {
     }
     if (unread_.contains(directory)) there.insert(name);
   }
+  if (unread_.contains(paths_.certs)) return;
   const auto is_gone = [&](const auto& secret) { return !there.contains(secret.first); };
   if (std::erase_if(state_.secrets, is_gone) > 0) is_changed_ = true;
 }
@@ -250,6 +262,11 @@ Result<SecretDocument> SourceReader::read_secret(const std::string& directory,
   return secret;
 }
 
+std::string SourceReader::too_many(size_t count) const {
+  return "it holds " + std::to_string(count) + " documents, of which the first " +
+         std::to_string(files_max_) + " by name are read";
+}
+
 SourceState read_source(const SourcePaths& paths) {
   SourceReader reader(paths);
   reader.read();
@@ -261,7 +278,6 @@ Result<std::vector<std::string>> names_in(const std::string& directory) {
   std::error_code failure;
   for (fs::directory_iterator entry(directory, failure), end; !failure && entry != end;
        entry.increment(failure)) {
-    if (names.size() == kFilesMax) break;
     names.push_back(entry->path().filename().string());
   }
   if (failure == std::errc::no_such_file_or_directory || failure == std::errc::not_a_directory) {

@@ -43,7 +43,10 @@ struct SourcePaths {
 
 class SourceReader {
  public:
-  explicit SourceReader(SourcePaths paths) : paths_(std::move(paths)) {}
+  static constexpr size_t kFilesMax = 10'000;
+
+  explicit SourceReader(SourcePaths paths, size_t files_max = kFilesMax)
+      : paths_(std::move(paths)), files_max_(files_max) {}
 
   const SourcePaths& paths() const { return paths_; }
   // True: state() is another one than before.
@@ -72,13 +75,16 @@ class SourceReader {
   bool has_settled_look(const std::string& path, const struct stat& found) const;
   SourceFile read_file(const std::string& path);
   void read_documents();
+  void read_documents(std::vector<std::string> names);
   void read_document(const std::string& path);
   void put_document(const std::string& path, SourceFile file);
   void read_secrets();
+  std::string too_many(size_t count) const;
   bool is_unchanged(const SecretDocument& secret);
   Result<SecretDocument> read_secret(const std::string& directory, const std::string& name);
 
   const SourcePaths paths_;
+  const size_t files_max_;  // of documents, and of Secrets
   SourceState state_;
   std::map<std::string, Known> known_;  // by path
   // Of the reading that goes on.

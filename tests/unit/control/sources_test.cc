@@ -205,6 +205,28 @@ BOOST_AUTO_TEST_CASE(changes_within_the_grain_of_file_times_are_seen) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(more_documents_than_are_read_are_an_error_and_the_first_by_name_are_read) {
+  TestFolder folder;
+  const std::string resources = folder / "resources";
+  for (const char* name : {"d.yaml", "b.yaml", "notes.txt", "c.yaml"}) {
+    folder.write("resources/" + std::string(name), name);
+  }
+  SourceReader reader({resources, ""}, 3);
+  reader.read();
+  BOOST_TEST(reader.state().files.size() == 3u);
+  const std::string a = folder.write("resources/a.yaml", "a");
+  reader.read();
+  const auto& files = reader.state().files;
+  BOOST_TEST(files.at(a).text == "a");
+  BOOST_TEST(files.at(resources).error ==
+             "it holds 4 documents, of which the first 3 by name are read");
+  // It was read once, and nobody deleted it.
+  BOOST_TEST(files.at(resources + "/d.yaml").error == "its folder holds too many");
+  std::filesystem::remove(resources + "/d.yaml");
+  reader.read();
+  BOOST_TEST(files.size() == 3u);
+}
+
 BOOST_AUTO_TEST_CASE(half_a_secret_leaves_the_whole_one) {
   TestFolder folder;
   folder.write("certs/mine/tls.crt", "c");
