@@ -2,8 +2,10 @@
 
 #include <poll.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -27,8 +29,8 @@ constexpr uint32_t kWatchedEvents = IN_CLOSE_WRITE | IN_MODIFY | IN_CREATE | IN_
 
 class DirectorySource::State {
  public:
-  State(io::Loop& loop, SourceSink& sink, SourcePaths paths)
-      : loop_(loop), sink_(sink), reader_(std::move(paths)) {}
+  State(io::Loop& loop, SourceSink& sink, SourcePaths paths, Duration rescan_time)
+      : loop_(loop), sink_(sink), reader_(std::move(paths)), rescan_time_(rescan_time) {}
   ~State() {
     if (notices_ >= 0) ::close(notices_);
   }
@@ -48,16 +50,20 @@ class DirectorySource::State {
   void stop() {
     quiet_.unlink();
     rescan_.unlink();
+    writer_.unlink();
     is_stopped_ = true;
     if (!poll_.is_idle()) loop_.cancel(poll_);
   }
 
-  bool is_idle() const { return poll_.is_idle() && !quiet_.is_armed() && !rescan_.is_armed(); }
+  bool is_idle() const {
+    return poll_.is_idle() && !quiet_.is_armed() && !rescan_.is_armed() && !writer_.is_armed();
+  }
   const SourceState& state() const { return reader_.state(); }
 
  private:
   // A folder that is watched: every name in it matters, or some.
   struct Watch {
+    fs::path folder;
     bool is_whole = false;
     std::set<std::string> names;
   };
@@ -66,6 +72,7 @@ class DirectorySource::State {
     if (notices_ < 0 || is_watch_missing_) return;
     const int watch = ::inotify_add_watch(notices_, folder.c_str(), kWatchedEvents | IN_ONLYDIR);
     if (watch >= 0) {
+      watches_[watch].folder = folder;
       if (name.empty()) watches_[watch].is_whole = true;
       else watches_[watch].names.insert(name);
     } else if (errno != ENOENT && errno != ENOTDIR && errno != EACCES) {
@@ -106,7 +113,27 @@ class DirectorySource::State {
     return event.len > 0 && watch->second.names.contains(event.name);
   }
 
-  // True: a rescan is due. What exactly happened does not matter: the rescan finds it.
+  // What exactly happened does not matter, the rescan finds it; but a file that is being written
+  // is read when that is over.
+  bool is_rescan_due(const inotify_event& event) {
+    if (!matters(event)) return false;
+    const auto watch = watches_.find(event.wd);
+    constexpr uint32_t kWritten = IN_CREATE | IN_MODIFY | IN_CLOSE_WRITE;
+    if (watch == watches_.end() || event.len == 0 || !(event.mask & kWritten)) return true;
+    struct stat found{};
+    const fs::path path = watch->second.folder / event.name;
+    if (::lstat(path.c_str(), &found) != 0 || !S_ISREG(found.st_mode)) return true;
+    const bool is_new_link = (event.mask & IN_CREATE) && found.st_nlink > 1;
+    if (is_new_link || (event.mask & IN_CLOSE_WRITE)) {
+      writers_.erase(FileIdentity::of(found));
+      return true;
+    }
+    writers_[FileIdentity::of(found)] = loop_.now();
+    if (!writer_.is_armed()) loop_.timers().arm(writer_, loop_.now() + kWriterTime);
+    return false;
+  }
+
+  // True: a rescan is due.
   bool take_notices() {
     alignas(inotify_event) std::array<char, 16 * 1024> events;
     bool is_due = false;
@@ -115,7 +142,7 @@ class DirectorySource::State {
       if (size <= 0) break;
       for (ssize_t at = 0; at < size;) {
         const auto& event = *reinterpret_cast<const inotify_event*>(events.data() + at);
-        if (matters(event)) is_due = true;
+        if (is_rescan_due(event)) is_due = true;
         at += static_cast<ssize_t>(sizeof event + event.len);
       }
     }
@@ -135,32 +162,51 @@ class DirectorySource::State {
 
   void arm_rescan() {
     const bool is_blind = notices_ < 0 || is_watch_missing_;
-    loop_.timers().arm(rescan_, loop_.now() + (is_blind ? kRescanTimeUnwatched : kRescanTime));
+    loop_.timers().arm(rescan_, loop_.now() + (is_blind ? kRescanTimeUnwatched : rescan_time_));
   }
 
   void on_quiet() { rescan(); }
   void on_rescan_time() { rescan(); }
 
+  // A writer that has paused for long is not waited for.
+  void on_writer_time() {
+    const auto has_paused = [&](const auto& writer) {
+      return writer.second + kWriterTime <= loop_.now();
+    };
+    const bool is_due = std::erase_if(writers_, has_paused) > 0;
+    Instant next = Instant::never();
+    for (const auto& [file, last] : writers_) next = std::min(next, last + kWriterTime);
+    if (!writers_.empty()) loop_.timers().arm(writer_, next);
+    if (is_due) rescan();  // last: may call stop()
+  }
+
   void rescan() {
     watch_everything();  // before reading: what changes behind the reading gives a notice
     arm_rescan();
-    if (reader_.read()) sink_.on_source_changed(reader_.state());  // last: may call stop()
+    std::set<FileIdentity> being_written;
+    for (const auto& [file, last] : writers_) being_written.insert(file);
+    if (reader_.read(being_written))
+      sink_.on_source_changed(reader_.state());  // last: may call stop()
   }
 
   io::Loop& loop_;
   SourceSink& sink_;
   SourceReader reader_;
+  const Duration rescan_time_;
   int notices_ = -1;  // inotify
   std::map<int, Watch> watches_;
+  std::map<FileIdentity, Instant> writers_;  // files being written: the last notice of it
   bool is_watch_missing_ = false;
   bool is_stopped_ = false;
   io::OpOf<State, &State::on_notice> poll_{*this};
   io::TimerOf<State, &State::on_quiet> quiet_{*this};
   io::TimerOf<State, &State::on_rescan_time> rescan_{*this};
+  io::TimerOf<State, &State::on_writer_time> writer_{*this};
 };
 
-DirectorySource::DirectorySource(io::Loop& loop, SourceSink& sink, SourcePaths paths)
-    : state_(std::make_unique<State>(loop, sink, std::move(paths))) {}
+DirectorySource::DirectorySource(io::Loop& loop, SourceSink& sink, SourcePaths paths,
+                                 Duration rescan_time)
+    : state_(std::make_unique<State>(loop, sink, std::move(paths), rescan_time)) {}
 
 DirectorySource::~DirectorySource() = default;
 

@@ -3,8 +3,9 @@
 //
 // Owned by the controller, control thread only; borrows its loop and sink. Editors' save by rename,
 // folders that are removed and made again, and lost events are covered: every notice leads to a
-// complete rescan after a short quiet time, and a slow rescan runs besides. stop(), then wait for
-// is_idle() on the loop, before it is destroyed.
+// complete rescan after a short quiet time, and a slow rescan runs besides. A file that somebody
+// writes counts when its writer closes it, or has written nothing for a while. stop(), then wait
+// for is_idle() on the loop, before it is destroyed.
 #pragma once
 
 #include <memory>
@@ -28,8 +29,10 @@ class DirectorySource {
  public:
   static constexpr Duration kQuietTime = Duration::milliseconds(80);
   static constexpr Duration kRescanTime = Duration::seconds(5);
+  static constexpr Duration kWriterTime = Duration::milliseconds(900);
 
-  DirectorySource(io::Loop& loop, SourceSink& sink, SourcePaths paths);
+  DirectorySource(io::Loop& loop, SourceSink& sink, SourcePaths paths,
+                  Duration rescan_time = kRescanTime);
   ~DirectorySource();
 
   // Reads and begins to watch. state() is complete when it returns. Without inotify (its limits

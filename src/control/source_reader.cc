@@ -83,8 +83,9 @@ SourcePaths SourcePaths::of(const std::string& file_or_directory) {
   return {file_or_directory, ""};
 }
 
-bool SourceReader::read() {
+bool SourceReader::read(const std::set<FileIdentity>& being_written) {
   ++round_;
+  being_written_ = being_written;
   is_changed_ = false;
   unread_.clear();
   read_documents();
@@ -105,8 +106,11 @@ SourceReader::Look SourceReader::Look::of(const struct stat& found) {
 
 bool SourceReader::has_settled_look(const std::string& path, const struct stat& found) const {
   const auto known = known_.find(path);
-  return known != known_.end() && known->second.is_settled &&
-         known->second.look == Look::of(found);
+  return known != known_.end() && known->second.is_settled && known->second.look == Look::of(found);
+}
+
+bool SourceReader::is_being_written(const struct stat& found) const {
+  return being_written_.contains(FileIdentity::of(found));
 }
 
 SourceFile SourceReader::read_file(const std::string& path) {
@@ -165,7 +169,9 @@ void SourceReader::read_document(const std::string& path) {
     case Presence::there: break;
   }
   if (!S_ISREG(found.st_mode)) return;
-  if (has_settled_look(path, found)) {
+  const bool is_known = state_.files.contains(path);
+  if (!is_known && is_being_written(found)) return;  // not there yet
+  if (is_being_written(found) || has_settled_look(path, found)) {
     known_[path].round = round_;
     return;
   }
@@ -203,26 +209,37 @@ void SourceReader::read_secrets() {
     if (!check_object_name(name)) continue;
     const Presence presence = find_file(directory, found);
     if (presence == Presence::unknown) unread_[directory] = std::strerror(errno);
-    const auto before = state_.secrets.find(name);
-    if (before != state_.secrets.end() && is_unchanged(before->second)) {
-      there.insert(name);
-    } else if (presence == Presence::there && S_ISDIR(found.st_mode)) {
-      auto secret = read_secret(directory, name);
-      if (!secret) {
-        unread_[directory] = secret.error().text();
-      } else if (!secret->data.empty()) {
-        there.insert(name);
-        SecretDocument& known = state_.secrets[name];
-        if (known == *secret) continue;
-        known = std::move(*secret);
-        is_changed_ = true;
-      }
-    }
-    if (unread_.contains(directory)) there.insert(name);
+    else if (presence == Presence::absent || !S_ISDIR(found.st_mode)) continue;
+    if (presence == Presence::unknown || keep_or_read_secret(directory, name)) there.insert(name);
   }
   if (unread_.contains(paths_.certs)) return;
   const auto is_gone = [&](const auto& secret) { return !there.contains(secret.first); };
   if (std::erase_if(state_.secrets, is_gone) > 0) is_changed_ = true;
+}
+
+// False: it is no Secret (any more).
+bool SourceReader::keep_or_read_secret(const std::string& directory, const std::string& name) {
+  const auto before = state_.secrets.find(name);
+  if (is_secret_being_written(directory)) return true;
+  if (before != state_.secrets.end() && is_unchanged(before->second)) return true;
+  auto secret = read_secret(directory, name);
+  if (!secret) {
+    unread_[directory] = secret.error().text();
+    return true;
+  }
+  if (secret->data.empty()) return false;
+  if (before != state_.secrets.end() && before->second == *secret) return true;
+  state_.secrets.insert_or_assign(name, std::move(*secret));
+  is_changed_ = true;
+  return true;
+}
+
+bool SourceReader::is_secret_being_written(const std::string& directory) const {
+  return std::ranges::any_of(kSecretKeys, [&](const char* key) {
+    struct stat found{};
+    return find_file((fs::path(directory) / key).string(), found) == Presence::there &&
+           is_being_written(found);
+  });
 }
 
 // Each of its files that is there looks as it did, and no other is.

@@ -9,6 +9,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,14 @@ struct SourceState {
   friend bool operator==(const SourceState&, const SourceState&) = default;
 };
 
+// Which file it is, whatever it is called.
+struct FileIdentity {
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  static FileIdentity of(const struct stat& found) { return {found.st_dev, found.st_ino}; }
+  friend auto operator<=>(const FileIdentity&, const FileIdentity&) = default;
+};
+
 struct SourcePaths {
   std::string resources;  // a folder of *.yaml, *.yml, *.json; or one file
   std::string certs;      // a folder of folders with tls.crt, tls.key, ca.crt; empty: none
@@ -49,8 +58,9 @@ class SourceReader {
       : paths_(std::move(paths)), files_max_(files_max) {}
 
   const SourcePaths& paths() const { return paths_; }
-  // True: state() is another one than before.
-  bool read();
+  // True: state() is another one than before. Files that are being written stay as they were when
+  // they were last read.
+  bool read(const std::set<FileIdentity>& being_written = {});
   const SourceState& state() const { return state_; }
 
  private:
@@ -73,12 +83,15 @@ class SourceReader {
   };
 
   bool has_settled_look(const std::string& path, const struct stat& found) const;
+  bool is_being_written(const struct stat& found) const;
   SourceFile read_file(const std::string& path);
   void read_documents();
   void read_documents(std::vector<std::string> names);
   void read_document(const std::string& path);
   void put_document(const std::string& path, SourceFile file);
   void read_secrets();
+  bool keep_or_read_secret(const std::string& directory, const std::string& name);
+  bool is_secret_being_written(const std::string& directory) const;
   std::string too_many(size_t count) const;
   bool is_unchanged(const SecretDocument& secret);
   Result<SecretDocument> read_secret(const std::string& directory, const std::string& name);
@@ -89,6 +102,7 @@ class SourceReader {
   std::map<std::string, Known> known_;  // by path
   // Of the reading that goes on.
   uint64_t round_ = 0;
+  std::set<FileIdentity> being_written_;
   std::map<std::string, std::string> unread_;  // will be state_.unread
   bool is_changed_ = false;
 };

@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <array>
+#include <set>
 
 #include "control/directory_source.h"
 #include "control/resolver.h"
@@ -22,14 +23,18 @@ class SourceWatcher final : public SourceSink {
  public:
   void on_source_changed(const SourceState& state) override {
     last = state;
+    for (const auto& [path, file] : state.files) texts.insert(file.text);
     ++changes;
   }
   SourceState last;
+  std::set<std::string> texts;  // that were ever seen
   int changes = 0;
 };
 
+// Without the slow rescan: only what notices tell is found.
 struct WatchedSource {
-  explicit WatchedSource(SourcePaths paths) : source(*loop, watcher, std::move(paths)) {
+  explicit WatchedSource(SourcePaths paths)
+      : source(*loop, watcher, std::move(paths), Duration::seconds(3600)) {
     source.start();
   }
   ~WatchedSource() {
@@ -109,6 +114,52 @@ BOOST_AUTO_TEST_CASE(certificates_become_secrets) {
   watched.until([](const SourceState& s) {
     return s.secrets.contains("other") && s.secrets.at("mine").data.contains("tls.key");
   });
+}
+
+BOOST_AUTO_TEST_CASE(a_file_that_is_being_written_counts_when_it_is_closed) {
+  TestFolder folder;
+  const std::string a = folder.write("in/a.yaml", "port: 8080");
+  const std::string key = folder.write("certs/mine/tls.key", "key");
+  WatchedSource watched({folder / "in", folder / "certs"});
+  std::ofstream writers[] = {std::ofstream(a), std::ofstream(key),
+                             std::ofstream(folder / "in/new.yaml")};
+  for (int round = 0; round < 3; ++round) {
+    for (std::ofstream& writer : writers) writer << "80" << std::flush;
+    // Another file applies meanwhile: the folder was read.
+    const std::string text = "round " + std::to_string(round);
+    const std::string b = folder.write("in/b.yaml", text);
+    watched.until(
+        [&](const SourceState& s) { return s.files.contains(b) && s.files.at(b).text == text; });
+    BOOST_TEST(watched.source.state().files.at(a).text == "port: 8080");
+    BOOST_TEST(watched.source.state().files.size() == 2u);
+    BOOST_TEST(watched.source.state().secrets.at("mine").data.at("tls.key") == "key");
+  }
+  for (std::ofstream& writer : writers) writer.close();
+  watched.until([&](const SourceState& s) {
+    return s.files.at(a).text == "808080" && s.files.size() == 3 &&
+           s.secrets.at("mine").data.at("tls.key") == "808080";
+  });
+  BOOST_TEST(!watched.watcher.texts.contains("8080"));
+}
+
+BOOST_AUTO_TEST_CASE(a_writer_that_has_paused_is_not_waited_for) {
+  TestFolder folder;
+  const std::string a = folder.write("a.yaml", "one");
+  WatchedSource watched({folder.path().string(), ""});
+  std::ofstream writer(a);
+  writer << "two" << std::flush;
+  watched.until([&](const SourceState& s) { return s.files.at(a).text == "two"; });
+}
+
+BOOST_AUTO_TEST_CASE(links_and_second_names_of_files_are_seen_at_once) {
+  TestFolder folder;
+  const std::string elsewhere = folder.write("elsewhere/x.yaml", "one");
+  folder.write("in/a.yaml", "");
+  WatchedSource watched({folder / "in", ""});
+  std::filesystem::create_symlink(elsewhere, folder / "in/b.yaml");
+  watched.until([&](const SourceState& s) { return s.files.contains(folder / "in/b.yaml"); });
+  std::filesystem::create_hard_link(elsewhere, folder / "in/c.yaml");
+  watched.until([&](const SourceState& s) { return s.files.contains(folder / "in/c.yaml"); });
 }
 
 BOOST_AUTO_TEST_CASE(too_long_a_file_is_an_error_of_that_file) {
