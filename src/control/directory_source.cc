@@ -10,10 +10,12 @@
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <set>
-#include <vector>
+#include <utility>
 
 #include "base/log.h"
+#include "control/watch_plan.h"
 
 namespace istmo::control {
 namespace {
@@ -61,56 +63,51 @@ class DirectorySource::State {
   const SourceState& state() const { return reader_.state(); }
 
  private:
-  // A folder that is watched: every name in it matters, or some.
   struct Watch {
     fs::path folder;
-    bool is_whole = false;
-    std::set<std::string> names;
+    FolderWatch what;
   };
 
-  void watch_folder(const fs::path& folder, const std::string& name) {
-    if (notices_ < 0 || is_watch_missing_) return;
-    const int watch = ::inotify_add_watch(notices_, folder.c_str(), kWatchedEvents | IN_ONLYDIR);
-    if (watch >= 0) {
-      watches_[watch].folder = folder;
-      if (name.empty()) watches_[watch].is_whole = true;
-      else watches_[watch].names.insert(name);
+  // Adding a watch again changes nothing. Two paths may lead to one folder: it has one number.
+  void watch_folder(const std::string& folder, const FolderWatch& what) {
+    const int number = ::inotify_add_watch(notices_, folder.c_str(), kWatchedEvents | IN_ONLYDIR);
+    if (number >= 0) {
+      Watch& watch = watches_[number];
+      watch.folder = folder;
+      watch.what.is_whole |= what.is_whole;
+      watch.what.names.insert(what.names.begin(), what.names.end());
     } else if (errno != ENOENT && errno != ENOTDIR && errno != EACCES) {
-      LOG_WARNING("cannot watch a folder: documents are read twice a second instead", "folder",
-                  folder.string(), "error", std::strerror(errno));
-      is_watch_missing_ = true;
+      const char* error = std::strerror(errno);
+      if (!std::exchange(is_watch_missing_, true) && !was_watch_missing_) {
+        LOG_WARNING("cannot watch a folder: documents are read twice a second instead", "folder",
+                    folder, "error", error);
+      }
     }
   }
 
-  // The folders in which a change matters, and of those above them the way down: a folder that is
-  // removed and made again is seen from above. Adding a watch again changes nothing.
   void watch_everything() {
-    is_watch_missing_ = false;
-    watches_.clear();
-    const SourcePaths& paths = reader_.paths();
-    for (const std::string& path : {paths.resources, paths.certs}) {
-      if (path.empty()) continue;
-      fs::path folder = fs::absolute(path).lexically_normal();
-      watch_folder(folder, "");
-      for (int level = 0; level < 3 && folder.has_relative_path(); ++level) {
-        const std::string name = folder.filename().string();
-        folder = folder.parent_path();
-        watch_folder(folder, name);
-      }
+    if (notices_ < 0) return;
+    const auto plan = plan_watches(reader_.paths());
+    if (!plan) {  // the rescan says why; what was watched still is
+      is_watch_missing_ |= watches_.empty();
+      return;
     }
-    const auto names = names_in(paths.certs);
-    if (!names) return;  // the rescan says so
-    for (const std::string& name : *names) {
-      watch_folder(fs::path(paths.certs) / name, "");
+    was_watch_missing_ = std::exchange(is_watch_missing_, false);
+    const auto before = std::exchange(watches_, {});
+    for (const auto& [folder, what] : *plan) watch_folder(folder, what);
+    for (const auto& [number, watch] : before) {
+      if (!watches_.contains(number)) ::inotify_rm_watch(notices_, number);
     }
   }
 
   // Lost events and folders that went away matter always.
   bool matters(const inotify_event& event) const {
-    if (event.mask & (IN_Q_OVERFLOW | IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED)) return true;
+    if (event.mask & IN_Q_OVERFLOW) return true;
     const auto watch = watches_.find(event.wd);
-    if (watch == watches_.end() || watch->second.is_whole) return true;
-    return event.len > 0 && watch->second.names.contains(event.name);
+    if (watch == watches_.end()) return false;  // not watched any more
+    if (event.mask & (IN_DELETE_SELF | IN_MOVE_SELF | IN_IGNORED)) return true;
+    const FolderWatch& what = watch->second.what;
+    return what.is_whole || (event.len > 0 && what.names.contains(event.name));
   }
 
   // What exactly happened does not matter, the rescan finds it; but a file that is being written
@@ -197,6 +194,7 @@ class DirectorySource::State {
   std::map<int, Watch> watches_;
   std::map<FileIdentity, Instant> writers_;  // files being written: the last notice of it
   bool is_watch_missing_ = false;
+  bool was_watch_missing_ = false;  // at the rescan before
   bool is_stopped_ = false;
   io::OpOf<State, &State::on_notice> poll_{*this};
   io::TimerOf<State, &State::on_quiet> quiet_{*this};

@@ -13,6 +13,7 @@
 
 #include "control/directory_source.h"
 #include "control/resolver.h"
+#include "control/watch_plan.h"
 
 using namespace istmo;
 using namespace istmo::control;
@@ -159,6 +160,75 @@ BOOST_AUTO_TEST_CASE(links_and_second_names_of_files_are_seen_at_once) {
   std::filesystem::create_symlink(elsewhere, folder / "in/b.yaml");
   watched.until([&](const SourceState& s) { return s.files.contains(folder / "in/b.yaml"); });
   std::filesystem::create_hard_link(elsewhere, folder / "in/c.yaml");
+  watched.until([&](const SourceState& s) { return s.files.contains(folder / "in/c.yaml"); });
+}
+
+BOOST_AUTO_TEST_CASE(a_linked_file_is_watched_where_it_is) {
+  TestFolder folder;
+  const std::string target = folder.write("elsewhere/x.yaml", "one");
+  std::filesystem::create_directory(folder / "in");
+  const std::string a = folder / "in/a.yaml";
+  std::filesystem::create_symlink("../elsewhere/x.yaml", a);
+  WatchedSource watched({folder / "in", ""});
+  BOOST_TEST(watched.source.state().files.at(a).text == "one");
+  folder.write("elsewhere/x.yaml", "two");
+  watched.until([&](const SourceState& s) { return s.files.at(a).text == "two"; });
+  const std::string next = folder.write("elsewhere/next", "three");
+  std::filesystem::rename(next, target);
+  watched.until([&](const SourceState& s) { return s.files.at(a).text == "three"; });
+}
+
+// ConfigMaps and Secrets: files link through `..data`, which is exchanged as a whole.
+BOOST_AUTO_TEST_CASE(volumes_of_kubernetes_are_followed) {
+  namespace fs = std::filesystem;
+  TestFolder folder;
+  folder.write("volume/..1/a.yaml", "one");
+  fs::create_directory_symlink("..1", folder / "volume/..data");
+  fs::create_symlink("..data/a.yaml", folder / "volume/a.yaml");
+  fs::create_directory(folder / "in");
+  fs::create_symlink(folder / "volume/a.yaml", folder / "in/a.yaml");
+  for (const std::string& resources : {folder / "in", folder / "volume"}) {
+    const std::string a = resources + "/a.yaml";
+    WatchedSource watched({resources, ""});
+    for (const std::string text : {"two", "three"}) {
+      folder.write("volume/.." + text + "/a.yaml", text);
+      fs::create_directory_symlink(".." + text, folder / "volume/..data_tmp");
+      fs::rename(folder / "volume/..data_tmp", folder / "volume/..data");
+      watched.until([&](const SourceState& s) { return s.files.at(a).text == text; });
+    }
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_folder_behind_a_link_is_watched) {
+  namespace fs = std::filesystem;
+  TestFolder folder;
+  folder.write("one/resources/a.yaml", "one");
+  folder.write("two/resources/a.yaml", "two");
+  fs::create_directory_symlink("one", folder / "input");
+  const std::string a = folder / "input/resources/a.yaml";
+  WatchedSource watched(SourcePaths::of(folder.path().string()));
+  folder.write("one/resources/a.yaml", "changed");
+  watched.until([&](const SourceState& s) { return s.files.at(a).text == "changed"; });
+  fs::create_directory_symlink("two", folder / "next");
+  fs::rename(folder / "next", folder / "input");
+  watched.until([&](const SourceState& s) { return s.files.at(a).text == "two"; });
+}
+
+BOOST_AUTO_TEST_CASE(links_in_a_circle_and_into_nothing_end) {
+  namespace fs = std::filesystem;
+  TestFolder folder;
+  fs::create_directory(folder / "in");
+  fs::create_symlink("b.yaml", folder / "in/a.yaml");
+  fs::create_symlink("a.yaml", folder / "in/b.yaml");
+  fs::create_symlink("../missing/c.yaml", folder / "in/c.yaml");
+  const auto plan = plan_watches({folder / "in", ""});
+  BOOST_REQUIRE(plan.has_value());
+  BOOST_TEST(plan->at(folder / "in").is_whole);
+  BOOST_TEST(plan->at(folder.path().string()).names.contains("missing"));
+  WatchedSource watched({folder / "in", ""});
+  BOOST_TEST(watched.source.state().files.at(folder / "in/a.yaml").error ==
+             "Too many levels of symbolic links");
+  const std::string c = folder.write("missing/c.yaml", "here");
   watched.until([&](const SourceState& s) { return s.files.contains(folder / "in/c.yaml"); });
 }
 
