@@ -126,6 +126,7 @@ Value to_record(const Grant& grant) {
   value.set("uid", grant.uid);
   value.set("name", grant.name);
   value.set("code", grant.code);
+  value.set("isCodeGiven", grant.is_code_given);
   value.set("redemptionsAllowed", grant.redemptions_allowed);
   value.set("expires", to_rfc3339(grant.expires));
   Value claims = Value::list();
@@ -148,6 +149,9 @@ Result<Grant> to_grant(const Record& record) {
               .expires = TRY(record.time("expires")),
               .claims = {}};
   if (record.path().stem() != grant.uid) return record.missing("uid");
+  // Not there in what an earlier version wrote.
+  const Value* is_given = record.find("isCodeGiven");
+  grant.is_code_given = is_given != nullptr && is_given->text() == "true";
   const Value* claims = record.find("claims");
   if (!claims || !claims->is_list()) return record.missing("claims");
   for (const Value& item : claims->items()) {
@@ -300,12 +304,15 @@ Result<> SiteState::read_ca(const SiteStateOptions& options, WallTime now) {
 
 Result<> SiteState::read_grants() {
   for (const fs::path& path : TRY(record_files(runtime_ / "grants"))) {
-    const Record record = TRY(Record::read(path));
-    Grant grant = TRY(to_grant(record));
+    Grant grant = TRY(read_grant(path));
     const std::string uid = grant.uid;
     grants_.emplace(uid, std::move(grant));
   }
   return {};
+}
+
+Result<Grant> SiteState::read_grant(const fs::path& path) const {
+  return to_grant(TRY(Record::read(path)));
 }
 
 Result<> SiteState::read_issued() {
@@ -386,23 +393,30 @@ Result<> SiteState::write_grant(const Grant& grant) const {
 }
 
 Result<Grant> SiteState::put_grant(const GrantRequest& request, WallTime now) {
-  if (const Grant* known = find_grant_by_name(request.name)) {
-    Grant changed = *known;
-    if (request.redemptions_allowed <= known->redemptions_allowed) return changed;
-    changed.redemptions_allowed = request.redemptions_allowed;
-    TRY(write_grant(changed));
-    grants_.find(changed.uid)->second = changed;
-    return changed;
-  }
+  if (const Grant* known = find_grant_by_name(request.name)) return change_grant(*known, request);
   Grant grant{.uid = random_uuid(),
               .name = request.name,
               .code = request.code.empty() ? random_code() : request.code,
+              .is_code_given = !request.code.empty(),
               .redemptions_allowed = request.redemptions_allowed,
               .expires = now + request.expiration_window,
               .claims = {}};
   TRY(write_grant(grant));
   grants_.emplace(grant.uid, grant);
   return grant;
+}
+
+Result<Grant> SiteState::change_grant(const Grant& known, const GrantRequest& request) {
+  Grant changed = known;
+  changed.redemptions_allowed = request.redemptions_allowed;
+  changed.is_code_given = !request.code.empty();
+  if (changed.is_code_given) changed.code = request.code;
+  else if (known.is_code_given) changed.code = random_code();
+  const bool is_same = changed.redemptions_allowed == known.redemptions_allowed &&
+                       changed.is_code_given == known.is_code_given && changed.code == known.code;
+  if (!is_same) TRY(write_grant(changed));
+  grants_.find(known.uid)->second = changed;
+  return changed;
 }
 
 Result<> SiteState::remove_grant(const std::string& name) {
@@ -428,9 +442,14 @@ const Grant* SiteState::find_grant_by_name(std::string_view name) const {
 Result<> SiteState::record_claim(const std::string& uid, const Claim& claim) {
   const auto found = grants_.find(uid);
   if (found == grants_.end()) return Error::config("grant " + uid + " is not there");
-  // In memory first: whatever the disk says afterwards, the redemption counts in this process.
-  found->second.claims.push_back(claim);
-  return write_grant(found->second);
+  Grant& grant = found->second;
+  grant.claims.push_back(claim);
+  auto written = write_grant(grant);
+  if (written) return {};
+  // It counts unless the ledger can be seen to lack it.
+  const auto on_disk = read_grant(TRY(record_path(runtime_ / "grants", uid)));
+  if (on_disk && on_disk->claims.size() < grant.claims.size()) grant.claims.pop_back();
+  return written;
 }
 
 Result<> SiteState::forget_expired_grants(WallTime now, std::chrono::seconds age) {

@@ -45,6 +45,7 @@ struct Grant {
   std::string uid;   // UUID: the path of its URL
   std::string name;  // of the AccessGrant document
   std::string code;
+  bool is_code_given = false;  // by the document; else it is random
   uint32_t redemptions_allowed = 1;
   WallTime expires;
   std::vector<Claim> claims;
@@ -91,8 +92,9 @@ class SiteState {
   std::vector<IssuedCertificate> issued() const;
 
   // --- the ledger of grants ------------------------------------------------------------------
-  // A new grant, or the existing one of this name (then only what may change is taken over: a
-  // higher number of redemptions; code and expiry stay, so that a restart gives no second life).
+  // A new grant, or the existing one of this name with the number of redemptions and the code that
+  // are asked for now; the old code is dead. Claims and expiry stay, so that neither a restart nor
+  // an edit gives a second life. On disk when this returns; after an error nothing has changed.
   struct GrantRequest {
     std::string name;
     std::string code;  // empty: random
@@ -104,8 +106,8 @@ class SiteState {
   const Grant* find_grant(std::string_view uid) const;
   const Grant* find_grant_by_name(std::string_view name) const;
   const std::map<std::string, Grant, std::less<>>& grants() const { return grants_; }  // by uid
-  // Raises the count. It is on disk when this returns without an error; after an error it may be,
-  // and counts as used here.
+  // Raises the count. It is on disk when this returns without an error. After an error the count
+  // is what it was if the ledger on disk lacks the claim; in doubt the claim counts.
   Result<> record_claim(const std::string& uid, const Claim& claim);
   // Drops grants that expired more than `age` ago.
   Result<> forget_expired_grants(WallTime now, std::chrono::seconds age = std::chrono::days(7));
@@ -130,6 +132,8 @@ class SiteState {
   Result<> read_redeemed();
   Result<> write_site() const;
   Result<> write_grant(const Grant& grant) const;
+  Result<Grant> read_grant(const std::filesystem::path& path) const;
+  Result<Grant> change_grant(const Grant& known, const GrantRequest& request);
 
   std::filesystem::path runtime_;
   std::string site_id_;

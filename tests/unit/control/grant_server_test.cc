@@ -108,6 +108,15 @@ BOOST_AUTO_TEST_CASE(without_a_ledger_nothing_is_given) {
                                       (world.grant.uid + ".json.new") / "x");
   BOOST_TEST(has(world.redeem_error(world.token()), "500"));
   BOOST_TEST(world.redeemed_grants.empty());
+  std::filesystem::remove_all(world.folder.path() / "grants" / (world.grant.uid + ".json.new"));
+  BOOST_TEST(world.redeem(world.token()).has_value());
+}
+
+BOOST_AUTO_TEST_CASE(the_old_code_of_an_edited_grant_is_wrong) {
+  GrantWorld world;
+  BOOST_TEST(world.state->put_grant({.name = "g", .code = "def"}, world.now).has_value());
+  BOOST_TEST(world.ask(world.request(world.grant.code)) == 403);
+  BOOST_TEST(world.ask(world.request("def")) == 200);
 }
 
 BOOST_AUTO_TEST_CASE(without_link_addresses_the_token_stays_good) {
