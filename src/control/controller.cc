@@ -256,6 +256,7 @@ void Controller::refresh() {
 
 void Controller::refresh_observed() {
   desired_ = store_.desired();
+  observed_.unread = store_.unread();
   tokens_->add_redeemed(desired_);
   observed_.site.name = site_name_of(desired_, options_.namespace_name);
   std::set<std::string> names;

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -192,6 +193,13 @@ struct Desired {
   static bool is_kind(std::string_view kind);
   std::vector<Document> all() const;  // in the order of kinds above, then by name
   friend bool operator==(const Desired&, const Desired&) = default;
+};
+
+// Documents that may be there although Desired does not have them.
+struct UnreadDocuments {
+  bool has_unknown = false;    // something cannot be read: nobody knows what it holds
+  std::set<ObjectId> invalid;  // documents with an error that have no last valid version
+  bool may_hold(const ObjectId& id) const { return has_unknown || invalid.contains(id); }
 };
 
 enum class Severity : uint8_t { warning, error };

@@ -20,6 +20,7 @@ bool DocumentStore::apply(const SourceState& source) {
   });
   const bool is_changed = merged != desired_ || problems_ != problems_before;
   desired_ = std::move(merged);
+  find_unread(source);
   return is_changed;
 }
 
@@ -45,6 +46,19 @@ Desired DocumentStore::merge(const SourceState& source) {
     problem.text = "cannot be read: " + why + "; what was read before stands";
   }
   return merged;
+}
+
+void DocumentStore::find_unread(const SourceState& source) {
+  unread_ = {.has_unknown = !source.unread.empty(), .invalid = {}};
+  for (const auto& [path, file] : source.files) {
+    if (!file.error.empty()) unread_.has_unknown = true;
+  }
+  for (const auto& [path, file] : files_) {
+    if (file.parsed.is_cut) unread_.has_unknown = true;
+    for (const ObjectId& id : file.parsed.invalid) {
+      if (!desired_.find(id)) unread_.invalid.insert(id);
+    }
+  }
 }
 
 void DocumentStore::add(Document document, Desired& merged) {

@@ -21,6 +21,7 @@ class DocumentStore {
   bool apply(const SourceState& source);
 
   const Desired& desired() const { return desired_; }
+  const UnreadDocuments& unread() const { return unread_; }
   // Of reading and merging, in the order of files and lines.
   const std::vector<Problem>& problems() const { return problems_; }
 
@@ -30,11 +31,13 @@ class DocumentStore {
     ParsedDocuments parsed;
   };
   Desired merge(const SourceState& source);
+  void find_unread(const SourceState& source);
   void keep_last_valid(const SourceState& source, Desired& merged);
   void add(Document document, Desired& merged);
 
   std::map<std::string, File> files_;
   Desired desired_;
+  UnreadDocuments unread_;
   std::vector<Problem> problems_;
 };
 

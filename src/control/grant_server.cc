@@ -259,7 +259,11 @@ GrantServer::Answer GrantServer::answer(const Request& request, const std::strin
   // Always one comparison of as many octets, so that time does not tell whether a grant exists.
   const std::string& code = grant ? grant->code : dummy_code_;
   const bool is_right = equals_in_constant_time(sha256_hex(code), sha256_hex(request.body));
-  if (grant && grant->is_open(options_.clock()) && is_right) return redeem(*grant, name, subject);
+  if (grant && grant->is_open(options_.clock()) && is_right) {
+    if (grant->is_wanted) return redeem(*grant, name, subject);
+    metrics_.failed.add();
+    return {.status = 503, .text = "This site cannot read the document of the grant\n"};
+  }
   metrics_.refused.add();
   failures_.on_failure(source, loop_.now());
   const bool is_there = grant && grant->is_open(options_.clock());

@@ -65,6 +65,7 @@ struct AccessEndpoint {
 };
 
 struct Observed {
+  UnreadDocuments unread;    // what Desired may lack
   uint64_t generation = 1;   // of the Snapshot to be made
   SiteInfo site;             // this site
   std::string service_host;  // where propagated services are bound; empty: they are not

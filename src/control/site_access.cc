@@ -144,9 +144,15 @@ void SiteAccess::update_accesses(const Desired& desired, Observed& observed) {
 
 void SiteAccess::update_grants(const Desired& desired, Observed& observed) {
   observed.grants.clear();
+  for (const auto& [name, document] : desired.grants) grants_seen_.insert(name);
+  // A document that was read and is not there any more was deleted. One that was never read may
+  // be what could not be read: its count must outlive that.
   std::vector<std::string> gone;
   for (const auto& [uid, grant] : state_.grants()) {
-    if (!desired.grants.contains(grant.name)) gone.push_back(grant.name);
+    if (desired.grants.contains(grant.name)) continue;
+    const ObjectId id{std::string(AccessGrantDocument::kKind), grant.name};
+    const bool is_deleted = grants_seen_.contains(grant.name) || !observed.unread.may_hold(id);
+    if (is_deleted) gone.push_back(grant.name);
   }
   for (const std::string& name : gone) {
     if (const auto removed = state_.remove_grant(name); !removed) {
@@ -221,7 +227,7 @@ Result<std::vector<Document>> SiteAccess::generate_link(const std::string& name,
 Result<Document> SiteAccess::make_token(const std::string& grant_name,
                                         const std::vector<std::string>& hosts) {
   const Grant* grant = state_.find_grant_by_name(grant_name);
-  if (grant == nullptr || !grant_server_) {
+  if (grant == nullptr || !grant->is_wanted || !grant_server_) {
     return Error::config("there is no AccessGrant '" + grant_name + "'");
   }
   // Hosts that are named here only must be in the certificate too, as long as the site runs.

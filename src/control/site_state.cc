@@ -400,7 +400,8 @@ Result<Grant> SiteState::put_grant(const GrantRequest& request, WallTime now) {
               .is_code_given = !request.code.empty(),
               .redemptions_allowed = request.redemptions_allowed,
               .expires = now + request.expiration_window,
-              .claims = {}};
+              .claims = {},
+              .is_wanted = true};
   TRY(write_grant(grant));
   grants_.emplace(grant.uid, grant);
   return grant;
@@ -408,6 +409,7 @@ Result<Grant> SiteState::put_grant(const GrantRequest& request, WallTime now) {
 
 Result<Grant> SiteState::change_grant(const Grant& known, const GrantRequest& request) {
   Grant changed = known;
+  changed.is_wanted = true;
   changed.redemptions_allowed = request.redemptions_allowed;
   changed.is_code_given = !request.code.empty();
   if (changed.is_code_given) changed.code = request.code;

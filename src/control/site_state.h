@@ -49,6 +49,9 @@ struct Grant {
   uint32_t redemptions_allowed = 1;
   WallTime expires;
   std::vector<Claim> claims;
+  // A document of this run asks for it. Not on disk: until its document was read again a grant is
+  // kept, and not redeemed.
+  bool is_wanted = false;
   uint32_t redemptions() const { return static_cast<uint32_t>(claims.size()); }
   bool is_open(WallTime now) const { return now < expires && redemptions() < redemptions_allowed; }
 };

@@ -248,6 +248,26 @@ BOOST_AUTO_TEST_CASE(a_syntax_error_keeps_its_object_and_lets_others_of_the_file
   BOOST_TEST(has_problem(store.problems(), "Listener other: keeps its last valid version"));
 }
 
+BOOST_AUTO_TEST_CASE(what_may_be_there_unread_is_known) {
+  const ObjectId backend{"Listener", "backend"};
+  DocumentStore store;
+  store.apply(source({{"a.yaml", kBroken}}));
+  BOOST_TEST(store.unread().may_hold(backend));
+  BOOST_TEST(!store.unread().may_hold({"Listener", "other"}));
+  store.apply(source({{"a.yaml", "a: [\n"}}));
+  BOOST_TEST(store.unread().may_hold({"Listener", "other"}));
+  SourceState unreadable;
+  unreadable.files["a.yaml"] = {"", "Permission denied"};
+  store.apply(unreadable);
+  BOOST_TEST(store.unread().may_hold(backend));
+  unreadable.files.clear();
+  unreadable.unread["in"] = "Too many open files";
+  store.apply(unreadable);
+  BOOST_TEST(store.unread().may_hold(backend));
+  store.apply(source({{"a.yaml", kListener}}));
+  BOOST_TEST(!store.unread().may_hold({"Listener", "other"}));
+}
+
 BOOST_AUTO_TEST_CASE(second_definition_is_an_error_that_names_the_first) {
   DocumentStore store;
   store.apply(

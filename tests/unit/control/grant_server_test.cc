@@ -119,6 +119,18 @@ BOOST_AUTO_TEST_CASE(the_old_code_of_an_edited_grant_is_wrong) {
   BOOST_TEST(world.ask(world.request("def")) == 200);
 }
 
+BOOST_AUTO_TEST_CASE(a_grant_whose_document_is_not_there_yet_is_kept_and_not_redeemed) {
+  GrantWorld world;
+  world.state.emplace(
+      SiteState::open({.runtime = world.folder.path(), .site_name = {}, .site_id = {}}, world.now)
+          .value());
+  BOOST_TEST(world.ask(world.request("wrong")) == 403);
+  BOOST_TEST(world.ask(world.request(world.grant.code)) == 503);
+  BOOST_TEST(world.redemptions() == 0u);
+  BOOST_TEST(world.state->put_grant({.name = "g", .code = {}}, world.now).has_value());
+  BOOST_TEST(world.ask(world.request(world.grant.code)) == 200);
+}
+
 BOOST_AUTO_TEST_CASE(without_link_addresses_the_token_stays_good) {
   GrantWorld world;
   world.server->set_link_addresses({});
