@@ -6,9 +6,10 @@
 //   400, 411, 413, 431   the request breaks a rule below     405  not POST
 //   404 No such claim    unknown, expired or used up         403  the code is wrong
 //   429                  too many failures                   500, 503  ours: try again
-// The redemption is on disk before the reply leaves. When it cannot be written the answer is 500 and
-// the token stays good, unless nobody can tell whether it is on disk: then it counts as used. Codes are compared in constant time, against a
-// dummy when there is no grant, and the code is judged only after that.
+// The redemption is on disk before the reply leaves. When it cannot be written the answer is 500
+// and the token stays good, unless nobody can tell whether it is on disk: then it counts as used.
+// Codes are compared in constant time, against a dummy when there is no grant, and the code is
+// judged only after that.
 //
 // Bounds: connections, also per source; request head 8 KiB, body 1 KiB, 10 s for all of it. A
 // source (IPv4 address, IPv6 /64) that failed 10 times in a minute gets 429, from 20 on its

@@ -77,6 +77,10 @@ Result<> write_private_file(const std::filesystem::path& path, std::string_view 
   return {};
 }
 
+Result<> reserve_room(const std::filesystem::path& path) {
+  return write_private_file(path, std::string(kReservedBytes, '.'));
+}
+
 Result<std::string> read_private_file(const std::filesystem::path& path) {
   const Descriptor file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!file.is_open() && errno == ENOENT) return Error::closed(path.string() + ": no such file");

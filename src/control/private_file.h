@@ -18,6 +18,11 @@ inline constexpr size_t kPrivateFileBytesMax = 4 * 1024 * 1024;
 // folder. An error after the rename says so: the new text may then be the one that survives.
 Result<> write_private_file(const std::filesystem::path& path, std::string_view text);
 
+// Takes room on the disk in a new file `path`, for what is to be written soon: who cannot get it
+// finds out before it matters. Remove it right before the writing.
+inline constexpr size_t kReservedBytes = 64 * 1024;
+Result<> reserve_room(const std::filesystem::path& path);
+
 // Error::closed when there is no such file.
 Result<std::string> read_private_file(const std::filesystem::path& path);
 

@@ -66,13 +66,13 @@ Error refusal(const Reply& reply) {
   const std::string text = trimmed(reply.body);
   switch (reply.status) {
     case 404:
-      return Error::refused("redemption refused: " + (text.empty() ? "No such claim" : text) +
-                            " (token expired, used up or unknown); ask for a new token with "
-                            "`istmo token create`");
+      return Error::config("redemption refused: " + (text.empty() ? "No such claim" : text) +
+                           " (token expired, used up or unknown); ask for a new token with "
+                           "`istmo token create`");
     case 403:
-      return Error::refused("redemption refused: " + text +
-                            " (the code is wrong); ask for a new token with `istmo token create`");
-    case 429: return Error::refused("redemption refused: " + text);
+      return Error::config("redemption refused: " + text +
+                           " (the code is wrong); ask for a new token with `istmo token create`");
+    case 429: return Error::limit("redemption refused: " + text);
     default:
       if (reply.status >= 300 && reply.status < 400) {
         return Error::protocol("redemption failed: the server answered with a redirect (" +
@@ -121,9 +121,10 @@ Result<Redemption> read_redemption(const AccessTokenDocument& token, const std::
   redemption->secret.origin = {};
   redemption->links = std::move(links);
   auto& data = redemption->secret.data;
-  TRY(check_credentials(
+  const auto checked = check_credentials(
       {.certificate = data["tls.crt"], .private_key = data["tls.key"], .ca = data["ca.crt"]},
-      "redemption: Secret " + name, wall_now()));
+      "Secret " + name, wall_now());
+  if (!checked) return bad(checked.error().text());
   return std::move(*redemption);
 }
 
@@ -165,6 +166,11 @@ class Redeemer::State final : public transport::TransportSink {
     result_.reset();
     places_ = places_of(token, addresses, errors_);
     place_ = 0;
+    // A host may become known; a text that is no URL stays none.
+    if (places_.empty() && redeem_hosts(token).empty()) {
+      return finish(Error::config("redemption failed: " +
+                                  (errors_.empty() ? "the token has no url" : errors_)));
+    }
     try_place();
   }
 
@@ -184,8 +190,7 @@ class Redeemer::State final : public transport::TransportSink {
 
   void try_place() {
     if (place_ == places_.size()) {
-      return finish(Error::refused("redemption failed: " +
-                                   (errors_.empty() ? "the token has no url" : errors_)));
+      return finish(Error::refused("redemption failed: " + errors_));
     }
     phase_ = Phase::connecting;
     is_late_ = false;

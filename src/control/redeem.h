@@ -5,7 +5,9 @@
 //
 // The URLs of the token are tried in turn until one of them completes a TLS 1.3 handshake with a
 // certificate of the token's CA for the host in the URL: kTryTimeout each while others are left.
-// Then the code is sent once; its answer is final. 10 s for that, 256 KiB at most, no redirects.
+// Then the code is sent once. 10 s for that, 256 KiB at most, no redirects. An answer that is final
+// for this token (403, 404; nothing in the token can be tried) is an Error::config, one that asks
+// to wait (429) an Error::limit; after any other error the token may be good.
 #pragma once
 
 #include <map>

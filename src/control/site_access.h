@@ -69,7 +69,7 @@ class SiteAccess final : private GrantServerSink {
   SiteAccessOptions options_;
   std::map<std::string, uint16_t> ports_;  // chosen in this run, by RouterAccess
   uint16_t next_port_;                     // where the search for a link port begins
-  std::set<std::string> grants_seen_;  // AccessGrants that were there in this run
+  std::set<std::string> grants_seen_;      // AccessGrants that were there in this run
   std::vector<LinkAddress> link_addresses_;
   std::unique_ptr<GrantServer> grant_server_;
   std::list<std::unique_ptr<GrantServer>> closing_;

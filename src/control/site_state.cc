@@ -15,6 +15,7 @@ namespace {
 constexpr std::string_view kCaName = "istmo-site-ca";
 constexpr std::string_view kCertificateBegin = "-----BEGIN CERTIFICATE-----";
 constexpr std::string_view kKeyBegin = "-----BEGIN PRIVATE KEY-----";
+constexpr std::string_view kRoomExtension = ".room";
 constexpr int64_t kVersion = 1;
 
 fs::path site_file(const fs::path& runtime) { return runtime / "site.json"; }
@@ -109,14 +110,18 @@ Result<> write_record(const fs::path& path, const Value& value) {
   return write_private_file(path, write_json(value, JsonStyle::indented) + "\n");
 }
 
-Result<std::vector<fs::path>> record_files(const fs::path& folder) {
+Result<std::vector<fs::path>> files_in(const fs::path& folder, std::string_view extension) {
   std::error_code error;
   std::vector<fs::path> files;
   for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
-    if (at->path().extension() == ".json") files.push_back(at->path());
+    if (at->path().extension() == extension) files.push_back(at->path());
   }
   if (error) return Error::config("read folder " + folder.string() + ": " + error.message());
   return files;
+}
+
+Result<std::vector<fs::path>> record_files(const fs::path& folder) {
+  return files_in(folder, ".json");
 }
 
 // --- what the records hold ---------------------------------------------------------------------
@@ -326,6 +331,10 @@ Result<> SiteState::read_issued() {
 }
 
 Result<> SiteState::read_redeemed() {
+  // What a redemption that was interrupted left.
+  for (const fs::path& path : TRY(files_in(runtime_ / "links", kRoomExtension))) {
+    TRY(remove_private_file(path));
+  }
   for (const fs::path& path : TRY(record_files(runtime_ / "links"))) {
     const Record record = TRY(Record::read(path));
     RedeemedToken token = TRY(to_redeemed(record));
@@ -466,7 +475,18 @@ Result<> SiteState::forget_expired_grants(WallTime now, std::chrono::seconds age
   return {};
 }
 
+Result<> SiteState::reserve_redeemed(const std::string& name) {
+  return reserve_room(TRY(path_in(runtime_ / "links", name, kRoomExtension)));
+}
+
+void SiteState::release_redeemed(const std::string& name) {
+  const auto path = path_in(runtime_ / "links", name, kRoomExtension);
+  std::error_code ignored;
+  if (path) fs::remove(*path, ignored);
+}
+
 Result<> SiteState::put_redeemed(const RedeemedToken& token) {
+  release_redeemed(token.name);
   TRY(write_record(runtime_ / "links", token.name, to_record(token)));
   redeemed_[token.name] = token;
   return {};

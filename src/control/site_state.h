@@ -7,6 +7,7 @@
 //   grants/<uid>.json         the ledger: one grant with its code and every redemption
 //   issued/<serial>.json      what was signed for others: for whom, when, until when
 //   links/<token>.json        tokens that were redeemed here, with the documents that they gave
+//   links/<token>.room        room on the disk for such a file while its token is being redeemed
 //
 // Each file is replaced as a whole (private_file.h), and before memory changes, so a crash loses
 // nothing that was answered. A file that cannot be understood is an error with its name; nothing is
@@ -116,6 +117,9 @@ class SiteState {
   Result<> forget_expired_grants(WallTime now, std::chrono::seconds age = std::chrono::days(7));
 
   // --- tokens redeemed here ------------------------------------------------------------------
+  // Before a token is used up: an error when what it gives could not be written.
+  Result<> reserve_redeemed(const std::string& name);
+  void release_redeemed(const std::string& name);
   Result<> put_redeemed(const RedeemedToken& token);
   Result<> remove_redeemed(const std::string& name);
   const std::map<std::string, RedeemedToken>& redeemed() const { return redeemed_; }

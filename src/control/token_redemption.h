@@ -1,9 +1,12 @@
 // AccessToken documents: each is redeemed once, and what it gave is kept in the site's state as
 // documents that count like written ones.
 //
-// Owned by the controller, control thread only; borrows loop and state. A refusal is final until
-// the document changes; a token whose site cannot be reached is tried again. cancel(), then wait
-// for is_idle() on the loop, before it is destroyed.
+// Owned by the controller, control thread only; borrows loop and state. A token that its site
+// refuses for good (403, 404) is not asked for again until its document changes. After anything
+// else it is tried again: soon, then after twice as long each time, and never at the same moment
+// as other sites. The code is sent when there is room on the disk for what it gives; if that cannot
+// be written all the same, it counts from memory and is written as soon as it can be. cancel(),
+// then wait for is_idle() on the loop, before it is destroyed.
 #pragma once
 
 #include <map>
@@ -11,6 +14,7 @@
 #include <set>
 #include <string>
 
+#include "base/rng.h"
 #include "control/desired.h"
 #include "control/observed.h"
 #include "control/redeem.h"
@@ -28,10 +32,18 @@ class TokenRedemptionSink {
   ~TokenRedemptionSink() = default;
 };
 
+// How long to wait before the next try. A part of it, up to a half, is left to chance.
+struct TokenPauses {
+  Duration first = Duration::seconds(2);
+  Duration longest = Duration::seconds(300);
+  Duration limited = Duration::seconds(120);  // at least, when the site answered 429
+  Duration write = Duration::seconds(5);      // what was redeemed and is not on disk
+};
+
 class TokenRedemption final : private RedeemSink {
  public:
   TokenRedemption(io::Loop& loop, SiteState& state, TokenRedemptionSink& sink,
-                  const transport::KeyLog* key_log);
+                  const transport::KeyLog* key_log, const TokenPauses& pauses = {});
 
   // Documents that tokens gave, added to `desired` unless it has its own of that name.
   void add_redeemed(Desired& desired) const;
@@ -45,9 +57,22 @@ class TokenRedemption final : private RedeemSink {
   bool is_idle() const { return redeemer_.is_idle(); }
 
  private:
-  static constexpr Duration kRetryTime = Duration::seconds(10);
+  struct Failure {
+    AccessTokenDocument token;
+    std::string text;
+    bool is_final = false;
+    Duration pause;
+    Instant retry_at;
+  };
+
   void on_redeemed(Result<Redemption> result) override;
   void on_retry();
+  void start(const AccessTokenDocument& token, const RedeemAddresses& addresses);
+  void fail(const AccessTokenDocument& token, const Error& error);
+  void write_unwritten();
+  void arm_retry();
+  // By token: in the state, or still to be written there.
+  std::map<std::string, RedeemedToken> redeemed() const;
   bool is_redeemed(const AccessTokenDocument& token) const;
   bool are_hosts_known(const AccessTokenDocument& token, const Observed& observed,
                        RedeemAddresses& addresses) const;
@@ -56,15 +81,13 @@ class TokenRedemption final : private RedeemSink {
   SiteState& state_;
   TokenRedemptionSink& sink_;
   const transport::KeyLog* key_log_;
+  const TokenPauses pauses_;
+  Rng rng_;
   Redeemer redeemer_;
   std::optional<AccessTokenDocument> running_;
-  struct Failure {
-    AccessTokenDocument token;
-    std::string text;
-    bool is_final = false;
-    Instant retry_at;
-  };
   std::map<std::string, Failure> failures_;
+  std::map<std::string, RedeemedToken> unwritten_;
+  Instant write_at_;
   io::TimerOf<TokenRedemption, &TokenRedemption::on_retry> retry_timer_{*this};
 };
 

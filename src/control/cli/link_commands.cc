@@ -12,6 +12,7 @@
 #include "control/cli/usage.h"
 #include "control/document_text.h"
 #include "control/durations.h"
+#include "control/private_file.h"
 #include "control/redeem.h"
 #include "control/site_options.h"
 
@@ -138,7 +139,11 @@ Result<int> create_link(const Arguments& arguments) {
   const std::string site_id = TRY(own_site_id(site));
   std::string url;
   if (file.token) {
+    // The token is used up by it: what it gives must find room.
+    const std::filesystem::path room = site.paths().resources() / ("." + name + ".room");
+    TRY(reserve_room(room));
     const auto redeemed = redeem_blocking(*file.token, site_id);
+    TRY(remove_private_file(room));
     if (!redeemed) {
       return Error::refused("the token of " + arguments.token.file +
                             " could not be redeemed: " + redeemed.error().text());

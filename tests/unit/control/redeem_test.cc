@@ -37,12 +37,16 @@ class CannedServer final : public transport::TransportSink {
     urls.push_back(urls[0] + "/again");  // the same server: it must not be asked twice
     return make_access_token("t", grant, urls, ca.certificate, std::nullopt);
   }
-  std::string redeem_error() {
+  Result<Redemption> redeem() {
     test::ResultSink sink;
     Redeemer redeemer(*loop, sink);
     redeemer.start(token(), test::kRedeemingSite, {}, nullptr);
     run_until(*loop, [&] { return sink.has_result(); });
-    return sink.result() ? "redeemed" : sink.result().error().text();
+    return std::move(sink.result());
+  }
+  std::string redeem_error() {
+    const auto result = redeem();
+    return result ? "redeemed" : result.error().text();
   }
   int requests() const { return requests_; }
 
@@ -140,6 +144,25 @@ BOOST_AUTO_TEST_CASE(a_reply_may_define_only_what_the_token_is_for) {
   BOOST_TEST(has(error_of(reply_of(without_link)), "a Secret and a Link belong there"));
 }
 
+BOOST_AUTO_TEST_CASE(only_what_stays_so_is_final) {
+  const auto class_of = [](const std::string& reply) {
+    CannedServer server(reply);
+    return server.redeem().error().error_class();
+  };
+  for (int status : {403, 404}) {
+    BOOST_TEST((class_of(write_reply(status, "text/plain", "no")) == ErrorClass::config), status);
+  }
+  BOOST_TEST((class_of(write_reply(429, "text/plain", "wait")) == ErrorClass::limit));
+  for (int status : {400, 500, 503}) {
+    BOOST_TEST((class_of(write_reply(status, "text/plain", "")) != ErrorClass::config), status);
+  }
+  BOOST_TEST((class_of("") != ErrorClass::config));
+  BOOST_TEST((class_of(write_reply(200, "application/yaml", "a: [")) != ErrorClass::config));
+  CannedServer other("");
+  other.ca = make_ca("ca", wall_now()).value();
+  BOOST_TEST((other.redeem().error().error_class() != ErrorClass::config));
+}
+
 BOOST_AUTO_TEST_CASE(the_code_is_sent_once) {
   CannedServer server("");
   BOOST_TEST(has(server.redeem_error(), "before the answer came"));
@@ -161,6 +184,7 @@ BOOST_AUTO_TEST_CASE(tokens_without_a_usable_url_are_errors) {
   BOOST_TEST(!sink.has_result());  // never from inside start()
   run_until(*loop, [&] { return sink.has_result(); });
   BOOST_TEST(has(sink.result().error().text(), "does not start with https://"));
+  BOOST_TEST((sink.result().error().error_class() == ErrorClass::config));
   token.url = "https://nowhere.example:9090/x";
   BOOST_TEST(redeem_hosts(token).at(0) == "nowhere.example");
 }
