@@ -1,0 +1,105 @@
+"""AccessGrant and AccessToken documents: how one site lets another in."""
+
+import pytest
+
+from harness.sockets import connect, exchange
+from harness.waiting import wait_until
+
+HOST = "127.0.0.1"
+
+
+def granting_site(world, doc, *documents, **grant):
+    """A site that lets others link, and one grant."""
+    site = world.run_site("west", [doc.site("west", link_access="default"), *documents,
+                                   doc.document("AccessGrant", "grant", grant)])
+    site.wait_status("AccessGrant", "grant")
+    return site
+
+
+def token_of(site):
+    (token,) = site.ask("token", name="grant", hosts=[HOST])
+    return token
+
+
+def redemptions(site):
+    return int(site.status_of("AccessGrant", "grant").get("redemptions", 0))
+
+
+def test_a_token_document_becomes_a_link_that_stays(world, doc):
+    address = world.address()
+    west = granting_site(world, doc, doc.connector("outlet", world.backend().address))
+    east = world.run_site("east", [doc.site("east"), token_of(west),
+                                   doc.listener("inlet", address)])
+    assert east.wait_status("AccessToken", "grant")["redeemed"] in (True, "true")
+    east.wait_status("Link", "grant")
+    wait_until(lambda: redemptions(west) == 1, "the redemption to count")
+    assert east.stop() == 0
+    east.remove("AccessToken", "grant")
+    east.start()
+    east.wait_status("Link", "grant")
+    east.wait_status("Listener", "inlet")
+    with connect(address) as client:
+        assert exchange(client, b"hello") == b"hello"
+    assert redemptions(west) == 1
+
+
+def test_a_token_of_a_site_that_is_down_is_redeemed_when_it_is_up(world, doc):
+    west = granting_site(world, doc)
+    token = token_of(west)
+    assert west.stop() == 0
+    east = world.run_site("east", [doc.site("east"), token])
+    status = east.wait_status("AccessToken", "grant", "Error")
+    assert "refused" in status["message"].lower()
+    west.start()
+    east.wait_status("AccessToken", "grant")
+    east.wait_status("Link", "grant")
+    assert redemptions(west) == 1
+
+
+def test_a_token_that_is_refused_is_not_asked_for_again(world, doc):
+    west = granting_site(world, doc, redemptionsAllowed=3)
+    good, wrong = token_of(west), token_of(west)
+    wrong["metadata"]["name"] = "wrong"
+    wrong["spec"]["code"] = "wrong"
+    east = world.run_site("east", [doc.site("east"), wrong])
+    assert "code is wrong" in east.wait_status("AccessToken", "wrong", "Error")["message"]
+    for name in ("one", "two"):  # each a reason to look at all tokens
+        good["metadata"]["name"] = name
+        east.put(good)
+        east.wait_status("AccessToken", name)
+    assert west.log().count("token refused") == 1
+
+
+def test_an_edited_grant_holds_at_once(world, doc):
+    west = granting_site(world, doc, code="abc", redemptionsAllowed=5)
+    old = token_of(west)
+    west.put(doc.document("AccessGrant", "grant", {"code": "def", "redemptionsAllowed": 1}))
+    wait_until(lambda: west.status_of("AccessGrant", "grant")["code"] == "def", "the edit")
+    new = token_of(west)
+    east = world.run_site("east", [doc.site("east"), old])
+    assert "code is wrong" in east.wait_status("AccessToken", "grant", "Error")["message"]
+    east.put(new)
+    east.wait_status("AccessToken", "grant")
+    new["metadata"]["name"] = "again"
+    east.put(new)
+    assert "No such claim" in east.wait_status("AccessToken", "again", "Error")["message"]
+
+
+@pytest.mark.parametrize("broken", ["kind: [", None], ids=["syntax", "value"])
+def test_a_used_up_grant_stays_so_when_its_document_was_broken_at_a_start(world, doc, broken):
+    west = granting_site(world, doc)
+    token = token_of(west)
+    east = world.run_site("east", [doc.site("east"), token])
+    east.wait_status("AccessToken", "grant")
+    assert west.stop() == 0
+    if broken:
+        west.put_text("AccessGrant-grant.yaml", broken)
+    else:
+        west.put(doc.document("AccessGrant", "grant", {"redemptionsAllowed": "several"}))
+    west.start()
+    west.put(doc.document("AccessGrant", "grant"))
+    west.wait_status("AccessGrant", "grant")
+    assert redemptions(west) == 1
+    token["metadata"]["name"] = "again"
+    east.put(token)
+    assert "No such claim" in east.wait_status("AccessToken", "again", "Error")["message"]
