@@ -1,6 +1,7 @@
 #include "control/private_file.h"
 
 #include <fcntl.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -49,19 +50,30 @@ Result<> write_all(int descriptor, std::string_view text, const std::filesystem:
   return {};
 }
 
+// O_EXCL: it is our own file that is written to, whatever lay there, links included.
 Result<> write_new(const std::filesystem::path& path, std::string_view text) {
-  // What a crash left behind has no reader; O_EXCL so that nobody else's file is written to.
-  ::unlink(path.c_str());
-  const Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600));
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+  const Descriptor file(::open(path.c_str(), kFlags, 0600));
   if (!file.is_open()) return failed("create", path);
   return write_all(file.number(), text, path);
 }
 
+std::string random_suffix() {
+  uint64_t number = 0;
+  while (::getrandom(&number, sizeof number, 0) != sizeof number) {
+  }
+  return "." + std::to_string(number);
+}
+
 }  // namespace
 
-Result<> write_private_file(const std::filesystem::path& path, std::string_view text) {
+Result<> write_private_file(const std::filesystem::path& path, std::string_view text,
+                            FolderKind folder) {
   auto fresh = path;
+  if (folder == FolderKind::shared) fresh += random_suffix();
   fresh += ".new";
+  // What a crash left behind has no reader.
+  if (folder == FolderKind::own) ::unlink(fresh.c_str());
   if (auto written = write_new(fresh, text); !written) {
     ::unlink(fresh.c_str());
     return written;
@@ -71,7 +83,9 @@ Result<> write_private_file(const std::filesystem::path& path, std::string_view 
     ::unlink(fresh.c_str());
     return error;
   }
-  if (auto synced = sync_folder_of(path); !synced) {
+  // Who may write to a folder of others need not be able to read it.
+  auto synced = sync_folder_of(path);
+  if (!synced && folder == FolderKind::own) {
     return std::move(synced).error().at(path.string() + " was replaced, but may not last");
   }
   return {};

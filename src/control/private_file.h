@@ -14,9 +14,14 @@ namespace istmo::control {
 
 inline constexpr size_t kPrivateFileBytesMax = 4 * 1024 * 1024;
 
+// Where the file lies: in a folder of ours alone, or where others may put files too. There the new
+// file that is written first has a name that nobody can foresee.
+enum class FolderKind : uint8_t { own, shared };
+
 // Writes a new file beside `path` with mode 0600, syncs it, renames it over `path`, syncs the
 // folder. An error after the rename says so: the new text may then be the one that survives.
-Result<> write_private_file(const std::filesystem::path& path, std::string_view text);
+Result<> write_private_file(const std::filesystem::path& path, std::string_view text,
+                            FolderKind folder = FolderKind::own);
 
 // Takes room on the disk in a new file `path`, for what is to be written soon: who cannot get it
 // finds out before it matters. Remove it right before the writing.

@@ -1,13 +1,10 @@
 #include "control/site_options.h"
 
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <cstdio>
 #include <fstream>
 #include <sstream>
 
 #include "control/document_text.h"
+#include "control/private_file.h"
 
 namespace istmo::control {
 
@@ -57,24 +54,7 @@ Result<AdminAddress> admin_address_of(const SitePaths& paths) {
 }
 
 Result<> write_file(const fs::path& file, std::string_view text) {
-  fs::path draft = file;
-  draft += ".new";
-  const int descriptor = ::open(draft.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-  if (descriptor < 0) return Error::from_errno(errno, "write " + file.string());
-  size_t written = 0;
-  while (written < text.size()) {
-    const ssize_t step = ::write(descriptor, text.data() + written, text.size() - written);
-    if (step < 0 && errno == EINTR) continue;
-    if (step < 0) break;
-    written += static_cast<size_t>(step);
-  }
-  const int error_number = written == text.size() ? 0 : errno;
-  ::close(descriptor);
-  if (error_number == 0 && ::rename(draft.c_str(), file.c_str()) == 0) return {};
-  Error error =
-      Error::from_errno(error_number == 0 ? errno : error_number, "write " + file.string());
-  ::unlink(draft.c_str());
-  return error;
+  return write_private_file(file, text, FolderKind::shared);
 }
 
 Result<std::string> read_file(const fs::path& file) {

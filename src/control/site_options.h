@@ -26,7 +26,8 @@ Result<> write_site_options(const SitePaths& paths, const SiteOptions& options);
 // Where the site of these paths answers.
 Result<AdminAddress> admin_address_of(const SitePaths& paths);
 
-// Writes `text` to `file` by rename, mode 0600, so that no reader sees half of it.
+// Writes `text` to `file` by rename, mode 0600, so that no reader sees half of it. The folder may
+// be anybody's.
 Result<> write_file(const std::filesystem::path& file, std::string_view text);
 Result<std::string> read_file(const std::filesystem::path& file);
 

@@ -103,3 +103,13 @@ def test_a_used_up_grant_stays_so_when_its_document_was_broken_at_a_start(world,
     token["metadata"]["name"] = "again"
     east.put(token)
     assert "No such claim" in east.wait_status("AccessToken", "again", "Error")["message"]
+
+
+def test_a_token_that_could_not_be_written_leaves_no_grant(world):
+    site = world.site("west").init()
+    done = site.istmo("token", "create", world.folder / "nowhere" / "token", expect=1)
+    assert "nowhere" in done.stderr
+    assert list((site.state / "grants").iterdir()) == []
+    assert "There are no tokens" in site.istmo("token", "status").stdout
+    site.istmo("token", "create", world.folder / "token")
+    assert (world.folder / "token").stat().st_mode & 0o777 == 0o600

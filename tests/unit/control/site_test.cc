@@ -93,6 +93,23 @@ BOOST_AUTO_TEST_CASE(options_are_read_as_they_were_written) {
   BOOST_TEST(admin_address_of(paths)->to_string() == "127.0.0.1:4711");
 }
 
+BOOST_AUTO_TEST_CASE(a_file_with_a_secret_is_captured_by_no_file_that_lay_in_wait) {
+  namespace fs = std::filesystem;
+  const TestFolder folder;
+  const std::string victim = folder.write("victim", "untouched");
+  const fs::path token = folder / "token";
+  fs::create_symlink(victim, token);
+  fs::create_symlink(victim, folder / "token.new");
+  BOOST_REQUIRE(write_file(token, "secret").has_value());
+  BOOST_TEST(read_file(victim).value() == "untouched");
+  BOOST_TEST(read_file(token).value() == "secret");
+  BOOST_TEST((fs::symlink_status(token).type() == fs::file_type::regular));
+  BOOST_TEST((fs::status(token).permissions() == (fs::perms::owner_read | fs::perms::owner_write)));
+  BOOST_TEST(!write_file(folder / "nowhere/token", "secret").has_value());
+  const auto left = std::distance(fs::directory_iterator(folder.path()), fs::directory_iterator());
+  BOOST_TEST(left == 3);
+}
+
 BOOST_AUTO_TEST_CASE(a_site_is_run_by_one_process) {
   const TestFolder folder;
   const std::filesystem::path file = folder / "istmo.pid";
