@@ -14,7 +14,8 @@ namespace istmo::control {
 namespace {
 
 constexpr Duration kCertificateCheck = Duration::seconds(6 * 3600);
-constexpr Duration kBindAgain = Duration::seconds(1);
+constexpr Duration kTryAgain = Duration::seconds(1);
+constexpr Duration kOpenAgain = Duration::seconds(5);
 constexpr Duration kEndPatience = Duration::seconds(2);
 
 bool run_the_same(const proxy::Snapshot& a, const proxy::Snapshot& b) {
@@ -288,7 +289,7 @@ void Controller::publish_if_changed() {
   snapshot->generation = ++observed_.generation;
   running_ = std::make_unique<proxy::Snapshot>(*snapshot);
   publishing_ = snapshot->generation;
-  bind_again_at_ = loop_.now() + kBindAgain;
+  bind_again_at_ = loop_.now() + kTryAgain;
   dataplane_->publish(std::move(snapshot));
 }
 
@@ -302,10 +303,18 @@ void Controller::refresh_status() {
   }
   status_ = derive_status(desired_, observed_, compiled_, problems, status_, wall_clock_text());
   told_problems_ = std::move(problems);
-  if (const auto written = status_writer_.write(status_); !written) {
-    LOG_WARNING("status not written", "error", written.error().text());
-  }
+  write_status();
   tell_ready();
+}
+
+// A full disk is told once; arm_timer() sees to the next try.
+void Controller::write_status() {
+  const auto written = status_writer_.write(status_);
+  const std::string error = written ? std::string() : written.error().text();
+  if (error == status_error_) return;
+  if (!error.empty()) LOG_WARNING("status not written, trying again", "error", error);
+  else LOG_INFO("status written again");
+  status_error_ = error;
 }
 
 // One line for whoever started us, once: every listener of the documents is bound.
@@ -333,7 +342,9 @@ void Controller::announce() {
 
 void Controller::arm_timer() {
   Instant next = std::min({mesh_->next_deadline(), next_certificate_check_, news_.due()});
-  if (!observed_.running_problems.empty()) next = std::min(next, loop_.now() + kBindAgain);
+  const bool is_behind = !observed_.running_problems.empty() || !status_error_.empty();
+  if (is_behind) next = std::min(next, loop_.now() + kTryAgain);
+  if (access_->has_failed()) next = std::min(next, loop_.now() + kOpenAgain);
   loop_.timers().arm(timer_, next);
 }
 

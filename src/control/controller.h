@@ -94,6 +94,7 @@ class Controller final : private DataplaneSink,
   void refresh_observed();
   void publish_if_changed();
   void refresh_status();
+  void write_status();
   void announce();
   void arm_timer();
   void tell_ready();
@@ -134,6 +135,7 @@ class Controller final : private DataplaneSink,
 
   std::unique_ptr<proxy::Snapshot> running_;  // what was published last
   std::vector<Problem> told_problems_;        // logged already
+  std::string status_error_;                  // why status is not on disk; empty: it is
   Instant bind_again_at_;
   uint64_t publishing_ = 0;  // generation that the workers have not all applied; 0: none
   std::map<std::string, bool> open_meshes_;

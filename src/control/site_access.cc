@@ -90,6 +90,7 @@ SiteAccess::SiteAccess(io::Loop& loop, SiteState& state, SiteAccessSink& sink,
       next_port_(kLinkPort) {}
 
 void SiteAccess::update(const Desired& desired, Observed& observed) {
+  has_failed_ = false;
   update_accesses(desired, observed);
   update_grants(desired, observed);
   std::erase_if(closing_, [](const auto& server) { return server->is_idle(); });
@@ -135,6 +136,7 @@ void SiteAccess::update_accesses(const Desired& desired, Observed& observed) {
       observed.credentials[access.tls_credentials] = std::move(*credentials);
       continue;
     }
+    has_failed_ = true;
     LOG_ERROR("no certificate for links", "access", name, "error", credentials.error().text());
     // The one in use goes on: without it the port would close.
     const auto used = credentials_before.find(access.tls_credentials);
@@ -156,6 +158,7 @@ void SiteAccess::update_grants(const Desired& desired, Observed& observed) {
   }
   for (const std::string& name : gone) {
     if (const auto removed = state_.remove_grant(name); !removed) {
+      has_failed_ = true;
       LOG_WARNING("grant not removed", "grant", name, "error", removed.error().text());
     }
   }
@@ -175,7 +178,10 @@ void SiteAccess::update_grants(const Desired& desired, Observed& observed) {
     GrantState& state = observed.grants[name];
     if (!grant) state.error = grant.error().text();
     else if (!opened) state.error = opened.error().text();
-    if (!state.error.empty()) continue;
+    if (!state.error.empty()) {
+      has_failed_ = true;
+      continue;
+    }
     const auto urls = grant_urls(options_.ingress_hosts, grant_server_->port(), grant->uid);
     state = {.url = urls.front(),
              .code = grant->code,

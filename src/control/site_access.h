@@ -42,6 +42,8 @@ class SiteAccess final : private GrantServerSink {
   // Brings everything in line with `desired` and writes its part of `observed`: credentials,
   // access_ports, grants, endpoints. Call it when documents changed and once a day.
   void update(const Desired& desired, Observed& observed);
+  // Something that documents ask for could not be done: update() again after a while.
+  bool has_failed() const { return has_failed_; }
 
   // For `link generate`: the documents with which another site links to this one.
   Result<std::vector<Document>> generate_link(const std::string& name, const std::string& host,
@@ -70,6 +72,7 @@ class SiteAccess final : private GrantServerSink {
   std::map<std::string, uint16_t> ports_;  // chosen in this run, by RouterAccess
   uint16_t next_port_;                     // where the search for a link port begins
   std::set<std::string> grants_seen_;      // AccessGrants that were there in this run
+  bool has_failed_ = false;
   std::vector<LinkAddress> link_addresses_;
   std::unique_ptr<GrantServer> grant_server_;
   std::list<std::unique_ptr<GrantServer>> closing_;
