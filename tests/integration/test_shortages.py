@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import subprocess
 
 import pytest
@@ -71,6 +72,14 @@ def test_out_of_descriptors_no_document_is_taken_for_deleted(world, doc):
     site.wait_status("Site", "only")
     with connect(address) as client:
         assert exchange(client, b"hello") == b"hello"
+
+
+def test_the_limit_of_descriptors_is_raised_to_what_is_allowed(world):
+    def lower():
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 512))
+
+    site = world.run_site("only", [], preexec_fn=lower)
+    assert resource.prlimit(site.pid, resource.RLIMIT_NOFILE) == (512, 512)
 
 
 def test_status_that_a_full_disk_held_back_is_written_when_there_is_room(world, doc, small_disk):
