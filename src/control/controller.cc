@@ -77,6 +77,7 @@ Result<> Controller::start() {
   access_ = std::make_unique<SiteAccess>(
       loop_, *state_, access_sink,
       SiteAccessOptions{.ingress_hosts = options_.ingress_hosts, .key_log = options_.key_log});
+  renewal_ = std::make_unique<CertificateRenewal>(*state_);
   TokenRedemptionSink& token_sink = *this;
   tokens_ = std::make_unique<TokenRedemption>(loop_, *state_, token_sink, options_.key_log);
   DataplaneSink& dataplane_sink = *this;
@@ -202,7 +203,8 @@ Result<> Controller::on_mesh_message(const std::string& site_id, std::string mes
 void Controller::on_mesh_open(const std::string& site_id) {
   open_meshes_[site_id] = true;
   mesh_->on_site_open(site_id);
-  if (!announcer_.message().empty()) dataplane_->send_mesh(site_id, announcer_.message());
+  announcer_.forget(site_id);
+  mark_dirty();
 }
 
 void Controller::on_mesh_closed(const std::string& site_id) {
@@ -236,6 +238,9 @@ void Controller::on_timer() {
   }
   if (loop_.now() >= next_certificate_check_) {
     next_certificate_check_ = loop_.now() + kCertificateCheck;
+    if (const auto rotated = state_->rotate_ca(wall_now()); !rotated) {
+      LOG_ERROR("CA of the site not renewed", "error", rotated.error().text());
+    }
   }
   mark_dirty();
 }
@@ -259,6 +264,7 @@ void Controller::refresh_observed() {
   desired_ = store_.desired();
   observed_.unread = store_.unread();
   tokens_->add_redeemed(desired_);
+  renewal_->update(desired_, mesh_->sites(), links_.links(), wall_now());
   observed_.site.name = site_name_of(desired_, options_.namespace_name);
   std::set<std::string> names;
   for (const auto& [name, link] : desired_.links) names.insert(name);
@@ -334,9 +340,11 @@ void Controller::tell_ready() {
 }
 
 void Controller::announce() {
-  if (!announcer_.update(local_state(desired_, observed_, *compiled_.snapshot))) return;
+  const MeshSiteState state = local_state(desired_, observed_, *compiled_.snapshot);
   for (const auto& [site_id, is_open] : open_meshes_) {
-    dataplane_->send_mesh(site_id, announcer_.message());
+    const std::string message =
+        announcer_.message_for(site_id, state, renewal_->trust_for(site_id));
+    if (!message.empty()) dataplane_->send_mesh(site_id, message);
   }
 }
 

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "control/admin_server.h"
+#include "control/certificate_renewal.h"
 #include "control/compiler.h"
 #include "control/directory_source.h"
 #include "control/document_store.h"
@@ -130,6 +131,7 @@ class Controller final : private DataplaneSink,
   std::optional<SiteState> state_;
   std::unique_ptr<MeshState> mesh_;
   std::unique_ptr<SiteAccess> access_;
+  std::unique_ptr<CertificateRenewal> renewal_;
   std::unique_ptr<TokenRedemption> tokens_;
   std::unique_ptr<Dataplane> dataplane_;
 

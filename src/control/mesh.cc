@@ -14,6 +14,7 @@ constexpr size_t kTextBytesMax = 253;
 constexpr size_t kNamesMax = 1'000;  // connectors or listeners of one key
 constexpr size_t kPortsMax = 64;     // published for one key
 constexpr size_t kLinksMax = 1'000;
+constexpr size_t kPemBytesMax = 16 * 1024;
 constexpr TextLimits kMessageLimits{.bytes_max = 4 * 1024 * 1024,
                                     .depth_max = 8,
                                     .nodes_max = 500'000,
@@ -55,6 +56,15 @@ Value link_value(const MeshLink& link) {
   value.append({}, "remoteSiteId", link.remote_site_id);
   value.append({}, "remoteSiteName", link.remote_site_name);
   value.append({}, "operational", link.is_operational);
+  return value;
+}
+
+Value trust_value(const MeshTrust& trust) {
+  Value value = Value::map();
+  value.append({}, "ca", trust.ca);
+  value.append({}, "request", trust.request);
+  value.append({}, "certificate", trust.certificate);
+  value.append({}, "certificateRequest", trust.certificate_request);
   return value;
 }
 
@@ -158,9 +168,25 @@ Result<SiteInfo> read_site(const Value& map) {
   return site;
 }
 
+Result<std::string> pem_at(const Value& map, std::string_view key) {
+  const Value* value = TRY(need(map, key, Value::Kind::string));
+  if (value->text().size() > kPemBytesMax) {
+    return Error::protocol("mesh message: " + std::string(key) + " is too long");
+  }
+  return value->text();
+}
+
+Result<MeshTrust> read_trust(const Value& map) {
+  return MeshTrust{.ca = TRY(pem_at(map, "ca")),
+                   .request = TRY(pem_at(map, "request")),
+                   .certificate = TRY(pem_at(map, "certificate")),
+                   .certificate_request = TRY(text_at(map, "certificateRequest", Empty::allowed))};
+}
+
 }  // namespace
 
-std::string write_mesh_message(const MeshSiteState& state, uint64_t sequence) {
+std::string write_mesh_message(const MeshSiteState& state, const MeshTrust& trust,
+                               uint64_t sequence) {
   Value message = Value::map();
   message.append({}, "version", kMeshVersion);
   message.append({}, "sequence", sequence);
@@ -171,6 +197,7 @@ std::string write_mesh_message(const MeshSiteState& state, uint64_t sequence) {
   Value links = Value::list();
   for (const MeshLink& link : state.links) links.add(link_value(link));
   message.append({}, "links", std::move(links));
+  if (trust != MeshTrust()) message.append({}, "trust", trust_value(trust));
   return write_json(message, JsonStyle::compact);
 }
 
@@ -207,6 +234,10 @@ Result<MeshMessage> read_mesh_message(std::string_view text) {
   for (const Value& item : TRY(list_at(map, "links", kLinksMax))->items()) {
     message.state.links.push_back(TRY(read_link(item)));
   }
+  if (map.find("trust")) {
+    const Value* trust = TRY(need(map, "trust", Value::Kind::map));
+    message.trust = TRY(read_trust(*trust));
+  }
   return message;
 }
 
@@ -224,9 +255,9 @@ Result<bool> MeshState::on_message(const std::string& site_id, std::string_view 
   if (known.has_sequence && message.sequence <= known.sequence) return false;
   known.has_sequence = true;
   known.sequence = message.sequence;
-  const bool is_same =
-      known.has_state && known.remote.is_reachable && known.remote.state == message.state;
-  known.remote = {std::move(message.state), true};
+  const bool is_same = known.has_state && known.remote.is_reachable &&
+                       known.remote.state == message.state && known.remote.trust == message.trust;
+  known.remote = {std::move(message.state), std::move(message.trust), true};
   known.has_state = true;
   known.forget_at = Instant::never();
   return !is_same;
@@ -277,11 +308,16 @@ std::vector<RemoteSite> MeshState::sites() const {
   return sites;
 }
 
-bool MeshAnnouncer::update(const MeshSiteState& state) {
-  if (sequence_ > 0 && state == state_) return false;
-  state_ = state;
-  message_ = write_mesh_message(state_, ++sequence_);
-  return true;
+std::string MeshAnnouncer::message_for(const std::string& site_id, const MeshSiteState& state,
+                                       const MeshTrust& trust) {
+  if (state_number_ == 0 || !(state == state_)) {
+    state_ = state;
+    ++state_number_;
+  }
+  Told& told = told_[site_id];
+  if (told.state == state_number_ && told.trust == trust) return {};
+  told = {state_number_, trust};
+  return write_mesh_message(state_, trust, ++sequence_);
 }
 
 }  // namespace istmo::control

@@ -52,14 +52,26 @@ struct MeshSiteState {
   friend bool operator==(const MeshSiteState&, const MeshSiteState&) = default;
 };
 
+// What a site tells one neighbour about certificates, see certificate_renewal.h. PEM texts; each
+// may be empty.
+struct MeshTrust {
+  std::string ca;                   // of the sender: whom those must trust that it signed for
+  std::string request;              // the receiver is to sign this, PKCS #10
+  std::string certificate;          // the answer to a request of the receiver
+  std::string certificate_request;  // SHA-256 of that request, hexadecimal
+  friend bool operator==(const MeshTrust&, const MeshTrust&) = default;
+};
+
 inline constexpr int kMeshVersion = 1;
 inline constexpr size_t kMeshServicesMax = 10'000;
 inline constexpr size_t kMeshPublishedMax = 1'000;  // ports that one site has others listen on
 
-std::string write_mesh_message(const MeshSiteState& state, uint64_t sequence);
+std::string write_mesh_message(const MeshSiteState& state, const MeshTrust& trust,
+                               uint64_t sequence);
 struct MeshMessage {
   uint64_t sequence = 0;
   MeshSiteState state;
+  MeshTrust trust;
 };
 // Errors: protocol (it breaks a rule), refused (a later version), limit (it says too much).
 Result<MeshMessage> read_mesh_message(std::string_view text);
@@ -67,6 +79,7 @@ Result<MeshMessage> read_mesh_message(std::string_view text);
 // A neighbour as this site knows it.
 struct RemoteSite {
   MeshSiteState state;
+  MeshTrust trust;
   bool is_reachable = true;  // false: its links went away without a word, see kHoldTime
 };
 
@@ -107,18 +120,24 @@ class MeshState {
   std::map<std::string, Known> known_;
 };
 
-// Numbers our own state and says when it has to be sent.
+// Numbers what we tell neighbours, and knows what each was told last.
 class MeshAnnouncer {
  public:
-  // True: `state` differs from the last one; message() has the new text for every neighbour.
-  bool update(const MeshSiteState& state);
-  // The current message, for a neighbour that just came. Empty before the first update().
-  const std::string& message() const { return message_; }
+  // The message that the neighbour has to get now; empty: it was told the same before.
+  std::string message_for(const std::string& site_id, const MeshSiteState& state,
+                          const MeshTrust& trust);
+  // Its mesh channel is a new one, or closed: it was told nothing.
+  void forget(const std::string& site_id) { told_.erase(site_id); }
 
  private:
+  struct Told {
+    uint64_t state = 0;  // number of the state
+    MeshTrust trust;
+  };
   MeshSiteState state_;
+  uint64_t state_number_ = 0;
   uint64_t sequence_ = 0;
-  std::string message_;
+  std::map<std::string, Told> told_;
 };
 
 }  // namespace istmo::control

@@ -13,6 +13,7 @@ namespace istmo::control {
 using codec::BioPointer;
 using codec::CertificatePointer;
 using codec::KeyPointer;
+using codec::RequestPointer;
 using codec::take_openssl_error;
 
 namespace {
@@ -37,16 +38,23 @@ std::string text_of_bio(BIO* bio) {
   return {data, static_cast<size_t>(size)};
 }
 
-Result<KeyPair> to_pem(X509* certificate, EVP_PKEY* key) {
-  const BioPointer certificate_out(BIO_new(BIO_s_mem()));
-  const BioPointer key_out(BIO_new(BIO_s_secmem()));
-  if (PEM_write_bio_X509(certificate_out.get(), certificate) != 1 ||
-      PEM_write_bio_PKCS8PrivateKey(key_out.get(), key, nullptr, nullptr, 0, nullptr, nullptr) !=
-          1) {
+Result<std::string> certificate_to_pem(X509* certificate) {
+  const BioPointer out(BIO_new(BIO_s_mem()));
+  if (PEM_write_bio_X509(out.get(), certificate) != 1) return openssl_failed("write PEM");
+  return text_of_bio(out.get());
+}
+
+Result<std::string> key_to_pem(EVP_PKEY* key) {
+  const BioPointer out(BIO_new(BIO_s_secmem()));
+  if (PEM_write_bio_PKCS8PrivateKey(out.get(), key, nullptr, nullptr, 0, nullptr, nullptr) != 1) {
     return openssl_failed("write PEM");
   }
-  return KeyPair{.certificate = text_of_bio(certificate_out.get()),
-                 .private_key = text_of_bio(key_out.get())};
+  return text_of_bio(out.get());
+}
+
+Result<KeyPair> to_pem(X509* certificate, EVP_PKEY* key) {
+  return KeyPair{.certificate = TRY(certificate_to_pem(certificate)),
+                 .private_key = TRY(key_to_pem(key))};
 }
 
 Result<> set_random_serial(X509* certificate) {
@@ -200,6 +208,25 @@ Result<Issuer> read_issuer(const KeyPair& ca, WallTime now) {
   return issuer;
 }
 
+// A signed certificate for `key`, whoever holds its private half.
+Result<CertificatePointer> certify(const Issuer& issuer, EVP_PKEY* key,
+                                   const CertificateRequest& request, WallTime now) {
+  CertificatePointer certificate(X509_new());
+  if (!certificate) return openssl_failed("make certificate");
+  const WallTime end = std::min(now + request.lifetime, not_after(issuer.certificate.get()));
+  TRY(set_basics(certificate.get(), key, request.common_name,
+                 {.not_before = now - kBackdate, .not_after = end}));
+  if (X509_set_issuer_name(certificate.get(), X509_get_subject_name(issuer.certificate.get())) !=
+      1) {
+    return openssl_failed("make certificate");
+  }
+  TRY(set_leaf_extensions(certificate.get(), issuer.certificate.get(), request));
+  if (X509_sign(certificate.get(), issuer.key.get(), EVP_sha256()) == 0) {
+    return openssl_failed("sign certificate");
+  }
+  return certificate;
+}
+
 Result<KeyPointer> make_key() {
   KeyPointer key(EVP_EC_gen("P-256"));
   if (!key) return openssl_failed("make key");
@@ -248,20 +275,45 @@ Result<KeyPair> issue_certificate(const KeyPair& ca, const CertificateRequest& r
                                   WallTime now) {
   const Issuer issuer = TRY(read_issuer(ca, now));
   const KeyPointer key = TRY(make_key());
-  const CertificatePointer certificate(X509_new());
-  if (!certificate) return openssl_failed("make certificate");
-  const WallTime end = std::min(now + request.lifetime, not_after(issuer.certificate.get()));
-  TRY(set_basics(certificate.get(), key.get(), request.common_name,
-                 {.not_before = now - kBackdate, .not_after = end}));
-  if (X509_set_issuer_name(certificate.get(), X509_get_subject_name(issuer.certificate.get())) !=
-      1) {
-    return openssl_failed("make certificate");
-  }
-  TRY(set_leaf_extensions(certificate.get(), issuer.certificate.get(), request));
-  if (X509_sign(certificate.get(), issuer.key.get(), EVP_sha256()) == 0) {
-    return openssl_failed("sign certificate");
-  }
+  const CertificatePointer certificate = TRY(certify(issuer, key.get(), request, now));
   return to_pem(certificate.get(), key.get());
+}
+
+Result<SigningRequest> make_signing_request() {
+  const KeyPointer key = TRY(make_key());
+  const RequestPointer request(X509_REQ_new());
+  if (!request || X509_REQ_set_version(request.get(), 0) != 1 ||
+      X509_REQ_set_pubkey(request.get(), key.get()) != 1 ||
+      X509_REQ_sign(request.get(), key.get(), EVP_sha256()) == 0) {
+    return openssl_failed("make signing request");
+  }
+  const BioPointer request_out(BIO_new(BIO_s_mem()));
+  if (PEM_write_bio_X509_REQ(request_out.get(), request.get()) != 1) {
+    return openssl_failed("write PEM");
+  }
+  return SigningRequest{.private_key = TRY(key_to_pem(key.get())),
+                        .request = text_of_bio(request_out.get())};
+}
+
+Result<std::string> sign_request(const KeyPair& ca, std::string_view signing_request,
+                                 const CertificateRequest& request, WallTime now) {
+  ERR_clear_error();
+  if (signing_request.size() > kSigningRequestBytesMax) {
+    return Error::protocol("signing request: too long");
+  }
+  const auto in = codec::bio_over(signing_request);
+  const RequestPointer parsed(PEM_read_bio_X509_REQ(in.get(), nullptr, nullptr, nullptr));
+  EVP_PKEY* key = parsed ? X509_REQ_get0_pubkey(parsed.get()) : nullptr;
+  char group[32] = {};
+  const bool is_p256 = key && EVP_PKEY_get_group_name(key, group, sizeof group, nullptr) == 1 &&
+                       std::string_view(group) == "prime256v1";
+  if (!is_p256 || X509_REQ_verify(parsed.get(), key) != 1) {
+    ERR_clear_error();
+    return Error::protocol("signing request: not signed by a P-256 key of its own");
+  }
+  const Issuer issuer = TRY(read_issuer(ca, now));
+  const CertificatePointer certificate = TRY(certify(issuer, key, request, now));
+  return certificate_to_pem(certificate.get());
 }
 
 bool equals_in_constant_time(std::string_view a, std::string_view b) {

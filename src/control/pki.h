@@ -24,8 +24,8 @@ Result<WallTime> parse_rfc3339(std::string_view text);  // UTC, whole seconds
 
 inline constexpr std::chrono::seconds kCaLifetime = std::chrono::days(5 * 365);
 inline constexpr std::chrono::seconds kLeafLifetime = std::chrono::days(365);
-// Of certificates given to other sites, by a token or `link generate`: nothing renews them yet, so
-// they live as long as Skupper's.
+// Of certificates given to other sites, by a token or `link generate`, as long as Skupper's: a site
+// renews the first kind itself (certificate_renewal.h), if it is linked at all in the last third.
 inline constexpr std::chrono::seconds kGivenLifetime = kCaLifetime;
 // Clocks of other machines may be behind by as much.
 inline constexpr std::chrono::seconds kBackdate = std::chrono::minutes(5);
@@ -54,6 +54,19 @@ Result<KeyPair> make_ca(const std::string& common_name, WallTime now);
 Result<KeyPair> issue_certificate(const KeyPair& ca, const CertificateRequest& request,
                                   WallTime now);
 
+// A key, and the request that somebody else signs (PKCS #10, RFC 2986). It has no names: the issuer
+// knows who asks.
+struct SigningRequest {
+  std::string private_key;
+  std::string request;  // PEM
+};
+Result<SigningRequest> make_signing_request();
+inline constexpr size_t kSigningRequestBytesMax = 4096;
+// A certificate for the key of `signing_request`, PEM; names come from `request` alone. Error::
+// protocol when the text is no request, its signature is not its key's, or the key is no P-256 key.
+Result<std::string> sign_request(const KeyPair& ca, std::string_view signing_request,
+                                 const CertificateRequest& request, WallTime now);
+
 struct CertificateInfo {
   std::string subject;             // common name
   std::string issuer;              // common name
@@ -69,12 +82,18 @@ struct CertificateInfo {
 // The first certificate of the text.
 Result<CertificateInfo> inspect_certificate(std::string_view pem, std::string_view where);
 
+// How many certificates the text holds; Error::config when one of them is no CA's.
+Result<size_t> count_cas(std::string_view pem, std::string_view where);
+
 // Less than a third of its life is left (or it is not readable, or not valid yet).
 bool needs_rotation(std::string_view certificate_pem, WallTime now);
+// Less than 1/`parts` of its life is left (or it is not readable).
+bool is_in_last(int parts, std::string_view certificate_pem, WallTime now);
 // True when `certificate_pem` names all of `hosts` (numeric addresses compared by value).
 bool names_hosts(std::string_view certificate_pem, const std::vector<std::string>& hosts);
 
-// Key belongs to certificate, certificate was signed by the CA, and both are valid at `now`.
+// Key belongs to certificate, certificate was signed by one of the CAs, and both are valid at
+// `now`.
 Result<> check_credentials(const proxy::Credentials& credentials, std::string_view where,
                            WallTime now);
 

@@ -91,11 +91,15 @@ Error verify_error(X509_STORE_CTX* context, X509* certificate, std::string_view 
   }
 }
 
-Result<> verify_chain(X509* certificate, X509* ca, std::string_view where, WallTime now) {
+Result<> verify_chain(X509* certificate, const std::vector<CertificatePointer>& cas,
+                      std::string_view where, WallTime now) {
   const StorePointer store(X509_STORE_new());
   const StoreContextPointer context(X509_STORE_CTX_new());
-  if (!store || !context || X509_STORE_add_cert(store.get(), ca) != 1 ||
-      X509_STORE_CTX_init(context.get(), store.get(), certificate, nullptr) != 1) {
+  bool is_ready = store && context;
+  for (const auto& ca : cas) {
+    is_ready = is_ready && X509_STORE_add_cert(store.get(), ca.get()) == 1;
+  }
+  if (!is_ready || X509_STORE_CTX_init(context.get(), store.get(), certificate, nullptr) != 1) {
     return Error::internal(std::string(where) + ": " + take_openssl_error());
   }
   X509_STORE_CTX_set_time(context.get(), 0, now.time_since_epoch().count());
@@ -132,6 +136,30 @@ Result<CertificatePointer> read_certificate(std::string_view pem, std::string_vi
   return certificate;
 }
 
+Result<std::vector<CertificatePointer>> read_certificates(std::string_view pem,
+                                                          std::string_view where) {
+  ERR_clear_error();
+  const auto in = bio_over(pem);
+  std::vector<CertificatePointer> all;
+  while (true) {
+    CertificatePointer next(PEM_read_bio_X509(in.get(), nullptr, &no_passphrase, nullptr));
+    if (!next) break;
+    all.push_back(std::move(next));
+  }
+  const bool is_at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
+  if (all.empty() || !is_at_end) return bad(where, "no PEM certificate: " + take_openssl_error());
+  ERR_clear_error();
+  return all;
+}
+
+Result<size_t> count_cas(std::string_view pem, std::string_view where) {
+  const auto all = TRY(read_certificates(pem, where));
+  for (const auto& certificate : all) {
+    if (X509_check_ca(certificate.get()) != 1) return bad(where, "a certificate is no CA's");
+  }
+  return all.size();
+}
+
 Result<KeyPointer> read_private_key(std::string_view pem, std::string_view where) {
   ERR_clear_error();
   const auto in = bio_over(pem);
@@ -159,12 +187,18 @@ Result<CertificateInfo> inspect_certificate(std::string_view pem, std::string_vi
   return info;
 }
 
-bool needs_rotation(std::string_view certificate_pem, WallTime now) {
+bool is_in_last(int parts, std::string_view certificate_pem, WallTime now) {
   const auto certificate = read_certificate(certificate_pem, "");
   if (!certificate) return true;
   const WallTime start = not_before(certificate->get());
   const WallTime end = not_after(certificate->get());
-  return now < start || (end - now) * 3 < end - start;
+  return (end - now) * parts < end - start;
+}
+
+bool needs_rotation(std::string_view certificate_pem, WallTime now) {
+  const auto certificate = read_certificate(certificate_pem, "");
+  if (!certificate || now < not_before(certificate->get())) return true;
+  return is_in_last(3, certificate_pem, now);
 }
 
 bool names_hosts(std::string_view certificate_pem, const std::vector<std::string>& hosts) {
@@ -184,12 +218,12 @@ Result<> check_credentials(const proxy::Credentials& credentials, std::string_vi
                            WallTime now) {
   const auto certificate = TRY(read_certificate(credentials.certificate, where));
   const auto key = TRY(read_private_key(credentials.private_key, where));
-  const auto ca = TRY(read_certificate(credentials.ca, std::string(where) + ": CA"));
+  const auto cas = TRY(read_certificates(credentials.ca, std::string(where) + ": CA"));
   if (X509_check_private_key(certificate.get(), key.get()) != 1) {
     ERR_clear_error();
     return bad(where, "the private key does not belong to the certificate");
   }
-  return verify_chain(certificate.get(), ca.get(), where, now);
+  return verify_chain(certificate.get(), cas, where, now);
 }
 
 }  // namespace istmo::control

@@ -93,6 +93,10 @@ void SiteAccess::update(const Desired& desired, Observed& observed) {
   has_failed_ = false;
   update_accesses(desired, observed);
   update_grants(desired, observed);
+  linked_sites_.clear();
+  for (const LinkState& link : observed.links) {
+    if (link.is_incoming && link.is_up()) linked_sites_.insert(link.site_id);
+  }
   std::erase_if(closing_, [](const auto& server) { return server->is_idle(); });
 }
 
@@ -185,7 +189,7 @@ void SiteAccess::update_grants(const Desired& desired, Observed& observed) {
     const auto urls = grant_urls(options_.ingress_hosts, grant_server_->port(), grant->uid);
     state = {.url = urls.front(),
              .code = grant->code,
-             .ca = state_.ca_certificate(),
+             .ca = state_.ca_certificates(),
              .redemptions = grant->redemptions(),
              .expiration_time = to_rfc3339(grant->expires),
              .error = {}};
@@ -246,7 +250,7 @@ Result<Document> SiteAccess::make_token(const std::string& grant_name,
   if (has_new_host) TRY(open_grant_server());
   const auto urls =
       grant_urls(hosts.empty() ? options_.ingress_hosts : hosts, grant_server_->port(), grant->uid);
-  return make_access_token(grant_name, *grant, urls, state_.ca_certificate(), std::nullopt);
+  return make_access_token(grant_name, *grant, urls, state_.ca_certificates(), std::nullopt);
 }
 
 void SiteAccess::on_port_refused(const std::string& access) {
@@ -262,6 +266,10 @@ void SiteAccess::close() { close_grant_server(); }
 bool SiteAccess::is_idle() const {
   return !grant_server_ &&
          std::ranges::all_of(closing_, [](const auto& server) { return server->is_idle(); });
+}
+
+bool SiteAccess::is_site_linked(const std::string& site_id) const {
+  return linked_sites_.contains(site_id);
 }
 
 void SiteAccess::on_grant_redeemed(const Grant& grant) {

@@ -5,6 +5,7 @@
 
 #include "control/json.h"
 #include "control/private_file.h"
+#include "control/site_ca.h"
 
 namespace istmo::control {
 
@@ -12,34 +13,11 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::string_view kCaName = "istmo-site-ca";
-constexpr std::string_view kCertificateBegin = "-----BEGIN CERTIFICATE-----";
-constexpr std::string_view kKeyBegin = "-----BEGIN PRIVATE KEY-----";
 constexpr std::string_view kRoomExtension = ".room";
 constexpr int64_t kVersion = 1;
 
 fs::path site_file(const fs::path& runtime) { return runtime / "site.json"; }
-fs::path ca_file(const fs::path& runtime) {
-  return runtime / "issuers" / (std::string(kCaName) + ".pem");
-}
-
-// --- one key pair in one file, so that key and certificate change together ---------------------
-
-Result<KeyPair> read_key_pair(const fs::path& path) {
-  const std::string text = TRY(read_private_file(path));
-  const size_t certificate = text.find(kCertificateBegin);
-  const size_t key = text.find(kKeyBegin);
-  if (certificate == std::string::npos || key == std::string::npos || key < certificate) {
-    return Error::config(path.string() +
-                         ": damaged: a certificate and its private key belong here");
-  }
-  return KeyPair{.certificate = text.substr(certificate, key - certificate),
-                 .private_key = text.substr(key)};
-}
-
-Result<> write_key_pair(const fs::path& path, const KeyPair& pair) {
-  return write_private_file(path, pair.certificate + pair.private_key);
-}
+fs::path ca_file(const fs::path& runtime) { return runtime / "issuers" / "istmo-site-ca.pem"; }
 
 // --- maps of text and numbers, with their file in every error ----------------------------------
 
@@ -207,6 +185,28 @@ Result<RedeemedToken> to_redeemed(const Record& record) {
                        .time = TRY(record.time("time"))};
 }
 
+Value to_record(const Renewal& renewal) {
+  Value value = new_record();
+  value.set("secret", renewal.secret);
+  value.set("replaces", renewal.replaces_sha256);
+  value.set("ca", renewal.credentials.ca);
+  value.set("certificate", renewal.credentials.certificate);
+  value.set("privateKey", renewal.credentials.private_key);
+  value.set("pendingKey", renewal.pending.private_key);
+  value.set("pendingRequest", renewal.pending.request);
+  return value;
+}
+
+Result<Renewal> to_renewal(const Record& record) {
+  return Renewal{.secret = TRY(record.text("secret")),
+                 .replaces_sha256 = TRY(record.text("replaces")),
+                 .credentials = {.certificate = TRY(record.text("certificate")),
+                                 .private_key = TRY(record.text("privateKey")),
+                                 .ca = TRY(record.text("ca"))},
+                 .pending = {.private_key = TRY(record.text("pendingKey")),
+                             .request = TRY(record.text("pendingRequest"))}};
+}
+
 // Names come from documents, which were checked; a second look where a path is made of them.
 Result<fs::path> path_in(const fs::path& folder, const std::string& name,
                          std::string_view extension) {
@@ -237,7 +237,7 @@ Result<SiteState> SiteState::open(const SiteStateOptions& options, WallTime now)
   SiteState state;
   state.runtime_ = options.runtime;
   TRY(make_private_folder(options.runtime));
-  for (const char* folder : {"issuers", "certs", "grants", "issued", "links"}) {
+  for (const char* folder : {"issuers", "certs", "grants", "issued", "links", "renewals"}) {
     TRY(make_private_folder(options.runtime / folder));
   }
   TRY(state.read_site(options));
@@ -245,6 +245,7 @@ Result<SiteState> SiteState::open(const SiteStateOptions& options, WallTime now)
   TRY(state.read_grants());
   TRY(state.read_issued());
   TRY(state.read_redeemed());
+  TRY(state.read_renewals());
   return state;
 }
 
@@ -287,24 +288,12 @@ Result<> SiteState::write_site() const {
 }
 
 Result<> SiteState::read_ca(const SiteStateOptions& options, WallTime now) {
-  const fs::path path = ca_file(runtime_);
-  auto ca = read_key_pair(path);
-  if (!ca && ca.error().error_class() != ErrorClass::closed) return std::unexpected(ca.error());
-  if (ca) {
-    ca_ = std::move(*ca);
-    return check_credentials(
-        {.certificate = ca_.certificate, .private_key = ca_.private_key, .ca = ca_.certificate},
-        path.string(), now);
-  }
-  // Something was signed once: a fresh CA would silently cut those sites off.
-  if (!TRY(record_files(runtime_ / "issued")).empty()) {
-    return Error::config(path.string() +
-                         ": lost, but certificates were issued with it; restore it from a copy, or "
-                         "delete the site and make it anew");
-  }
+  const bool has_signed = !TRY(record_files(runtime_ / "issued")).empty();
   const std::string name = options.site_name.empty() ? site_id_ : options.site_name;
-  ca_ = TRY(make_ca("istmo-site-ca " + name, now));
-  return write_key_pair(path, ca_);
+  ca_.emplace(
+      TRY(SiteCa::open(runtime_ / "issuers", name,
+                       has_signed ? SiteCa::Missing::is_an_error : SiteCa::Missing::made, now)));
+  return {};
 }
 
 Result<> SiteState::read_grants() {
@@ -344,6 +333,16 @@ Result<> SiteState::read_redeemed() {
   return {};
 }
 
+Result<> SiteState::read_renewals() {
+  for (const fs::path& path : TRY(record_files(runtime_ / "renewals"))) {
+    const Record record = TRY(Record::read(path));
+    Renewal renewal = TRY(to_renewal(record));
+    const std::string secret = renewal.secret;
+    renewals_.emplace(secret, std::move(renewal));
+  }
+  return {};
+}
+
 Result<proxy::Credentials> SiteState::server_credentials(const std::string& name,
                                                          const std::vector<std::string>& hosts,
                                                          WallTime now) {
@@ -352,13 +351,15 @@ Result<proxy::Credentials> SiteState::server_credentials(const std::string& name
   if (!pair && pair.error().error_class() != ErrorClass::closed) {
     return std::unexpected(pair.error());
   }
-  proxy::Credentials credentials{.certificate = {}, .private_key = {}, .ca = ca_.certificate};
+  const KeyPair& signer = ca_->signer(now);
+  proxy::Credentials credentials{.certificate = {}, .private_key = {}, .ca = signer.certificate};
   if (pair) {
     credentials.certificate = pair->certificate;
     credentials.private_key = pair->private_key;
     // A certificate of this site can be made anew at any time, so a bad one is replaced.
     if (check_credentials(credentials, path.string(), now) &&
         !needs_rotation(pair->certificate, now) && names_hosts(pair->certificate, hosts)) {
+      credentials.ca = ca_->bundle();
       return credentials;
     }
   }
@@ -366,8 +367,9 @@ Result<proxy::Credentials> SiteState::server_credentials(const std::string& name
                                    .hosts = hosts,
                                    .site_id = site_id_,
                                    .use = CertificateUse::client_and_server};
-  KeyPair fresh = TRY(issue_certificate(ca_, request, now));
+  KeyPair fresh = TRY(issue_certificate(signer, request, now));
   TRY(write_key_pair(path, fresh));
+  credentials.ca = ca_->bundle();
   credentials.certificate = std::move(fresh.certificate);
   credentials.private_key = std::move(fresh.private_key);
   return credentials;
@@ -375,8 +377,25 @@ Result<proxy::Credentials> SiteState::server_credentials(const std::string& name
 
 Result<proxy::Credentials> SiteState::issue_for(const CertificateRequest& request,
                                                 const std::string& reason, WallTime now) {
-  KeyPair pair = TRY(issue_certificate(ca_, request, now));
-  const CertificateInfo info = TRY(inspect_certificate(pair.certificate, "new certificate"));
+  KeyPair pair = TRY(issue_certificate(ca_->signer(now), request, now));
+  TRY(remember_issued(pair.certificate, request, reason, now));
+  return proxy::Credentials{.certificate = std::move(pair.certificate),
+                            .private_key = std::move(pair.private_key),
+                            .ca = ca_->bundle()};
+}
+
+Result<std::string> SiteState::issue_for_key(std::string_view signing_request,
+                                             const CertificateRequest& request,
+                                             const std::string& reason, WallTime now) {
+  std::string certificate = TRY(sign_request(ca_->signer(now), signing_request, request, now));
+  TRY(remember_issued(certificate, request, reason, now));
+  return certificate;
+}
+
+Result<> SiteState::remember_issued(const std::string& certificate,
+                                    const CertificateRequest& request, const std::string& reason,
+                                    WallTime now) {
+  const CertificateInfo info = TRY(inspect_certificate(certificate, "new certificate"));
   IssuedCertificate issued{
       .serial = info.serial,
       .subject = request.site_id.empty() ? request.common_name : request.site_id,
@@ -386,9 +405,7 @@ Result<proxy::Credentials> SiteState::issue_for(const CertificateRequest& reques
       .expires = info.not_after};
   TRY(write_record(runtime_ / "issued", info.serial, to_record(issued)));
   issued_.emplace(info.serial, std::move(issued));
-  return proxy::Credentials{.certificate = std::move(pair.certificate),
-                            .private_key = std::move(pair.private_key),
-                            .ca = ca_.certificate};
+  return {};
 }
 
 std::vector<IssuedCertificate> SiteState::issued() const {
@@ -495,6 +512,18 @@ Result<> SiteState::put_redeemed(const RedeemedToken& token) {
 Result<> SiteState::remove_redeemed(const std::string& name) {
   TRY(remove_record(runtime_ / "links", name));
   redeemed_.erase(name);
+  return {};
+}
+
+Result<> SiteState::put_renewal(const Renewal& renewal) {
+  TRY(write_record(runtime_ / "renewals", renewal.secret, to_record(renewal)));
+  renewals_[renewal.secret] = renewal;
+  return {};
+}
+
+Result<> SiteState::remove_renewal(const std::string& secret) {
+  TRY(remove_record(runtime_ / "renewals", secret));
+  renewals_.erase(secret);
   return {};
 }
 

@@ -1,11 +1,12 @@
 // What a site must remember over restarts, in its private folder `runtime/` (0700, files 0600):
 //
 //   site.json                 id of the site, chosen ports
-//   issuers/istmo-site-ca.pem certificate and key of the site's CA, in one file
+//   issuers/istmo-site-ca.pem certificate and key of the site's CA, in one file (site_ca.h)
 //   certs/<name>.pem          certificates of this site with their keys: istmo-site-server,
 //                             istmo-grant-server
 //   grants/<uid>.json         the ledger: one grant with its code and every redemption
 //   issued/<serial>.json      what was signed for others: for whom, when, until when
+//   renewals/<secret>.json    newer credentials than a Secret document has
 //   links/<token>.json        tokens that were redeemed here, with the documents that they gave
 //   links/<token>.room        room on the disk for such a file while its token is being redeemed
 //
@@ -25,6 +26,7 @@
 
 #include "base/result.h"
 #include "control/pki.h"
+#include "control/site_ca.h"
 
 namespace istmo::control {
 
@@ -76,13 +78,24 @@ struct RedeemedToken {
   WallTime time;
 };
 
+// What a Secret of a Link was renewed to.
+struct Renewal {
+  std::string secret;
+  std::string replaces_sha256;     // of the certificate in the document that it goes with
+  proxy::Credentials credentials;  // in use instead; empty: none yet
+  SigningRequest pending;          // a key that waits for its certificate; empty: none does
+};
+
 class SiteState {
  public:
   // Reads what is there and makes what is not: folders, id, CA. Error::config names the file.
   static Result<SiteState> open(const SiteStateOptions& options, WallTime now);
 
   const std::string& site_id() const { return site_id_; }
-  const std::string& ca_certificate() const { return ca_.certificate; }
+  // What others have to trust: one certificate, or two while the CA changes (site_ca.h).
+  const std::string& ca_certificates() const { return ca_->bundle(); }
+  // At start (open() does it) and once a day.
+  Result<> rotate_ca(WallTime now) { return ca_->rotate(now); }
 
   // --- certificates ------------------------------------------------------------------------
   // This site's own server certificate `name` for `hosts`: the one on disk while it is good for
@@ -93,6 +106,10 @@ class SiteState {
   // Signs for another site and remembers it. The record is on disk before this returns.
   Result<proxy::Credentials> issue_for(const CertificateRequest& request, const std::string& reason,
                                        WallTime now);
+  // The same for a key that the other site made: the certificate alone, PEM.
+  Result<std::string> issue_for_key(std::string_view signing_request,
+                                    const CertificateRequest& request, const std::string& reason,
+                                    WallTime now);
   std::vector<IssuedCertificate> issued() const;
 
   // --- the ledger of grants ------------------------------------------------------------------
@@ -124,6 +141,11 @@ class SiteState {
   Result<> remove_redeemed(const std::string& name);
   const std::map<std::string, RedeemedToken>& redeemed() const { return redeemed_; }
 
+  // --- renewed certificates of links ---------------------------------------------------------
+  Result<> put_renewal(const Renewal& renewal);
+  Result<> remove_renewal(const std::string& secret);
+  const std::map<std::string, Renewal>& renewals() const { return renewals_; }
+
   // --- ports ---------------------------------------------------------------------------------
   // What was chosen last time for a purpose ("grant", "link/<RouterAccess>"), so that a restart
   // asks for the same one first: tokens and links that exist name it.
@@ -137,6 +159,9 @@ class SiteState {
   Result<> read_grants();
   Result<> read_issued();
   Result<> read_redeemed();
+  Result<> read_renewals();
+  Result<> remember_issued(const std::string& certificate, const CertificateRequest& request,
+                           const std::string& reason, WallTime now);
   Result<> write_site() const;
   Result<> write_grant(const Grant& grant) const;
   Result<Grant> read_grant(const std::filesystem::path& path) const;
@@ -144,11 +169,12 @@ class SiteState {
 
   std::filesystem::path runtime_;
   std::string site_id_;
-  KeyPair ca_;
+  std::optional<SiteCa> ca_;
   std::map<std::string, uint16_t> ports_;
   std::map<std::string, Grant, std::less<>> grants_;
   std::map<std::string, IssuedCertificate> issued_;  // by serial
   std::map<std::string, RedeemedToken> redeemed_;
+  std::map<std::string, Renewal> renewals_;  // by Secret
 };
 
 }  // namespace istmo::control

@@ -51,8 +51,10 @@ void on_text(MeshState& mesh, std::string_view text, uint64_t& last_sequence) {
     return;
   }
   check(message->state);
-  const auto again = read_mesh_message(write_mesh_message(message->state, message->sequence));
+  const auto again =
+      read_mesh_message(write_mesh_message(message->state, message->trust, message->sequence));
   ASSERT(again && again->sequence == message->sequence && again->state == message->state);
+  ASSERT(again->trust == message->trust);
   if (message->state.site.id != kRemoteSite) {
     ASSERT(!changed);
     return;

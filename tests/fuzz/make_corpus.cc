@@ -409,22 +409,27 @@ void make_mesh(const std::filesystem::path& folder) {
   Corpus corpus(folder, "mesh");
   MeshSiteState state;
   state.site = {"00000000-0000-4000-8000-000000000002", "east", "leste", "linux", "0.1.0"};
-  const std::string bare = write_mesh_message(state, 1);
+  const std::string bare = write_mesh_message(state, {}, 1);
   state.services = {{"a", "tcp", {8080, 9090}, {"c1", "c2"}, {}}, {"b", "tcp", {}, {}, {"l"}}};
   state.links = {{"l1", "00000000-0000-4000-8000-000000000001", "west", true}};
-  const std::string whole = write_mesh_message(state, 2);
+  const std::string whole = write_mesh_message(state, {}, 2);
   corpus.add("bare", bare);
   corpus.add("whole", whole);
   const std::string zero(1, '\0');
   corpus.add("grows", bare + zero + whole);
   corpus.add("old-one-again", whole + zero + bare + zero + whole);
+  const MeshTrust trust{.ca = "ca\n",
+                        .request = "request",
+                        .certificate = "certificate",
+                        .certificate_request = "00ff"};
+  corpus.add("trust", write_mesh_message(state, trust, 4));
   std::ranges::reverse(state.services);
-  corpus.add("out-of-order", write_mesh_message(state, 1));
+  corpus.add("out-of-order", write_mesh_message(state, {}, 1));
   state.services.push_back(state.services.front());
-  corpus.add("key-twice", write_mesh_message(state, 1));
+  corpus.add("key-twice", write_mesh_message(state, {}, 1));
   corpus.add("later-version", "{\"later\":[null]," + bare.substr(1));
   state.site.id = "00000000-0000-4000-8000-000000000001";
-  corpus.add("of-another-site", write_mesh_message(state, 3));
+  corpus.add("of-another-site", write_mesh_message(state, {}, 3));
 }
 
 }  // namespace

@@ -1,6 +1,11 @@
 """Tokens and links, over the command line; services that spread over them."""
 
+import base64
+import datetime
+import json
+
 import pytest
+import yaml
 
 from harness.sockets import connect, exchange, octets, read_line, serve_name
 from harness.waiting import wait_until
@@ -231,3 +236,71 @@ def test_two_clusters_of_one_service_back_each_other(world, pair):
     near.stop_listening()
     with connect(address) as client:
         assert read_line(client) == "far"
+
+
+# `openssl ca` is what gives a certificate an end that is near.
+CA_CONFIG = """
+[ca]
+default_ca = site
+[site]
+database = {folder}/index.txt
+new_certs_dir = {folder}
+rand_serial = yes
+default_md = sha256
+policy = any
+x509_extensions = leaf
+[any]
+commonName = supplied
+[leaf]
+basicConstraints = critical,CA:FALSE
+keyUsage = critical,digitalSignature
+extendedKeyUsage = clientAuth
+subjectAltName = URI:istmo://site/{site_id}
+"""
+
+
+def age_certificate(world, issuer, site_id, secret):
+    """Another certificate for the key of the Secret: nine tenths of its life are over."""
+    folder = world.folder / "ca"
+    folder.mkdir()
+    (folder / "index.txt").touch()
+    (folder / "ca.conf").write_text(CA_CONFIG.format(folder=folder, site_id=site_id))
+    (folder / "key").write_bytes(base64.b64decode(secret["data"]["tls.key"]))
+    ca = issuer.state / "issuers" / "istmo-site-ca.pem"
+    world.run(["openssl", "req", "-new", "-key", folder / "key", "-subj", "/CN=old",
+               "-out", folder / "csr"])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    start, end = (now + datetime.timedelta(days=days) for days in (-90, 10))
+    world.run(["openssl", "ca", "-batch", "-notext", "-config", folder / "ca.conf", "-cert", ca,
+               "-keyfile", ca, "-in", folder / "csr", "-out", folder / "crt",
+               "-startdate", f"{start:%Y%m%d%H%M%SZ}", "-enddate", f"{end:%Y%m%d%H%M%SZ}"])
+    secret["data"]["tls.crt"] = base64.b64encode((folder / "crt").read_bytes()).decode()
+
+
+def test_a_certificate_near_its_end_is_renewed_over_the_link(world, pair):
+    west, east = pair
+    east.link_to(west)
+    east.kill()
+    (path,) = (east.folder / "input" / "resources").glob("Secret-*.yaml")
+    secret = yaml.safe_load(path.read_text())
+    site_id = json.loads((east.state / "site.json").read_text())["id"]
+    age_certificate(world, west, site_id, secret)
+    path.write_text(yaml.safe_dump(secret))
+    written = path.read_text()
+    east.init()
+
+    def renewal():
+        for file in (east.state / "renewals").glob("*.json"):
+            record = json.loads(file.read_text())
+            if not record["pendingRequest"]:
+                return record
+        return None
+
+    record = wait_until(renewal, "a renewed certificate")
+    assert record["certificate"] not in ("", base64.b64decode(secret["data"]["tls.crt"]).decode())
+    issued = [json.loads(file.read_text()) for file in (west.state / "issued").glob("*.json")]
+    assert sorted(entry["reason"].split()[0] for entry in issued) == ["grant", "renewal"]
+    assert path.read_text() == written  # documents are their author's
+    east.kill()
+    east.init()  # with what was renewed
+    east.istmo("link", "status", "--wait", "20")

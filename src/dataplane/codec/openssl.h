@@ -34,6 +34,7 @@ using SslContextPointer = std::unique_ptr<SSL_CTX, OpensslDeleter<&SSL_CTX_free>
 using BioPointer = std::unique_ptr<BIO, OpensslDeleter<&BIO_free_all>>;
 using BioMethodPointer = std::unique_ptr<BIO_METHOD, OpensslDeleter<&BIO_meth_free>>;
 using CertificatePointer = std::unique_ptr<X509, OpensslDeleter<&X509_free>>;
+using RequestPointer = std::unique_ptr<X509_REQ, OpensslDeleter<&X509_REQ_free>>;
 using KeyPointer = std::unique_ptr<EVP_PKEY, OpensslDeleter<&EVP_PKEY_free>>;
 
 using CipherContextPointer = std::unique_ptr<EVP_CIPHER_CTX, OpensslDeleter<&EVP_CIPHER_CTX_free>>;

@@ -41,7 +41,7 @@ BOOST_AUTO_TEST_CASE(a_token_gives_secret_and_link_once) {
   const Redemption got = world.redeem(token).value();
   BOOST_TEST(got.secret.name() == "west-token");
   BOOST_TEST(got.secret.type == "kubernetes.io/tls");
-  BOOST_TEST(got.secret.data.at("ca.crt") == world.state->ca_certificate());
+  BOOST_TEST(got.secret.data.at("ca.crt") == world.state->ca_certificates());
   const auto info = inspect_certificate(got.secret.data.at("tls.crt"), "").value();
   BOOST_TEST(info.site_id == test::kRedeemingSite);
   BOOST_TEST((info.not_after > world.now + std::chrono::days(4 * 365)));
@@ -147,6 +147,15 @@ BOOST_AUTO_TEST_CASE(a_site_cannot_redeem_its_own_token) {
   BOOST_TEST(world.redemptions() == 0u);
 }
 
+BOOST_AUTO_TEST_CASE(nobody_gets_a_certificate_in_the_name_of_a_site_that_is_linked) {
+  GrantWorld world;
+  world.linked_site = test::kRedeemingSite;
+  BOOST_TEST(has(world.redeem_error(world.token()), "Redemption of access token refused"));
+  BOOST_TEST(world.redemptions() == 0u);
+  world.linked_site.clear();
+  BOOST_TEST(world.redeem(world.token()).has_value());
+}
+
 BOOST_AUTO_TEST_CASE(a_server_of_another_ca_is_not_told_the_code) {
   GrantWorld world;
   auto token = world.token();
@@ -176,7 +185,7 @@ BOOST_AUTO_TEST_CASE(further_urls_are_tried_in_turn) {
   GrantWorld world;
   auto urls = world.urls({"127.0.0.3", "127.0.0.1"});  // nobody listens on the first
   const auto token = make_access_token("west-token", world.grant, urls,
-                                       world.state->ca_certificate(), std::nullopt);
+                                       world.state->ca_certificates(), std::nullopt);
   BOOST_TEST(token.url == urls[0]);
   const auto read = parse_documents(write_document(token, Format::yaml), "token.yaml");
   const auto& same = std::get<AccessTokenDocument>(read.documents.at(0));
@@ -197,7 +206,7 @@ BOOST_AUTO_TEST_CASE(curl_can_redeem_too) {
   GrantWorld world;
   const std::string ca = (world.folder.path() / "ca.pem").string();
   const std::string body = (world.folder.path() / "body").string();
-  test::write_text(ca, world.state->ca_certificate());
+  test::write_text(ca, world.state->ca_certificates());
   const std::string curl = "curl -s -f --cacert " + ca + " -o " + body +
                            " -H 'name: t' -H 'subject: " + test::kRedeemingSite +
                            "' --data-binary '" + world.grant.code + "' " + world.urls()[0];
@@ -256,6 +265,7 @@ BOOST_AUTO_TEST_CASE(the_next_free_port_is_taken) {
   GrantWorld world;
   struct Ignoring final : GrantServerSink {
     void on_grant_redeemed(const Grant&) override {}
+    bool is_site_linked(const std::string&) const override { return false; }
   } sink;
   GrantServer second(*world.loop, *world.state, sink, {});
   BOOST_TEST(second.open({"127.0.0.1"}, world.server->port()).has_value());

@@ -113,7 +113,7 @@ class GrantWorld final : public GrantServerSink {
     return grant_urls(hosts, server->port(), grant.uid);
   }
   AccessTokenDocument token() const {
-    return make_access_token("west-token", grant, urls(), state->ca_certificate(), std::nullopt);
+    return make_access_token("west-token", grant, urls(), state->ca_certificates(), std::nullopt);
   }
   Result<Redemption> redeem(const AccessTokenDocument& token,
                             const std::string& site = kRedeemingSite) {
@@ -146,8 +146,10 @@ class GrantWorld final : public GrantServerSink {
   std::optional<GrantServer> server;
   Grant grant;
   std::vector<std::string> redeemed_grants;
+  std::string linked_site;  // what is_site_linked() knows
 
  private:
+  bool is_site_linked(const std::string& site_id) const override { return site_id == linked_site; }
   void on_grant_redeemed(const Grant& redeemed) override {
     redeemed_grants.push_back(redeemed.name);
   }

@@ -20,7 +20,7 @@ MeshSiteState east() {
   return state;
 }
 
-std::string message(uint64_t sequence) { return write_mesh_message(east(), sequence); }
+std::string message(uint64_t sequence) { return write_mesh_message(east(), {}, sequence); }
 
 std::string replaced(std::string text, std::string_view from, std::string_view to) {
   const size_t at = text.find(from);
@@ -75,16 +75,16 @@ BOOST_AUTO_TEST_CASE(a_later_version_and_too_many_services_break_no_rule) {
   BOOST_TEST(class_of(replaced(message(1), "\"version\":1,", "\"version\":2,")) == "refused");
   MeshSiteState large = east();
   large.links.assign(1001, large.links.front());
-  BOOST_TEST(class_of(write_mesh_message(large, 1)) == "limit");
+  BOOST_TEST(class_of(write_mesh_message(large, {}, 1)) == "limit");
   MeshSiteState wide = east();
   wide.services.clear();
   for (uint16_t i = 0; i < 1001; ++i) {
     const auto port = static_cast<uint16_t>(1000 + i);
     wide.services.push_back({"key" + std::to_string(i), "tcp", {port}, {"c"}, {}});
   }
-  BOOST_TEST(class_of(write_mesh_message(wide, 1)) == "limit");
+  BOOST_TEST(class_of(write_mesh_message(wide, {}, 1)) == "limit");
   wide.services.pop_back();
-  BOOST_TEST(read_mesh_message(write_mesh_message(wide, 1)).has_value());
+  BOOST_TEST(read_mesh_message(write_mesh_message(wide, {}, 1)).has_value());
   BOOST_TEST(class_of("nonsense") == "protocol");
   BOOST_TEST(class_of(replaced(message(1), "8080", "80800")) == "protocol");
 }
@@ -116,11 +116,11 @@ BOOST_AUTO_TEST_CASE(old_sequence_numbers_change_nothing_until_the_channel_opens
   BOOST_TEST(*state.on_message(kEast, message(5)));
   MeshSiteState changed = east();
   changed.services.pop_back();
-  BOOST_TEST(!*state.on_message(kEast, write_mesh_message(changed, 4)));
+  BOOST_TEST(!*state.on_message(kEast, write_mesh_message(changed, {}, 4)));
   BOOST_TEST(state.sites().at(0).state.services.size() == 2u);
   BOOST_TEST(!*state.on_message(kEast, message(6)));  // the same again
   state.on_site_open(kEast);
-  BOOST_TEST(*state.on_message(kEast, write_mesh_message(changed, 1)));
+  BOOST_TEST(*state.on_message(kEast, write_mesh_message(changed, {}, 1)));
   BOOST_TEST(state.sites().at(0).state.services.size() == 1u);
 }
 
@@ -165,13 +165,25 @@ BOOST_AUTO_TEST_CASE(open_without_a_message_can_be_lost_again) {
 
 BOOST_AUTO_TEST_CASE(announcer_speaks_only_of_changes) {
   MeshAnnouncer announcer;
-  BOOST_TEST(announcer.message().empty());
-  BOOST_TEST(announcer.update(east()));
-  BOOST_TEST(!announcer.update(east()));
+  BOOST_TEST(!announcer.message_for(kWest, east(), {}).empty());
+  BOOST_TEST(announcer.message_for(kWest, east(), {}).empty());
+  BOOST_TEST(!announcer.message_for(kOther, east(), {}).empty());  // each is told by itself
   MeshSiteState changed = east();
   changed.services.clear();
-  BOOST_TEST(announcer.update(changed));
-  BOOST_TEST(read_mesh_message(announcer.message())->sequence == 2u);
+  BOOST_TEST(!announcer.message_for(kWest, changed, {}).empty());
+  BOOST_TEST(!announcer.message_for(kWest, changed, {.ca = "pem"}).empty());
+  announcer.forget(kWest);
+  const auto last = read_mesh_message(announcer.message_for(kWest, changed, {.ca = "pem"}));
+  BOOST_TEST(last->sequence == 5u);
+  BOOST_TEST(last->trust.ca == "pem");
+}
+
+BOOST_AUTO_TEST_CASE(what_is_said_about_certificates_is_bounded) {
+  const MeshTrust trust{
+      .ca = "a\n", .request = "b", .certificate = "c", .certificate_request = "d"};
+  BOOST_TEST(bool(read_mesh_message(write_mesh_message(east(), trust, 1))->trust == trust));
+  BOOST_TEST(!read_mesh_message(write_mesh_message(east(), {.ca = std::string(20'000, 'a')}, 1)));
+  BOOST_TEST(!read_mesh_message(write_mesh_message(east(), {.certificate_request = "a b"}, 1)));
 }
 
 BOOST_AUTO_TEST_CASE(link_table_counts_connections) {

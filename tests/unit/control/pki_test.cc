@@ -56,6 +56,51 @@ BOOST_AUTO_TEST_CASE(leaf_carries_names_and_site_and_chains_to_its_ca) {
   BOOST_TEST(check_credentials(credentials_of(leaf, ca), "leaf", kNow).has_value());
 }
 
+BOOST_AUTO_TEST_CASE(a_request_is_signed_for_its_key_and_named_by_the_issuer) {
+  const KeyPair ca = test_ca();
+  const SigningRequest asked = make_signing_request().value();
+  const auto certificate = sign_request(
+      ca, asked.request, {.common_name = "east", .hosts = {}, .site_id = "east-id"}, kNow);
+  BOOST_REQUIRE(certificate.has_value());
+  BOOST_TEST(check_credentials({*certificate, asked.private_key, ca.certificate}, "leaf", kNow)
+                 .has_value());
+  const auto info = inspect_certificate(*certificate, "leaf").value();
+  BOOST_TEST(info.site_id == "east-id");
+  BOOST_TEST(!info.is_ca);
+}
+
+BOOST_AUTO_TEST_CASE(what_is_no_request_of_its_own_key_is_not_signed) {
+  const KeyPair ca = test_ca();
+  const auto sign = [&](const std::string& text) {
+    return sign_request(ca, text, {.common_name = "east"}, kNow).has_value();
+  };
+  std::string request = make_signing_request()->request;
+  BOOST_TEST(sign(request));
+  BOOST_TEST(!sign(""));
+  BOOST_TEST(!sign(ca.certificate));
+  BOOST_TEST(!sign(request + std::string(kSigningRequestBytesMax, ' ')));
+  const test::TemporaryFolder folder;  // a key of another kind
+  BOOST_REQUIRE(run("cd '" + folder.path().string() +
+                    "' && openssl req -new -newkey rsa:2048 -nodes -keyout k -out r -subj /CN=a") ==
+                0);
+  BOOST_TEST(!sign(test::read_text(folder.path() / "r")));
+  // The signature covers the key: of two requests, one's body with the other's end.
+  const std::string other = make_signing_request()->request;
+  const size_t middle = request.size() / 2;
+  BOOST_TEST(!sign(request.substr(0, middle) + other.substr(middle)));
+}
+
+BOOST_AUTO_TEST_CASE(credentials_go_with_any_of_several_cas) {
+  const KeyPair one = test_ca();
+  const KeyPair two = test_ca();
+  const KeyPair leaf = issue_certificate(two, server_request(), kNow).value();
+  const std::string both = one.certificate + two.certificate;
+  BOOST_TEST(check_credentials({leaf.certificate, leaf.private_key, both}, "l", kNow).has_value());
+  BOOST_TEST(!check_credentials(credentials_of(leaf, one), "l", kNow).has_value());
+  BOOST_TEST(count_cas(both, "cas").value() == 2u);
+  BOOST_TEST(!count_cas(both + leaf.certificate, "cas").has_value());
+}
+
 BOOST_AUTO_TEST_CASE(openssl_program_verifies_chain_purpose_and_names) {
   const test::TemporaryFolder folder;
   const KeyPair ca = test_ca();

@@ -42,7 +42,7 @@ BOOST_AUTO_TEST_CASE(everything_survives_a_restart) {
   {
     SiteState state = open_state(folder.path());
     id = state.site_id();
-    ca = state.ca_certificate();
+    ca = state.ca_certificates();
     const Grant grant = state.put_grant({.name = "g", .code = {}}, kNow).value();
     uid = grant.uid;
     code = grant.code;
@@ -64,7 +64,7 @@ BOOST_AUTO_TEST_CASE(everything_survives_a_restart) {
   SiteState state = open_state(folder.path());
   BOOST_TEST(is_uuid(id));
   BOOST_TEST(state.site_id() == id);
-  BOOST_TEST(state.ca_certificate() == ca);
+  BOOST_TEST(state.ca_certificates() == ca);
   BOOST_TEST(state.find_grant(uid)->redemptions() == 1u);
   BOOST_TEST(state.find_grant(uid)->claims[0].subject == "site");
   BOOST_TEST(!state.find_grant(uid)->is_open(kNow));
