@@ -8,6 +8,8 @@
 
 #include "control/cli/usage.h"
 
+#include "dataplane/io/cores.h"
+
 namespace istmo::control {
 
 namespace {
@@ -299,7 +301,7 @@ void Parser::with_verbose_output(CLI::App& app) {
 void Parser::with_running(CLI::App& app) {
   RunArguments& run = arguments_.run;
   app.add_option("--workers", run.workers, "Worker threads (default: one per usable core)")
-      ->check(CLI::Range(1, 512));
+      ->check(CLI::Range(1U, io::kWorkersMax));
   choice(app.add_option("--io", run.io, "Engine of the kernel to use")->default_str("auto"),
          kIoModes);
   choice(app.add_option("--log-level", run.log_level, "Least important messages to log"),

@@ -51,7 +51,7 @@ struct LinkMuxOptions {
 struct RemoteSite {
   std::string container_id;
   std::string site_name;
-  uint32_t workers = 0;  // 0: not an Istmo site
+  uint32_t workers = 0;  // at most kWorkersMax; 0: not an Istmo site
   uint32_t connection = 0;
   uint32_t cost = 1;
   bool has_byte_credit = false;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "dataplane/codec/link_mux_state.h"
+#include "dataplane/io/cores.h"
 
 namespace istmo::codec {
 namespace {
@@ -99,7 +100,7 @@ Result<> LinkMux::State::on_open(const Value& fields) {
     if (const auto* text = std::get_if<std::string_view>(&property.value)) {
       if (property.name == "istmo:site") remote_.site_name = text->substr(0, kSiteNameBytesMax);
     } else if (const auto* number = std::get_if<uint64_t>(&property.value)) {
-      if (property.name == "istmo:workers") remote_.workers = clamped(*number);
+      if (property.name == "istmo:workers") TRY(take_workers(*number));
       if (property.name == "istmo:connection") remote_.connection = clamped(*number);
       if (property.name == "istmo:cost") remote_.cost = clamped(*number);
     }
@@ -114,6 +115,16 @@ Result<> LinkMux::State::on_open(const Value& fields) {
   heartbeat_at_ = now_ + heartbeat_interval_;
   if (options_.role == LinkRole::acceptor) send_open();
   phase_ = Phase::begin;
+  return {};
+}
+
+// The dialer makes as many connections. A larger number is not cut down to what could still be
+// dialed: no site has so many, and whoever says so says nothing that can be believed.
+Result<> LinkMux::State::take_workers(uint64_t number) {
+  if (number > io::kWorkersMax) {
+    return Error::protocol("istmo:workers is more than a site can have");
+  }
+  remote_.workers = static_cast<uint32_t>(number);
   return {};
 }
 

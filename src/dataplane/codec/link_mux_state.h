@@ -182,6 +182,7 @@ class LinkMux::State {
   Result<> on_frame(FrameHeader header, io::Chain&& frame);
   Result<> on_sasl(const PerformativeHead& head);
   Result<> on_open(const Value& fields);
+  Result<> take_workers(uint64_t number);
   Result<> on_begin(const Value& fields);
   Result<> on_ready_frame(const PerformativeHead& head, io::Chain&& payload);
   void on_end();

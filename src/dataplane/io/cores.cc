@@ -58,7 +58,7 @@ void for_each_level(const std::string& root, std::string path, Visitor&& visit) 
 }  // namespace
 
 uint32_t count_cores(const CoreLimits& limits) {
-  uint32_t cores = std::max(1U, limits.affinity);
+  uint32_t cores = std::clamp(limits.affinity, 1U, kWorkersMax);
   const size_t blank = limits.cpu_max.find(' ');
   if (blank != std::string_view::npos) {
     const auto quota = quota_of(limits.cpu_max.substr(0, blank), limits.cpu_max.substr(blank));

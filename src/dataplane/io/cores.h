@@ -6,6 +6,9 @@
 
 namespace istmo::io {
 
+// What `--workers` takes at most, and what another site may say of itself.
+constexpr uint32_t kWorkersMax = 512;
+
 // What limits a process to less than the machine.
 struct CoreLimits {
   uint32_t affinity = 1;           // CPUs in the affinity mask
@@ -14,7 +17,8 @@ struct CoreLimits {
   std::string_view cfs_period_us;  // cgroup v1 cpu.cfs_period_us
 };
 
-// The quota rounded up, at most the affinity, at least 1. Text that cannot be read is no limit.
+// The quota rounded up, at most the affinity, from 1 to kWorkersMax. Text that cannot be read is no
+// limit.
 uint32_t count_cores(const CoreLimits& limits);
 
 // The same for this process.

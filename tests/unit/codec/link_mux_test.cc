@@ -3,6 +3,7 @@
 
 #include <deque>
 
+#include "dataplane/io/cores.h"
 #include "link_mux_pair.h"
 
 using namespace istmo;
@@ -72,6 +73,22 @@ BOOST_AUTO_TEST_CASE(octets_that_wait_for_credit_give_their_blocks_back) {
   pair.pump();
   BOOST_TEST((pair.acceptor.received(there).substr(256 * 1024) == std::string(10'000, 'x')));
   BOOST_TEST(pool.lent == 0);
+}
+
+// The dialer would make as many connections as the other site says that it has workers.
+BOOST_AUTO_TEST_CASE(open_with_more_workers_than_a_site_can_have_is_refused) {
+  for (const uint32_t workers : {io::kWorkersMax, io::kWorkersMax + 1, 4'000'000'000u}) {
+    const bool is_refused = workers > io::kWorkersMax;
+    auto hostile = acceptor_options();
+    hostile.workers = workers;
+    MuxPair pair(dialer_options(), hostile);
+    pair.pump();
+    BOOST_TEST((pair.dialer.find(Kind::opened) == nullptr) == is_refused);
+    BOOST_TEST(pair.dialer.mux.remote().workers == (is_refused ? 0u : workers));
+    const Seen* closed = pair.dialer.find(Kind::closed);
+    BOOST_REQUIRE((closed != nullptr) == is_refused);
+    if (closed) BOOST_TEST(closed->text == "istmo:workers is more than a site can have");
+  }
 }
 
 BOOST_AUTO_TEST_CASE(stream_carries_octets_both_ways_and_leaves_nothing) {

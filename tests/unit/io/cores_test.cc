@@ -29,6 +29,10 @@ BOOST_AUTO_TEST_CASE(nonsense_is_no_limit_and_one_is_the_least) {
   BOOST_TEST(count_cores({.affinity = 0}) == 1U);
 }
 
+BOOST_AUTO_TEST_CASE(no_site_has_more_workers_than_another_one_believes) {
+  BOOST_TEST(count_cores({.affinity = 1000}) == kWorkersMax);
+}
+
 BOOST_AUTO_TEST_CASE(this_process_has_at_least_one) { BOOST_TEST(usable_cores() >= 1U); }
 
 BOOST_AUTO_TEST_SUITE_END()
