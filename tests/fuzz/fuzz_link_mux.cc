@@ -23,6 +23,7 @@ class Owner {
 
   void feed(Bytes piece) {
     mux_.feed(io::Chain(io::Slice::copy_of(piece)), now_);
+    ASSERT(mux_.held_head_bytes() <= kHeadBytesHeldMax);
     on_events();
   }
 
@@ -55,11 +56,13 @@ class Owner {
     on_events();
     ASSERT(is_closed_);
     ASSERT(mux_.streams_open() == 0 && mux_.queued_bytes() == 0);
+    ASSERT(mux_.held_head_bytes() == 0);
   }
 
  private:
   static constexpr uint32_t kWindowBytes = 40'000;
   static constexpr uint64_t kQueuedBytesMax = 64 * 1024;
+  static constexpr uint64_t kHeadBytesHeldMax = 20'000;
   struct Stream {
     uint64_t received = 0;
     uint64_t granted = kWindowBytes;
@@ -77,6 +80,7 @@ class Owner {
     options.streams_max = 8;
     options.window_bytes = kWindowBytes;
     options.queued_bytes_max = kQueuedBytesMax;
+    options.head_bytes_max = kHeadBytesHeldMax;
     options.frame_bytes_max = choice_ & 4 ? 4096 : 128 * 1024;
     return options;
   }

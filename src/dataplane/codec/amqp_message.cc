@@ -21,6 +21,12 @@ constexpr std::string_view kDefaultContentType = "application/octet-stream";
 constexpr uint32_t kApplicationPropertiesMax = 256;  // keys and values
 constexpr uint32_t kFieldsMax = 4096;                // names and values
 constexpr size_t kContentTypeBytesMax = 256;
+// A head that waits for its rest, besides its octets: its objects, and those of each piece and of
+// each pair that was read. Pieces are joined when they are too many.
+constexpr uint64_t kHeldHeadBytes = 1024;
+constexpr uint64_t kHeldPieceBytes = 64;
+constexpr uint64_t kHeldPairBytes = sizeof(Fields::value_type);
+constexpr uint32_t kHeldPiecesMax = 64;
 // 0x00, a symbolic descriptor (the longest known has 35 octets), code, size: fits by far.
 constexpr size_t kPeekBytes = 64;
 
@@ -165,7 +171,7 @@ void encode_data_section(uint32_t size, AmqpWriter& out) {
 }
 
 void MessageReader::begin() {
-  pending_.clear();
+  clear();
   head_ = std::make_unique<MessageHead>();
   data_left_ = 0;
   head_bytes_ = 0;
@@ -174,9 +180,41 @@ void MessageReader::begin() {
   head_was_given_ = false;
 }
 
+void MessageReader::clear() {
+  pending_.clear();
+  kept_bytes_ = 0;
+  head_.reset();
+}
+
+uint64_t MessageReader::held_bytes() const {
+  if (!head_ && pending_.empty()) return 0;
+  uint64_t held =
+      kHeldHeadBytes + pending_.size() + uint64_t{pending_.slice_count()} * kHeldPieceBytes;
+  if (head_) {
+    const StreamHead& head = head_->head;
+    held += head_bytes_;
+    held += (head.fields.size() + head.application_properties.size()) * kHeldPairBytes;
+  }
+  return held;
+}
+
+// What waits for the rest of its section may wait long: it pins no receive blocks.
+void MessageReader::keep_pending() {
+  if (kept_bytes_ == pending_.size()) return;
+  io::Chain rest = std::move(pending_);
+  pending_ = rest.take_front(kept_bytes_);
+  io::Slice copy = io::Slice::allocate(static_cast<uint32_t>(rest.size()));
+  rest.copy_out(0, {copy.mutable_data(), copy.size()});
+  pending_.append(std::move(copy));
+  kept_bytes_ = pending_.size();
+  if (pending_.slice_count() <= kHeldPiecesMax) return;
+  static_cast<void>(pending_.make_contiguous(static_cast<uint32_t>(kept_bytes_)));
+}
+
 Result<MessageReader::Part> MessageReader::next(io::Chain& data) {
   while (true) {
     if (data_left_ > 0 && !pending_.empty()) {
+      kept_bytes_ = 0;
       data = pending_.take_front(std::min(data_left_, pending_.size()));
       data_left_ -= data.size();
       return Part::data;
@@ -190,6 +228,7 @@ Result<MessageReader::Part> MessageReader::next(io::Chain& data) {
       if (state_ == State::finished && (data_left_ > 0 || !pending_.empty())) {
         return Error::protocol("AMQP message ends inside a section");
       }
+      keep_pending();
       return Part::nothing;
     }
     if (section.code < last_section_ || (section.code == last_section_ && section.code != kData)) {
@@ -201,6 +240,7 @@ Result<MessageReader::Part> MessageReader::next(io::Chain& data) {
     if (section.code == kData) {
       last_section_ = kData;
       data_left_ = section.value_bytes;
+      kept_bytes_ = 0;
       pending_.drop_front(section.header_bytes);
       continue;
     }
@@ -208,11 +248,13 @@ Result<MessageReader::Part> MessageReader::next(io::Chain& data) {
     if (head_bytes_ + whole > kHeadBytesMax) return Error::protocol("AMQP message head too long");
     if (pending_.size() < whole) {
       if (state_ == State::finished) return Error::protocol("AMQP message ends inside a section");
+      keep_pending();
       return Part::nothing;
     }
     last_section_ = static_cast<uint8_t>(section.code);
     head_bytes_ += static_cast<uint32_t>(whole);
     TRY(read_head_section(section));
+    kept_bytes_ = 0;
     pending_.drop_front(whole);
   }
 }

@@ -65,6 +65,9 @@ class MessageReader {
   // head: complete, in take_head(), once and before any data. data: further octets of the body.
   Result<Part> next(io::Chain& data);
   std::unique_ptr<MessageHead> take_head() { return std::move(head_); }
+  // What a head (or a footer) that is not complete costs in memory; 0 when nothing waits.
+  uint64_t held_bytes() const;
+  void clear();
 
  private:
   enum class State : uint8_t { reading, finished };
@@ -76,8 +79,10 @@ class MessageReader {
   Result<Section> peek_section() const;  // code 0: not enough octets yet
   Result<> read_head_section(const Section& section);
   bool head_is_due(uint64_t next_section) const;
+  void keep_pending();
 
   io::Chain pending_;
+  uint64_t kept_bytes_ = 0;  // of pending_, from its front: in memory of our own
   std::unique_ptr<MessageHead> head_;
   uint64_t data_left_ = 0;  // of the data section that is being read
   uint32_t head_bytes_ = 0;

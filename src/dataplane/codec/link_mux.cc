@@ -67,5 +67,7 @@ bool LinkMux::is_closing() const { return state_->is_closing(); }
 const RemoteSite& LinkMux::remote() const { return state_->remote(); }
 uint32_t LinkMux::streams_open() const { return state_->streams_open(); }
 uint64_t LinkMux::queued_bytes() const { return state_->queued_bytes(); }
+uint64_t LinkMux::held_head_bytes() const { return state_->held_head_bytes(); }
+const LinkMuxRefusals& LinkMux::refusals() const { return state_->refusals(); }
 
 }  // namespace istmo::codec

@@ -40,11 +40,19 @@ struct LinkMuxOptions {
   uint32_t streams_max = 16 * 1024;          // more are refused: amqp:resource-limit-exceeded
   uint32_t window_bytes = 256 * 1024;        // byte credit that a new stream starts with
   uint64_t queued_bytes_max = 4096u * 1024;  // control octets waiting to be sent; above: error
+  // Octets of message heads that are not complete, of all streams: byte credit does not count them.
+  // Above: the stream is refused, amqp:resource-limit-exceeded.
+  uint64_t head_bytes_max = 1024u * 1024;
   // Sent as idle-time-out. Half of it without anything sent makes an empty frame; this long
   // without anything received ends the connection with Error::timeout.
   Duration idle_timeout = Duration::seconds(5);
   Duration handshake_timeout = Duration::seconds(5);  // until `opened`; and for the answer to close
   uint32_t first_sequence_number = 0;  // of transfers and deliveries; tests start near the wrap
+};
+
+// What was refused or ended here at a limit, ever.
+struct LinkMuxRefusals {
+  uint64_t heads_too_large = 0;  // head_bytes_max
 };
 
 // What the other side said in its open.
@@ -132,7 +140,9 @@ class LinkMux {
   bool is_closing() const;
   const RemoteSite& remote() const;
   uint32_t streams_open() const;
-  uint64_t queued_bytes() const;  // of all streams
+  uint64_t queued_bytes() const;     // of all streams
+  uint64_t held_head_bytes() const;  // of message heads that are not complete
+  const LinkMuxRefusals& refusals() const;
 
  private:
   class State;

@@ -27,6 +27,7 @@ Result<> LinkMux::State::on_transfer(const Transfer& transfer, io::Chain&& paylo
   if (link->delivery == LinkEnd::Delivery::active) {
     link->reader.feed(std::move(payload));
     on_parts(*link);
+    count_head(*link);
   }
   if (!transfer.more) on_delivery_end(*link);
   return {};
@@ -89,6 +90,23 @@ void LinkMux::State::on_parts(LinkEnd& link) {
   }
 }
 
+// Byte credit counts data only: what waits of heads has a bound of its own.
+void LinkMux::State::count_head(LinkEnd& link) {
+  held_head_bytes_ -= link.held_head_bytes;
+  link.held_head_bytes = link.reader.held_bytes();
+  held_head_bytes_ += link.held_head_bytes;
+  if (held_head_bytes_ <= options_.head_bytes_max || link.held_head_bytes == 0) return;
+  ++refusals_.heads_too_large;
+  reject_delivery(link, "amqp:resource-limit-exceeded", "too much of message heads is incomplete");
+}
+
+// What was read of a head is of no use any more.
+void LinkMux::State::forget_head(LinkEnd& link) {
+  link.reader.clear();
+  held_head_bytes_ -= link.held_head_bytes;
+  link.held_head_bytes = 0;
+}
+
 void LinkMux::State::on_message_head(LinkEnd& link) {
   MuxStream& stream = *link.stream;
   auto message = link.reader.take_head();
@@ -139,6 +157,7 @@ void LinkMux::State::on_delivery_end(LinkEnd& link) {
   }
   const bool is_whole = link.delivery == LinkEnd::Delivery::active;
   link.delivery = LinkEnd::Delivery::none;
+  forget_head(link);
   if (is_whole) {
     if (!link.is_settled) {
       send(Disposition{.role = LinkEndRole::receiver,
@@ -157,6 +176,7 @@ void LinkMux::State::on_delivery_end(LinkEnd& link) {
 void LinkMux::State::on_aborted(LinkEnd& link, const Transfer& transfer) {
   const bool is_news = link.delivery == LinkEnd::Delivery::active;
   link.delivery = LinkEnd::Delivery::none;  // 2.7.5: aborted means settled
+  forget_head(link);
   if (is_news && link.stream) {
     const AmqpError& error = transfer.state.error;
     const std::string reason(error.description.empty() ? "delivery was aborted"

@@ -255,6 +255,7 @@ void LinkMux::State::erase_link_if_gone(LinkEnd& link) {
   by_handle_[link.handle] = nullptr;
   free_handles_.push_back(link.handle);
   if (link.origin == LinkEnd::Origin::theirs) --links_of_theirs_;
+  forget_head(link);
   links_.erase(link);
   if (stream) release_if_over(*stream);
 }

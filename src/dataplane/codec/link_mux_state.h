@@ -54,6 +54,7 @@ struct LinkEnd {
   // the receiver of a stream that we opened: the dynamic address.
   std::string address;
   MessageReader reader;
+  uint64_t held_head_bytes = 0;  // by `reader`, as counted in the total
 
   bool is_attached() const { return here == Half::attached && there == Half::attached; }
 };
@@ -139,6 +140,8 @@ class LinkMux::State {
   const RemoteSite& remote() const { return remote_; }
   uint32_t streams_open() const { return phase_ == Phase::closed ? 0 : streams_open_; }
   uint64_t queued_bytes() const { return queued_bytes_; }
+  uint64_t held_head_bytes() const { return phase_ == Phase::closed ? 0 : held_head_bytes_; }
+  const LinkMuxRefusals& refusals() const { return refusals_; }
 
  private:
   // What is awaited. Dialer: sasl_header, mechanisms, outcome, amqp_header, open, begin, ready.
@@ -228,6 +231,8 @@ class LinkMux::State {
   void on_parts(LinkEnd& link);
   void on_message_head(LinkEnd& link);
   void on_message_data(LinkEnd& link, io::Chain&& data);
+  void count_head(LinkEnd& link);
+  void forget_head(LinkEnd& link);
   void on_delivery_end(LinkEnd& link);
   void on_aborted(LinkEnd& link, const Transfer& transfer);
   void reject_delivery(LinkEnd& link, std::string_view condition, std::string_view text);
@@ -295,6 +300,8 @@ class LinkMux::State {
   uint32_t remote_handle_max_ = 0;
   uint32_t incoming_delivery_id_ = 0;  // of the next delivery, once has_incoming_delivery_
   bool has_incoming_delivery_ = false;
+  uint64_t held_head_bytes_ = 0;  // of all links
+  LinkMuxRefusals refusals_;
 
   // Links and streams.
   Slab<LinkEnd> links_;

@@ -207,6 +207,7 @@ LinkMux::State::Told LinkMux::State::reject_receiver(MuxStream& stream, const Am
   LinkEnd* link = stream.receiver;
   if (!link || link->delivery != LinkEnd::Delivery::active) return Told::nothing;
   link->delivery = LinkEnd::Delivery::discarded;
+  forget_head(*link);
   if (link->here != LinkEnd::Half::attached || link->is_settled) return Told::unable;
   send(Disposition{.role = LinkEndRole::receiver,
                    .first = static_cast<uint32_t>(link->delivery_id),

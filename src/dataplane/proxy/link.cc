@@ -142,6 +142,7 @@ void Link::on_transport_closed(const Error& error) {
   state_ = State::ended;
   worker_.loop().timers().cancel(tick_timer_);
   close_all_streams(CloseReason::link_lost);
+  count_codec();
   worker_.on_link_ended(*this, was_open_);
 }
 
@@ -214,6 +215,18 @@ void Link::process_events() {
   // With a full transport the next flush is on_transport_drained's business.
   const bool can_send = is_encrypted_ && transport_.pending_bytes() < output_bytes_max();
   if (can_send && mux_.has_output()) schedule_flush();
+  count_codec();
+}
+
+// What the codec holds and refuses before there is a stream.
+void Link::count_codec() {
+  const uint64_t held = state_ == State::ended ? 0 : mux_.held_head_bytes();
+  worker_.process().buffered_bytes.add(static_cast<int64_t>(held - held_head_bytes_));
+  held_head_bytes_ = held;
+  const auto& refusals = mux_.refusals();
+  for (; counted_.heads_too_large < refusals.heads_too_large; ++counted_.heads_too_large) {
+    worker_.count_closed(CloseReason::memory_limit, 0, 0);
+  }
 }
 
 void Link::handle(codec::LinkEvent& event) {

@@ -74,6 +74,7 @@ class Link final : private transport::TransportSink {
   void on_tick();
 
   void process_events();
+  void count_codec();
   void handle(codec::LinkEvent& event);
   void handle_opened();
   void handle_requested(codec::LinkEvent& event);
@@ -102,6 +103,8 @@ class Link final : private transport::TransportSink {
   codec::LinkMux mux_;
   Slab<LinkStream> stream_slab_;
   std::unordered_map<codec::StreamId, LinkStream*> streams_;
+  uint64_t held_head_bytes_ = 0;  // of the codec, as counted in the process
+  codec::LinkMuxRefusals counted_;
   std::unique_ptr<MeshChannel> mesh_;
   transport::TlsTransport transport_;
   io::DeferredOf<Link, &Link::flush> flush_{*this};

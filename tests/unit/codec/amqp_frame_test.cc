@@ -195,6 +195,40 @@ BOOST_AUTO_TEST_CASE(message_survives_every_split_into_transfers) {
   }
 }
 
+// A receive block of 8 KiB for each octet of it would be a pool's end.
+BOOST_AUTO_TEST_CASE(section_that_waits_for_its_rest_pins_no_block_of_others) {
+  std::vector<uint8_t> message;
+  AmqpWriter out(message);
+  out.descriptor(0x72);
+  const auto map = out.begin_compound();
+  out.symbol("x");
+  out.binary(std::vector<uint8_t>(2000, 'x'));
+  out.end_map(map, 2);
+  encode_head({.to = "k"}, {.to = "k"}, out);
+  MessageReader reader;
+  reader.begin();
+  struct Pool final : io::BlockOwner {
+    void release(io::Block&) override {}
+  };
+  Pool pool;
+  const auto size = static_cast<uint32_t>(message.size());
+  io::Block block{.data = message.data(), .size = size, .references = 1, .owner = &pool};
+  const io::Slice all(block, 0, size);
+  for (uint32_t i = 0; i < 1900; ++i) {
+    reader.feed(io::Chain(all.share(i, 1)));
+    io::Chain data;
+    BOOST_REQUIRE((*reader.next(data) == MessageReader::Part::nothing));
+    BOOST_REQUIRE(block.references == 1u);
+    BOOST_REQUIRE(reader.held_bytes() >= i + 1);
+    BOOST_REQUIRE(reader.held_bytes() <= i + 1 + 1024 + 66 * 64);
+  }
+  reader.feed(io::Chain(all.share(1900, size - 1900)));
+  io::Chain data;
+  BOOST_REQUIRE((*reader.next(data) == MessageReader::Part::head));
+  BOOST_TEST(reader.take_head()->head.to == "k");
+  BOOST_TEST(reader.held_bytes() == 0u);
+}
+
 BOOST_AUTO_TEST_CASE(messages_out_of_order_or_cut_are_errors) {
   const auto error_of = [](std::vector<uint8_t> message) {
     MessageReader reader;

@@ -217,11 +217,14 @@ class ForeignProgram {
     }
     return result;
   }
-  void open(uint32_t max_frame_size = 65536) {
+  void open(uint32_t max_frame_size = 65536,
+            const std::vector<std::string_view>& capabilities = {}) {
     site.feed(kSaslProtocolHeader, now);
     send(SaslInit{.mechanism = "EXTERNAL"});
     site.feed(kAmqpProtocolHeader, now);
-    send(Open{.container_id = "foreign", .max_frame_size = max_frame_size});
+    send(Open{.container_id = "foreign",
+              .max_frame_size = max_frame_size,
+              .offered_capabilities = capabilities});
     send(Begin{.incoming_window = 100, .outgoing_window = 100});
     frames();
   }
