@@ -50,6 +50,10 @@ class List {
     ASSERT(!empty());
     return *static_cast<T*>(head_.next_);
   }
+  const T& front() const {
+    ASSERT(!empty());
+    return *static_cast<const T*>(head_.next_);
+  }
   T& pop_front() {
     T& element = front();
     static_cast<Node&>(element).unlink();

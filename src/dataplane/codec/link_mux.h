@@ -43,6 +43,11 @@ struct LinkMuxOptions {
   // Octets of message heads that are not complete, of all streams: byte credit does not count them.
   // Above: the stream is refused, amqp:resource-limit-exceeded.
   uint64_t head_bytes_max = 1024u * 1024;
+  // Programs attach and send when they like: so many AMQP links of one without byte credit may
+  // wait. Istmo sites send at once: their links wait `head_timeout` for a message, then they are
+  // detached. Everybody's message has as long for its head, then it is rejected.
+  uint32_t idle_links_max = 256;
+  Duration head_timeout = Duration::seconds(10);
   // Sent as idle-time-out. Half of it without anything sent makes an empty frame; this long
   // without anything received ends the connection with Error::timeout.
   Duration idle_timeout = Duration::seconds(5);
@@ -53,6 +58,8 @@ struct LinkMuxOptions {
 // What was refused or ended here at a limit, ever.
 struct LinkMuxRefusals {
   uint64_t heads_too_large = 0;  // head_bytes_max
+  uint64_t links_too_many = 0;   // idle_links_max, streams_max
+  uint64_t links_too_late = 0;   // head_timeout
 };
 
 // What the other side said in its open.

@@ -53,6 +53,7 @@ Result<> LinkMux::State::begin_delivery(LinkEnd& link, const Transfer& transfer)
   --link.credit;
   ++link.delivery_count;
   if (!link.stream && streams_open_ >= options_.streams_max) {
+    ++refusals_.links_too_many;
     reject_delivery(link, "amqp:resource-limit-exceeded", "too many streams");
     return {};
   }
@@ -66,6 +67,7 @@ Result<> LinkMux::State::begin_delivery(LinkEnd& link, const Transfer& transfer)
   }
   link.stream->in = MuxStream::In::started;
   link.reader.begin();
+  wait_for(link, LinkEnd::Missing::head);
   if (transfer.message_format.value_or(0) != 0) {
     reject_delivery(link, "amqp:not-implemented", "another message-format than 0");
   }
@@ -110,6 +112,7 @@ void LinkMux::State::forget_head(LinkEnd& link) {
 void LinkMux::State::on_message_head(LinkEnd& link) {
   MuxStream& stream = *link.stream;
   auto message = link.reader.take_head();
+  wait_for(link, LinkEnd::Missing::nothing);
   if (stream.side == MuxStream::Side::opener) {
     Waiting& event = push_event(LinkEvent::Kind::stream_answered, id_of(stream));
     event.head = std::make_unique<StreamHead>(std::move(message->head));
@@ -123,6 +126,7 @@ void LinkMux::State::on_message_head(LinkEnd& link) {
   if (answer->stream) {
     return reject_delivery(link, "amqp:resource-locked", "reply-to is in use");
   }
+  wait_for(*answer, LinkEnd::Missing::nothing);
   answer->stream = &stream;
   stream.sender = answer;
   stream.correlation_encoded = std::move(message->correlation_encoded);

@@ -193,6 +193,7 @@ void LinkMux::State::tick(Instant now) {
     return fail(Error::timeout("nothing was received for too long"),
                 "amqp:resource-limit-exceeded");
   }
+  if (phase_ == Phase::ready) end_what_is_late();
   if (now < heartbeat_at_) return;
   heartbeat_at_ = now + heartbeat_interval_;
   if (phase_ != Phase::ready || has_output()) return;
@@ -205,6 +206,9 @@ Instant LinkMux::State::next_tick() const {
   if (phase_ == Phase::closed) return Instant::never();
   Instant next = last_received_ + options_.idle_timeout;
   if (phase_ != Phase::ready) next = std::min(next, handshake_deadline_);
+  if (!late_next_.empty()) {
+    next = std::min(next, late_next_.front().missing_since + options_.head_timeout);
+  }
   return std::min(next, heartbeat_at_);
 }
 

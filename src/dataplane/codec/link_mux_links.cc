@@ -78,6 +78,41 @@ uint32_t LinkMux::State::allocate_handle() {
   return handle;
 }
 
+// --- waiting for the other side
+
+void LinkMux::State::wait_for(LinkEnd& link, LinkEnd::Missing what) {
+  idle_links_ -= link.missing == LinkEnd::Missing::message;
+  idle_links_ += what == LinkEnd::Missing::message;
+  link.missing = what;
+  link.unlink();
+  const bool may_take_long = what == LinkEnd::Missing::message && !remote_.has_byte_credit;
+  if (what == LinkEnd::Missing::nothing || may_take_long) return;
+  link.missing_since = now_;
+  late_next_.push_back(link);
+}
+
+bool LinkMux::State::has_too_many_idle_links() const {
+  return !remote_.has_byte_credit && idle_links_ > options_.idle_links_max;
+}
+
+void LinkMux::State::end_what_is_late() {
+  while (LinkEnd* link = late_next_.first()) {
+    if (now_ < link->missing_since + options_.head_timeout) return;
+    const bool is_head = link->missing == LinkEnd::Missing::head;
+    const std::string_view text =
+        is_head ? "the head of a message did not come in time" : "no message came in time";
+    ++refusals_.links_too_late;
+    wait_for(*link, LinkEnd::Missing::nothing);
+    if (link->stream) {
+      end_abnormally(*link->stream, {.condition = "amqp:link:detach-forced",
+                                     .text = text,
+                                     .telling = MuxStream::Telling::all});
+    } else {
+      detach(*link, {"amqp:link:detach-forced", text});
+    }
+  }
+}
+
 // --- attach
 
 // The first half of a stream's link; the other side's attach makes the other half.
@@ -157,7 +192,9 @@ Result<> LinkMux::State::on_attach_request(const Attach& attach) {
   link.handle = allocate_handle();
   if (link.handle == kNoHandle) return Error::limit("no link handle is left for an answer");
   by_handle_[link.handle] = &link;
-  if (links_of_theirs_ > uint64_t{options_.streams_max} * 2) {
+  wait_for(link, LinkEnd::Missing::message);
+  if (links_of_theirs_ > uint64_t{options_.streams_max} * 2 || has_too_many_idle_links()) {
+    ++refusals_.links_too_many;
     refuse_attach(link, {"amqp:resource-limit-exceeded", "too many links"});
   } else if (link.role == LinkEndRole::receiver) {
     on_sender_request(link, attach);
@@ -177,6 +214,7 @@ void LinkMux::State::on_sender_request(LinkEnd& link, const Attach& attach) {
     return refuse_attach(link, {"amqp:invalid-field", "the target must name a routing key"});
   }
   if (streams_open_ >= options_.streams_max) {
+    ++refusals_.links_too_many;
     return refuse_attach(link, {"amqp:resource-limit-exceeded", "too many streams"});
   }
   link.address = address;
@@ -241,6 +279,8 @@ void LinkMux::State::detach(LinkEnd& link, AmqpError error) {
   if (link.here == LinkEnd::Half::attached) {
     send(Detach{.handle = link.handle, .closed = true, .error = error});
     link.here = LinkEnd::Half::detached;
+    link.address = std::string();
+    wait_for(link, LinkEnd::Missing::nothing);
   }
   erase_link_if_gone(link);
 }

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "base/list.h"
 #include "base/slab.h"
 #include "dataplane/codec/amqp_frame.h"
 #include "dataplane/codec/amqp_message.h"
@@ -26,17 +27,21 @@ constexpr uint32_t kOutgoingWindowFrames = 0x7fffffff;
 
 struct MuxStream;
 
-struct LinkEnd {
+struct LinkEnd : ListNode<LinkEnd> {
   enum class Origin : uint8_t { ours, theirs };  // who attached first
   enum class Half : uint8_t { none, attached, detached };
   // beginning: a sender has given it an id, no frame was sent. discarded: what comes is dropped.
   enum class Delivery : uint8_t { none, beginning, active, discarded };
+  // What the other side has not done. message: no message uses the link, which is theirs. head: the
+  // head of a message that began is not complete.
+  enum class Missing : uint8_t { nothing, message, head };
 
   LinkEndRole role = LinkEndRole::sender;
   Origin origin = Origin::ours;
   Half here = Half::none;   // what we said
   Half there = Half::none;  // what the other side said
   Delivery delivery = Delivery::none;
+  Missing missing = Missing::nothing;
   bool is_settled = false;  // the delivery, by its sender
   bool is_draining = false;
   uint32_t handle = kNoHandle;         // in what we send
@@ -48,6 +53,7 @@ struct LinkEnd {
   uint64_t octets = 0;
   uint64_t limit = 0;
   uint64_t granted = 0;
+  Instant missing_since;
   MuxStream* stream = nullptr;  // that uses it now
   std::string name;             // theirs: until the attach is answered
   // Our receiver on their sender: the routing key. A sender of ours on their dynamic receiver, and
@@ -209,6 +215,9 @@ class LinkMux::State {
   Result<> on_flow(const Flow& flow);
   void on_link_flow(LinkEnd& link, const Flow& flow);
   Result<> on_disposition(const Disposition& disposition);
+  void wait_for(LinkEnd& link, LinkEnd::Missing what);
+  bool has_too_many_idle_links() const;
+  void end_what_is_late();
   LinkEnd& attach_ours(LinkEndRole role, MuxStream& stream, std::string_view address);
   void answer_attach(LinkEnd& link);
   void refuse_attach(LinkEnd& link, AmqpError error);
@@ -311,8 +320,10 @@ class LinkMux::State {
   std::vector<uint32_t> free_handles_;
   // Unsettled deliveries of ours that are under way, by an id that does not wrap.
   std::map<uint64_t, LinkEnd*> outgoing_;
-  uint64_t next_delivery_;  // on the wire: its low half
+  uint64_t next_delivery_;   // on the wire: its low half
+  List<LinkEnd> late_next_;  // those that must not wait long, first the one that waits longest
   uint32_t links_of_theirs_ = 0;
+  uint32_t idle_links_ = 0;  // of theirs, without a message
   uint32_t streams_open_ = 0;
 };
 

@@ -172,7 +172,10 @@ void LinkMux::State::complete_if_ended(MuxStream& stream) {
   }
   let_go_of_links(stream);
   release_if_over(stream);
-  let_send_again(*receiver);
+  if (!has_too_many_idle_links()) return let_send_again(*receiver);
+  ++refusals_.links_too_many;
+  detach(*sender, {"amqp:resource-limit-exceeded", "too many links"});
+  detach(*receiver, {"amqp:resource-limit-exceeded", "too many links"});
 }
 
 // Both directions are over, whatever they were doing; says so to the other side.
@@ -198,7 +201,7 @@ void LinkMux::State::end_abnormally(MuxStream& stream, Ending ending) {
     let_go_of_links(stream);
     release_if_over(stream);
   }
-  if (!must_detach) return let_send_again(*receiver);
+  if (!must_detach && !has_too_many_idle_links()) return let_send_again(*receiver);
   if (receiver) detach(*receiver, error);
   if (sender) detach(*sender, error);
 }
@@ -231,8 +234,12 @@ LinkMux::State::Told LinkMux::State::abort_sender(MuxStream& stream, const AmqpE
 }
 
 void LinkMux::State::let_go_of_links(MuxStream& stream) {
-  if (stream.sender) stream.sender->stream = nullptr;
-  if (stream.receiver) stream.receiver->stream = nullptr;
+  for (LinkEnd* link : {stream.sender, stream.receiver}) {
+    if (!link) continue;
+    link->stream = nullptr;
+    const bool stays = link->origin == LinkEnd::Origin::theirs && link->is_attached();
+    wait_for(*link, stays ? LinkEnd::Missing::message : LinkEnd::Missing::nothing);
+  }
   stream.sender = stream.receiver = nullptr;
 }
 

@@ -223,10 +223,14 @@ void Link::count_codec() {
   const uint64_t held = state_ == State::ended ? 0 : mux_.held_head_bytes();
   worker_.process().buffered_bytes.add(static_cast<int64_t>(held - held_head_bytes_));
   held_head_bytes_ = held;
-  const auto& refusals = mux_.refusals();
-  for (; counted_.heads_too_large < refusals.heads_too_large; ++counted_.heads_too_large) {
-    worker_.count_closed(CloseReason::memory_limit, 0, 0);
-  }
+  const auto count = [&](uint64_t codec::LinkMuxRefusals::* what, CloseReason reason) {
+    for (; counted_.*what < mux_.refusals().*what; ++(counted_.*what)) {
+      worker_.count_closed(reason, 0, 0);
+    }
+  };
+  count(&codec::LinkMuxRefusals::heads_too_large, CloseReason::memory_limit);
+  count(&codec::LinkMuxRefusals::links_too_many, CloseReason::connections_limit);
+  count(&codec::LinkMuxRefusals::links_too_late, CloseReason::idle_timeout);
 }
 
 void Link::handle(codec::LinkEvent& event) {
