@@ -62,6 +62,69 @@ BOOST_AUTO_TEST_CASE(incomplete_heads_count_as_buffered_and_are_refused_beyond_a
   stage.world.finish();
 }
 
+BOOST_AUTO_TEST_CASE(attached_streams_count_as_open_until_they_are_used_or_time_is_up) {
+  Stage stage(2);
+  LinkProgram hostile(stage.loop, "mallory", transport::TlsRole::client);
+  hostile.connect(stage.east_links);
+  hostile.greet({codec::kByteCreditCapability});
+  for (uint32_t handle = 0; handle < 200; ++handle) {
+    if (handle % 2 == 0) hostile.attach_sender(handle, "service");
+    else hostile.attach_receiver(handle);
+  }
+  const auto has_hundred = [&] { return stage.east.process().streams_open.value() == 100; };
+  BOOST_TEST(stage.until(has_hundred));
+  BOOST_TEST(stage.east.streams_open() == 100u);
+  BOOST_TEST(!stage.until([&] { return stage.east.streams_open() < 100; }, Duration::seconds(9)));
+  BOOST_TEST(stage.until([&] { return stage.east.streams_open() == 0; }, Duration::seconds(2)));
+  BOOST_TEST(stage.east.process().streams_open.value() == 0);
+  BOOST_TEST(stage.east.closed(CloseReason::idle_timeout) == 200u);
+  BOOST_TEST(!hostile.is_closed());
+  // What is attached when the link ends is forgotten with it.
+  for (uint32_t handle = 200; handle < 300; ++handle) hostile.attach_sender(handle, "service");
+  BOOST_TEST(stage.until(has_hundred));
+  stage.end(hostile);
+  BOOST_TEST(stage.until([&] { return stage.east.process().streams_open.value() == 0; }));
+  stage.world.finish();
+}
+
+BOOST_AUTO_TEST_CASE(attach_beyond_the_streams_of_the_process_is_refused) {
+  Stage stage(3);
+  stage.east.config.limits.streams_max = 50;
+  stage.world.publish(stage.east);
+  LinkProgram program(stage.loop, "mallory", transport::TlsRole::client);
+  program.connect(stage.east_links);
+  program.greet({});
+  for (uint32_t handle = 0; handle < 80; ++handle) program.attach_sender(handle, "service");
+  BOOST_TEST(stage.until([&] { return program.count(codec::Detach::kCode) == 30u; }));
+  BOOST_TEST(stage.east.closed(CloseReason::connections_limit) == 30u);
+  // A client of the other site finds no room either, until the program leaves.
+  const Exchange& refused = stage.world.start({.bytes = 10}, {.bytes = 10});
+  BOOST_TEST(stage.until([&] { return refused.client->is_done(); }));
+  BOOST_TEST(refused.client->was_reset());
+  stage.end(program);
+  const Exchange& next = stage.world.start({.bytes = 10}, {.bytes = 10});
+  BOOST_TEST(stage.until([&] { return next.client->is_done(); }));
+  check_complete(next);
+  stage.world.finish();
+}
+
+BOOST_AUTO_TEST_CASE(one_attach_to_the_mesh_is_enough) {
+  Stage stage(4);
+  LinkProgram hostile(stage.loop, "mallory", transport::TlsRole::client);
+  hostile.connect(stage.east_links);
+  hostile.greet({codec::kByteCreditCapability});
+  for (uint32_t handle = 0; handle < 20; ++handle) hostile.attach_sender(handle, "$istmo/mesh");
+  BOOST_TEST(stage.until([&] { return hostile.count(codec::Detach::kCode) == 19u; }));
+  // Later, when the first one was ended, another one may come.
+  BOOST_TEST(stage.until([&] { return hostile.count(codec::Detach::kCode) == 20u; }));
+  const size_t attaches = hostile.count(codec::Attach::kCode);
+  hostile.attach_sender(20, "$istmo/mesh");
+  BOOST_TEST(stage.until([&] { return hostile.count(codec::Attach::kCode) > attaches; }));
+  BOOST_TEST(hostile.count(codec::Detach::kCode) == 20u);
+  stage.end(hostile);
+  stage.world.finish();
+}
+
 BOOST_AUTO_TEST_SUITE_END()
 
 }  // namespace istmo::sim

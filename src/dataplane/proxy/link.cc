@@ -265,6 +265,7 @@ void Link::handle(codec::LinkEvent& event) {
       return;
     case Kind::stream_released:
       if (stream) close_stream(*stream, stream->reason());
+      else forget_awaited(event.stream);
       return;
     case Kind::closed: return handle_closed(event);
   }
@@ -285,9 +286,27 @@ void Link::handle_opened() {
 
 void Link::handle_requested(codec::LinkEvent& event) {
   const bool is_mesh = event.head.to == kMeshKey && is_incoming() && connection() == 0 && !mesh_;
-  if (is_mesh || worker_.has_local_backend(event.head.to)) return mux_.admit(event.stream);
-  mux_.refuse(event.stream, "amqp:not-found",
-              "no connector at this site has the routing key \"" + event.head.to + "\"");
+  if (is_mesh && awaited_mesh_ == codec::StreamId()) {
+    awaited_mesh_ = event.stream;
+    return mux_.admit(event.stream);
+  }
+  if (!worker_.has_local_backend(event.head.to)) {
+    return mux_.refuse(event.stream, "amqp:not-found",
+                       "no connector at this site has the routing key \"" + event.head.to + "\"");
+  }
+  // Counted from now on, so that what is attached and never used is bounded like what is.
+  if (const auto refusal = worker_.admit_stream()) {
+    worker_.count_closed(*refusal, 0, 0);
+    return mux_.refuse(event.stream, "amqp:resource-limit-exceeded", to_string(*refusal));
+  }
+  awaited_.insert(event.stream);
+  mux_.admit(event.stream);
+}
+
+// Its message came, or it ended without one.
+void Link::forget_awaited(codec::StreamId id) {
+  if (id == awaited_mesh_) awaited_mesh_ = {};
+  if (awaited_.erase(id) > 0) worker_.release_streams(1);
 }
 
 void Link::handle_stream_opened(codec::LinkEvent& event) {
@@ -295,8 +314,10 @@ void Link::handle_stream_opened(codec::LinkEvent& event) {
   stream.mark_opened_by_remote();
   streams_.emplace(event.stream, &stream);
   if (event.head.to != kMeshKey) {
+    awaited_.erase(event.stream);  // the tunnel takes its place in the count
     return worker_.start_link_tunnel(stream, std::move(event.head.to));
   }
+  awaited_mesh_ = {};
   if (mesh_) return close("amqp:not-allowed", "a second mesh stream");
   if (!worker_.has_room_for_mesh(site_id_)) return stream.reset(CloseReason::connections_limit);
   mesh_ = std::make_unique<MeshChannel>(worker_, *this);
@@ -328,6 +349,8 @@ void Link::close_all_streams(CloseReason reason) {
     LinkStream& stream = *streams_.begin()->second;
     close_stream(stream, stream.is_reset_by_us() ? stream.reason() : reason);
   }
+  worker_.release_streams(awaited_.size());
+  awaited_.clear();
   if (mesh_) mesh_->end();
 }
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "base/slab.h"
 #include "dataplane/codec/link_mux.h"
@@ -46,6 +47,8 @@ class Link final : private transport::TransportSink {
   std::string site_label() const;
   uint32_t cost() const;
   uint32_t streams_open() const { return static_cast<uint32_t>(streams_.size()); }
+  // Streams that the other site asked for and of which no message has come.
+  size_t streams_awaited() const { return awaited_.size(); }
   uint32_t remote_workers() const { return mux_.remote().workers; }
   LinkChange change() const;
 
@@ -79,6 +82,7 @@ class Link final : private transport::TransportSink {
   void handle_opened();
   void handle_requested(codec::LinkEvent& event);
   void handle_stream_opened(codec::LinkEvent& event);
+  void forget_awaited(codec::StreamId id);
   void handle_closed(codec::LinkEvent& event);
   void close_stream(LinkStream& stream, CloseReason reason);
   void close_all_streams(CloseReason reason);
@@ -103,6 +107,8 @@ class Link final : private transport::TransportSink {
   codec::LinkMux mux_;
   Slab<LinkStream> stream_slab_;
   std::unordered_map<codec::StreamId, LinkStream*> streams_;
+  std::unordered_set<codec::StreamId> awaited_;  // admitted and counted, without a message
+  codec::StreamId awaited_mesh_;
   uint64_t held_head_bytes_ = 0;  // of the codec, as counted in the process
   codec::LinkMuxRefusals counted_;
   std::unique_ptr<MeshChannel> mesh_;

@@ -111,7 +111,7 @@ struct WorkerReport {
   uint64_t closed_total[kCloseReasons] = {};
   uint64_t bytes_in = 0;  // from clients, over all exchanges of this worker
   uint64_t bytes_out = 0;
-  uint64_t streams_open = 0;
+  uint64_t streams_open = 0;    // those that neighbours asked for and have not begun among them
   uint64_t buffered_bytes = 0;  // of the process; only worker 0 reports it
   uint64_t accept_limit_hits = 0;
   uint64_t starvations = 0;

@@ -49,10 +49,9 @@ void Worker::start_tcp_tunnel(Listener& listener, io::Fd fd) {
 
 void Worker::start_link_tunnel(LinkStream& stream, std::string routing_key) {
   const auto pool = pools_.find(routing_key);
-  if (pool == pools_.end()) return stream.reset(CloseReason::no_route);
-  if (const auto refusal = admit_stream()) {
-    count_closed(*refusal, 0, 0);
-    return stream.reset(*refusal);
+  if (is_draining_ || pool == pools_.end()) {
+    release_streams(1);
+    return stream.reset(is_draining_ ? CloseReason::shutdown : CloseReason::no_route);
   }
   // A route is there; all other limits are those of the connector that is chosen.
   const TcpSettings settings{.idle_timeout = {}, .half_close_timeout = {}};
@@ -70,9 +69,13 @@ TcpStream& Worker::emplace_tcp_stream(io::Fd fd, Tunnel& tunnel) {
   return tcp_streams_.emplace(*this, fd, tunnel.sink(), limits_.window_bytes);
 }
 
+void Worker::release_streams(size_t count) {
+  process_.streams_open.add(-static_cast<int64_t>(count));
+}
+
 void Worker::release(Tunnel& tunnel) {
   tunnels_.erase(tunnel);
-  process_.streams_open.add(-1);
+  release_streams(1);
   if (is_draining_) schedule_sweep();
 }
 

@@ -96,10 +96,12 @@ class Worker {
   // Counts one more exchange, or says why there is no room for it.
   std::optional<CloseReason> admit_stream();
   void start_tcp_tunnel(Listener& listener, io::Fd fd);
+  // The stream was admitted.
   void start_link_tunnel(LinkStream& stream, std::string routing_key);
   TcpStream& emplace_tcp_stream(io::Fd fd, Tunnel& tunnel);
   void release(TcpStream& stream) { tcp_streams_.erase(stream); }
   void release(Tunnel& tunnel);
+  void release_streams(size_t count);  // that were admitted and are no tunnels
   void count_closed(CloseReason reason, uint64_t bytes_in, uint64_t bytes_out);
 
   Route route(const Tunnel& tunnel, std::span<const uint64_t> tried);

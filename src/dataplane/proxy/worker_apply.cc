@@ -136,6 +136,7 @@ WorkerReport Worker::report(bool with_connections) {
   report.bytes_in = bytes_in_;
   report.bytes_out = bytes_out_;
   report.streams_open = tunnels_.size();
+  for (const auto& link : links_) report.streams_open += link->streams_awaited();
   // The gauge is the process's: only worker 0 reports it, so that sums are right.
   if (options_.index == 0) {
     report.buffered_bytes = static_cast<uint64_t>(process_.buffered_bytes.value());
