@@ -11,8 +11,9 @@ using proxy::CloseReason;
 
 // A world in which west dials east, and one more host whose programs have certificates too.
 struct Stage {
-  explicit Stage(uint64_t seed)
-      : world(seed, {.west_workers = 1, .east_workers = 1, .east_dials = false}) {
+  explicit Stage(uint64_t seed, uint32_t west_workers = 1, uint32_t east_workers = 1)
+      : world(seed,
+              {.west_workers = west_workers, .east_workers = east_workers, .east_dials = false}) {
     BOOST_TEST(world.until_linked());
   }
   // Nothing of World's checkers: programs make the site hold what no exchange of the world does.
@@ -122,6 +123,38 @@ BOOST_AUTO_TEST_CASE(one_attach_to_the_mesh_is_enough) {
   BOOST_TEST(stage.until([&] { return hostile.count(codec::Attach::kCode) > attaches; }));
   BOOST_TEST(hostile.count(codec::Detach::kCode) == 20u);
   stage.end(hostile);
+  stage.world.finish();
+}
+
+// Over all workers together, wherever the connections come out.
+BOOST_AUTO_TEST_CASE(connections_of_one_site_are_bounded_and_others_are_not_concerned) {
+  constexpr uint32_t kMost = 32;
+  Stage stage(5, 3, 4);
+  const uint32_t linked = stage.east.links_open();
+  std::vector<std::unique_ptr<LinkProgram>> programs;
+  const auto add = [&](const std::string& site) -> LinkProgram& {
+    auto& added = programs.emplace_back(
+        std::make_unique<LinkProgram>(stage.loop, site, transport::TlsRole::client));
+    added->connect(stage.east_links);
+    added->greet({});
+    return *added;
+  };
+  for (uint32_t i = 0; i < kMost; ++i) add("mallory");
+  BOOST_TEST(stage.until([&] { return stage.east.links_open() == linked + kMost; }));
+  for (int i = 0; i < 8; ++i) {
+    const LinkProgram& refused = add("mallory");
+    BOOST_TEST(stage.until([&] { return refused.is_closed(); }));
+    BOOST_TEST(refused.count(codec::Close::kCode) == 1u);
+  }
+  BOOST_TEST(stage.east.closed(CloseReason::connections_limit) == 8u);
+  add("mandy");
+  BOOST_TEST(stage.until([&] { return stage.east.links_open() == linked + kMost + 1; }));
+  // One goes, one may come.
+  stage.end(*programs.front());
+  BOOST_TEST(stage.until([&] { return stage.east.links_open() == linked + kMost; }));
+  add("mallory");
+  BOOST_TEST(stage.until([&] { return stage.east.links_open() == linked + kMost + 1; }));
+  for (auto& program : programs) stage.end(*program);
   stage.world.finish();
 }
 

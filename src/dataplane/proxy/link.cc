@@ -1,6 +1,9 @@
 #include "dataplane/proxy/link.h"
 
+#include <algorithm>
+
 #include "base/log.h"
+#include "dataplane/io/cores.h"
 #include "dataplane/proxy/mesh_channel.h"
 #include "dataplane/proxy/worker.h"
 
@@ -14,6 +17,8 @@ constexpr uint64_t kOutputBytesMax = 48 * 1024;
 // While one exchange has the link for itself there is nobody to be late for, and larger sends cost
 // less CPU per octet (perf/LOG.md).
 constexpr uint64_t kLoneOutputBytesMax = 240 * 1024;
+
+constexpr uint32_t kSiteConnectionsMin = 16;
 
 constexpr std::string_view kSiteUri = "istmo://site/";
 
@@ -115,6 +120,11 @@ void Link::on_transport_open() {
   if (site_id_ == worker_.site_id()) {
     return begin_closing(Error::config("the link leads to this site itself"));
   }
+  if (is_incoming()) {
+    site_connections_ = &worker_.process().site_connections.of(site_id_);
+    site_connections_->add(1);
+    if (is_one_too_many(io::kWorkersMax)) return refuse_site();  // whatever its open would say
+  }
   schedule_flush();
 }
 
@@ -143,6 +153,7 @@ void Link::on_transport_closed(const Error& error) {
   worker_.loop().timers().cancel(tick_timer_);
   close_all_streams(CloseReason::link_lost);
   count_codec();
+  if (site_connections_) site_connections_->add(-1);
   worker_.on_link_ended(*this, was_open_);
 }
 
@@ -271,7 +282,20 @@ void Link::handle(codec::LinkEvent& event) {
   }
 }
 
+// A site needs as many as the workers say (D4), and all of them twice when it comes back before the
+// loss of the old ones was noticed here. Programs have no workers and need a few.
+bool Link::is_one_too_many(uint32_t workers_there) const {
+  const uint32_t needed = std::max({worker_.worker_count(), workers_there, kSiteConnectionsMin});
+  return site_connections_ && site_connections_->value() > int64_t{needed} * 2;
+}
+
+void Link::refuse_site() {
+  worker_.count_closed(CloseReason::connections_limit, 0, 0);
+  close("amqp:resource-limit-exceeded", "too many connections of one site");
+}
+
 void Link::handle_opened() {
+  if (is_one_too_many(mux_.remote().workers)) return refuse_site();
   state_ = State::open;
   was_open_ = true;
   const auto& remote = mux_.remote();

@@ -79,6 +79,8 @@ class Link final : private transport::TransportSink {
   void process_events();
   void count_codec();
   void handle(codec::LinkEvent& event);
+  bool is_one_too_many(uint32_t workers_there) const;
+  void refuse_site();
   void handle_opened();
   void handle_requested(codec::LinkEvent& event);
   void handle_stream_opened(codec::LinkEvent& event);
@@ -109,7 +111,8 @@ class Link final : private transport::TransportSink {
   std::unordered_map<codec::StreamId, LinkStream*> streams_;
   std::unordered_set<codec::StreamId> awaited_;  // admitted and counted, without a message
   codec::StreamId awaited_mesh_;
-  uint64_t held_head_bytes_ = 0;  // of the codec, as counted in the process
+  Gauge* site_connections_ = nullptr;  // of the site that dialed, this link counted
+  uint64_t held_head_bytes_ = 0;       // of the codec, as counted in the process
   codec::LinkMuxRefusals counted_;
   std::unique_ptr<MeshChannel> mesh_;
   transport::TlsTransport transport_;

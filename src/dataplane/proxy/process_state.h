@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/metrics.h"
+#include "dataplane/proxy/site_connections.h"
 #include "dataplane/proxy/snapshot.h"
 
 namespace istmo::proxy {
@@ -39,6 +40,7 @@ class ProcessState {
 
   Gauge streams_open;
   Gauge buffered_bytes;
+  SiteConnections site_connections;  // links that were accepted
 
  private:
   std::map<std::string, std::unique_ptr<ListenerCounters>> listeners_;

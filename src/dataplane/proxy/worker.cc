@@ -221,9 +221,14 @@ void Worker::on_link_ended(Link& link, bool was_open) {
     break;
   }
   if (was_open) sink_.on_link_changed(link.change());
-  else if (link.is_incoming())
-    LOG_WARNING("incoming link refused", "address", link.change().remote_address, "reason", error);
+  else if (link.is_incoming()) log_refusal(link.change().remote_address, error);
   schedule_sweep();
+}
+
+void Worker::log_refusal(const std::string& address, const std::string& reason) {
+  if (!refusals_.allows(loop_.now())) return;
+  LOG_WARNING("incoming link refused", "address", address, "reason", reason, "left_out",
+              refusals_.take_left_out());
 }
 
 // Connection i of a link is this worker's when i mod N is its index (D4).

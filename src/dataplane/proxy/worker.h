@@ -13,6 +13,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "base/log_limiter.h"
 #include "base/rng.h"
 #include "base/slab.h"
 #include "dataplane/proxy/backend.h"
@@ -119,6 +120,8 @@ class Worker {
   void on_link_changed(Link& link);
   void on_link_ended(Link& link, bool was_open);
   bool has_room_for_mesh(const std::string& site_id) const;
+  // Whoever can reach the link port can cause these lines: some are left out.
+  void log_refusal(const std::string& address, const std::string& reason);
   void on_mesh_channel_opened(const std::string& site_id);
   void on_mesh_channel_closed(const std::string& site_id);
   void on_dialer_changed(LinkDialer& dialer) { sink_.on_link_changed(dialer.change()); }
@@ -171,6 +174,7 @@ class Worker {
   Slab<Tunnel> tunnels_;
   List<Tunnel, TunnelsWaiting> waiting_;
 
+  LogLimiter refusals_;
   uint64_t closed_total_[kCloseReasons] = {};
   uint64_t bytes_in_ = 0;
   uint64_t bytes_out_ = 0;

@@ -6,6 +6,8 @@
 
 #include <string>
 
+#include "base/log_limiter.h"
+
 using namespace istmo;
 
 namespace {
@@ -62,6 +64,24 @@ BOOST_AUTO_TEST_CASE(levels_below_the_set_one_are_silent) {
   BOOST_TEST(written_by([] { LOG_INFO("not this"); }) == "");
   BOOST_TEST(ends_with(written_by([] { LOG_WARNING("this"); }), "warning this\n"));
   log::set_level(log::Level::info);
+}
+
+BOOST_AUTO_TEST_CASE(limiter_lets_a_few_lines_of_each_window_pass_and_counts_the_rest) {
+  LogLimiter limiter;
+  Instant now{1'000'000'000};
+  const auto count = [&](int calls) {
+    uint32_t allowed = 0;
+    for (int i = 0; i < calls; ++i) allowed += limiter.allows(now);
+    return allowed;
+  };
+  BOOST_TEST(count(100) == LogLimiter::kLinesMax);
+  BOOST_TEST(limiter.take_left_out() == 90u);
+  BOOST_TEST(limiter.take_left_out() == 0u);
+  now = now + Duration::milliseconds(9'999);
+  BOOST_TEST(count(1) == 0u);
+  now = now + Duration::milliseconds(1);
+  BOOST_TEST(count(1) == 1u);
+  BOOST_TEST(limiter.take_left_out() == 1u);
 }
 
 BOOST_AUTO_TEST_CASE(level_names_round_trip) {
