@@ -62,12 +62,16 @@ void LinkProgram::say(std::string_view octets) {
 }
 
 void LinkProgram::greet(const std::vector<std::string_view>& capabilities) {
-  has_greeted_ = true;
   say(codec::kSaslProtocolHeader);
   send(codec::SaslInit{.mechanism = "EXTERNAL"});
   say(codec::kAmqpProtocolHeader);
   send(codec::Open{.container_id = "program", .offered_capabilities = capabilities});
   send(codec::Begin{.incoming_window = 1000, .outgoing_window = 1000});
+  keep_alive();
+}
+
+void LinkProgram::keep_alive() {
+  keeps_alive_ = true;
   if (is_encrypted_) on_heartbeat();
 }
 
@@ -100,7 +104,7 @@ size_t LinkProgram::count(uint64_t code) const {
 void LinkProgram::on_transport_open() {
   is_encrypted_ = true;
   if (!unsaid_.empty()) transport_->send(io::Chain::copy_of(unsaid_));
-  if (has_greeted_) on_heartbeat();
+  if (keeps_alive_) on_heartbeat();
 }
 
 void LinkProgram::on_transport_data(io::Chain&& bytes) {
@@ -165,6 +169,7 @@ void LinkPort::on_accepted(io::Completion&& done) {
   if (script.empty()) return loop_.close(done.fd, io::Loop::Ending::orderly);
   programs_.push_back(std::make_unique<LinkProgram>(loop_, site_, transport::TlsRole::server));
   programs_.back()->say(script);
+  programs_.back()->keep_alive();
   programs_.back()->take(done.fd);
 }
 
@@ -178,5 +183,7 @@ std::string welcome() {
   octets += frame_of(begin);
   return octets;
 }
+
+std::string goodbye() { return frame_of(codec::Close{}); }
 
 }  // namespace istmo::sim

@@ -44,6 +44,7 @@ class LinkProgram final : private transport::TransportSink {
   }
   // Everything up to its `begin`, without waiting for the answers; then a heartbeat each second.
   void greet(const std::vector<std::string_view>& capabilities);
+  void keep_alive();
   void attach_sender(uint32_t handle, std::string_view routing_key);
   void attach_receiver(uint32_t handle);
   void end();
@@ -70,7 +71,7 @@ class LinkProgram final : private transport::TransportSink {
   transport::TlsContext context_;
   State state_ = State::idle;
   bool is_encrypted_ = false;
-  bool has_greeted_ = false;
+  bool keeps_alive_ = false;
   Instant closed_at_;
   std::string unsaid_;
   std::string received_;
@@ -80,7 +81,7 @@ class LinkProgram final : private transport::TransportSink {
   io::TimerOf<LinkProgram, &LinkProgram::on_heartbeat> heartbeat_{*this};
 };
 
-// Where sites dial: every connection becomes a LinkProgram that says `script`.
+// Where sites dial: every connection becomes a LinkProgram that says `script` and heartbeats.
 class LinkPort {
  public:
   LinkPort(io::SimLoop& loop, const std::string& site, const io::Address& address);
@@ -104,7 +105,8 @@ class LinkPort {
   io::OpOf<LinkPort, &LinkPort::on_accepted> accept_op_{*this};
 };
 
-// What a program says that accepts a link, up to its `begin`.
+// What a program says that accepts a link, up to its `begin`; and a close without a reason.
 std::string welcome();
+std::string goodbye();
 
 }  // namespace istmo::sim

@@ -83,6 +83,7 @@ class SimObserver {
  public:
   virtual void on_octets_sent(SimHost from, SimHost to, uint64_t count) = 0;
   virtual void on_octets_received(SimHost from, SimHost to, uint64_t count) = 0;
+  virtual void on_connect(SimHost, SimHost) {}  // from, to
 
  protected:
   ~SimObserver() = default;

@@ -65,6 +65,7 @@ Fd SimTcp::connect(SimLoop& loop, const Address& address, const SocketOptions& o
   added.ends[1].address = address;
   const Fd fd = add_socket(loop, {.connection = added.id, .end = 0});
   added.ends[0].fd = fd.number();
+  if (auto* observer = network_.observer()) observer->on_connect(loop.host(), target);
   send_syn(added);
   return fd;
 }

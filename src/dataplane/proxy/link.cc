@@ -53,7 +53,7 @@ void Link::start() {
 }
 
 uint32_t Link::connection() const {
-  return is_incoming() && was_open_ ? mux_.remote().connection : connection_;
+  return is_incoming() && was_open() ? mux_.remote().connection : connection_;
 }
 
 uint32_t Link::cost() const { return is_incoming() ? mux_.remote().cost : cost_; }
@@ -61,6 +61,11 @@ uint32_t Link::cost() const { return is_incoming() ? mux_.remote().cost : cost_;
 std::string Link::site_label() const {
   const auto& name = mux_.remote().site_name;
   return name.empty() ? site_id_ : name;
+}
+
+std::optional<Duration> Link::open_time() const {
+  if (!was_open()) return std::nullopt;
+  return worker_.loop().now() - opened_at_;
 }
 
 LinkChange Link::change() const {
@@ -154,7 +159,7 @@ void Link::on_transport_closed(const Error& error) {
   close_all_streams(CloseReason::link_lost);
   count_codec();
   if (site_connections_) site_connections_->add(-1);
-  worker_.on_link_ended(*this, was_open_);
+  worker_.on_link_ended(*this);
 }
 
 void Link::schedule_flush() {
@@ -200,7 +205,7 @@ void Link::begin_closing(Error error) {
   state_ = State::closing;
   error_ = std::move(error);
   LOG_DEBUG("link closing", "link", name_, "site", site_label(), "reason", error_.text());
-  if (was_open_) worker_.on_link_changed(*this);
+  if (was_open()) worker_.on_link_changed(*this);
   close_all_streams(CloseReason::link_lost);
   io::Chain output;
   mux_.take_output(output, UINT64_MAX, worker_.loop().now());
@@ -297,7 +302,7 @@ void Link::refuse_site() {
 void Link::handle_opened() {
   if (is_one_too_many(mux_.remote().workers)) return refuse_site();
   state_ = State::open;
-  was_open_ = true;
+  opened_at_ = worker_.loop().now();
   const auto& remote = mux_.remote();
   LOG_INFO("link open", "link", name_, "site", site_label(), "connection", connection(), "incoming",
            is_incoming(), "address", remote_address_);
@@ -351,7 +356,7 @@ void Link::handle_stream_opened(codec::LinkEvent& event) {
 }
 
 void Link::handle_closed(codec::LinkEvent& event) {
-  ended_in_order_ = event.error.error_class() == ErrorClass::closed && was_open_;
+  ended_in_order_ = event.error.error_class() == ErrorClass::closed && was_open();
   LOG_INFO("link closed", "link", name_, "site", site_label(), "connection", connection(), "reason",
            event.error.text().empty() ? "closed by the other site" : event.error.text());
   begin_closing(std::move(event.error));

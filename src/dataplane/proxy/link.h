@@ -6,6 +6,7 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -49,6 +50,7 @@ class Link final : private transport::TransportSink {
   uint32_t streams_open() const { return static_cast<uint32_t>(streams_.size()); }
   // Streams that the other site asked for and of which no message has come.
   size_t streams_awaited() const { return awaited_.size(); }
+  std::optional<Duration> open_time() const;  // nothing: it was never open
   uint32_t remote_workers() const { return mux_.remote().workers; }
   LinkChange change() const;
 
@@ -66,6 +68,7 @@ class Link final : private transport::TransportSink {
 
  private:
   enum class State : uint8_t { handshaking, open, closing, ended };
+  bool was_open() const { return opened_at_ != Instant::never(); }
 
   void on_transport_open() override;
   void on_transport_data(io::Chain&& bytes) override;
@@ -100,7 +103,7 @@ class Link final : private transport::TransportSink {
   uint32_t cost_;
   uint32_t connection_;
   State state_ = State::handshaking;
-  bool was_open_ = false;
+  Instant opened_at_ = Instant::never();
   bool is_encrypted_ = false;  // the TLS handshake is done
   bool ended_in_order_ = false;
   std::string site_id_;

@@ -41,7 +41,7 @@ void LinkDialer::update(const LinkConfig& config) {
   config_ = config;
   if (cost_changed && link_) return link_->close("", "the link's cost changed");
   if (!link_ && attempts_.empty()) {  // waiting: what was wrong may be right now
-    failures_in_a_row_ = 0;
+    network_failures_ = site_failures_ = 0;
     attempt();
   }
 }
@@ -97,12 +97,12 @@ void LinkDialer::on_connected(Attempt& attempt, io::Completion&& done) {
 void LinkDialer::start_link(Attempt& attempt, io::Fd fd) {
   worker_.loop().timers().cancel(timer_);
   cancel_attempts();
+  network_failures_ = 0;
   if (!context_) {
     auto context = worker_.make_tls_context(transport::TlsRole::client, config_.credentials);
     if (!context) {
       worker_.loop().close(fd, io::Loop::Ending::orderly);
-      error_ = "credentials: " + context.error().text();
-      return back_off(kBackoffSite);
+      return fail("credentials: " + context.error().text());
     }
     context_.emplace(std::move(*context));
   }
@@ -114,21 +114,16 @@ void LinkDialer::start_link(Attempt& attempt, io::Fd fd) {
   options.tls.alpn = {"amqp", "istmo-" + std::to_string(connection_)};
   options.tls.expected_names = {attempt.host};
   link_ = &worker_.emplace_link(fd, *context_, std::move(options));
-  link_started_ = worker_.loop().now();
   link_->start();
 }
 
-void LinkDialer::on_link_ended(bool was_open, const std::string& error) {
+void LinkDialer::on_link_ended(std::optional<Duration> open_time, const std::string& error) {
   link_ = nullptr;
   if (is_retired_) return worker_.schedule_sweep();
-  if (was_open) {
-    error_ = error;
-    // A link that does not last is no success: both sites would do nothing but shake hands.
-    const bool has_lasted = worker_.loop().now() - link_started_ >= kShortLife;
-    failures_in_a_row_ = has_lasted ? 0 : failures_in_a_row_ + 1;
-    return back_off(kBackoffNetwork);
-  }
-  fail(error);
+  if (!open_time) return fail(error);
+  error_ = error;
+  site_failures_ = *open_time >= kSettledTime ? 0 : site_failures_ + 1;
+  back_off(site_failures_, kBackoffSite);
 }
 
 void LinkDialer::fail(std::string error) {
@@ -138,17 +133,16 @@ void LinkDialer::fail(std::string error) {
     error_ = std::move(error);
     worker_.on_dialer_changed(*this);
   }
-  ++failures_in_a_row_;
-  const bool is_network = error_.starts_with("connect ");
-  back_off(is_network ? kBackoffNetwork : kBackoffSite);
+  if (error_.starts_with("connect ")) back_off(++network_failures_, kBackoffNetwork);
+  else back_off(++site_failures_, kBackoffSite);
 }
 
 // The first retry is at once; then 50 ms, 100 ms ... with up to a quarter off by chance, so that
 // many sites do not come back in step.
-void LinkDialer::back_off(Duration longest) {
+void LinkDialer::back_off(uint32_t failures, Duration longest) {
   Duration delay{};
-  if (failures_in_a_row_ > 1) {
-    const auto doublings = std::min<uint32_t>(failures_in_a_row_ - 2, 16);
+  if (failures > 1) {
+    const auto doublings = std::min<uint32_t>(failures - 2, 16);
     delay = std::min(kBackoffFirst * (int64_t{1} << doublings), longest);
     delay = delay - Duration{static_cast<int64_t>(
                         worker_.rng().below(static_cast<uint64_t>(delay.ns / 4) + 1))};

@@ -3,12 +3,14 @@
 // Dials the targets in turn. While no attempt has succeeded a new one starts every second beside
 // those under way, so that a network that comes back is noticed at once and a slow one still gets
 // its time. After a failure: the first retry at once, then exponential backoff with jitter, at
-// most 1 s when the network refused or the link did not last, and 10 s when the other site did.
+// most 1 s when the network refused and 10 s when the other site did, each counted for itself. A
+// link that opened and did not stay is a failure of the site.
 //
 // Owned by the LinkSet; it ends when its document goes (retire) and its operations are done.
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "dataplane/io/loop.h"
@@ -39,18 +41,18 @@ class LinkDialer {
   void update(const LinkConfig& config);
   void retire();
   bool can_be_freed() const { return is_retired_ && attempts_.empty() && !link_; }
-  // Our link ended; `was_open`: its handshake had succeeded.
-  void on_link_ended(bool was_open, const std::string& error);
+  // Our link ended; `open_time`: how long it was open, if its handshake had succeeded.
+  void on_link_ended(std::optional<Duration> open_time, const std::string& error);
   LinkChange change() const;
 
  private:
   static constexpr size_t kAttemptsMax = 8;
   static constexpr Duration kAttemptInterval = Duration::seconds(1);
   static constexpr Duration kAttemptTimeout = Duration::seconds(8);
-  static constexpr Duration kShortLife = Duration::seconds(1);  // a link that has not lasted
   static constexpr Duration kBackoffFirst = Duration::milliseconds(50);
   static constexpr Duration kBackoffNetwork = Duration::seconds(1);
   static constexpr Duration kBackoffSite = Duration::seconds(10);
+  static constexpr Duration kSettledTime = Duration::seconds(5);  // open so long: no failure
 
   struct Attempt {
     Attempt(LinkDialer& dialer_, const io::Address& to, std::string host_)
@@ -66,7 +68,7 @@ class LinkDialer {
   void attempt();
   void on_connected(Attempt& attempt, io::Completion&& done);
   void start_link(Attempt& attempt, io::Fd fd);
-  void back_off(Duration longest);
+  void back_off(uint32_t failures, Duration longest);
   void cancel_attempts();
   void fail(std::string error);
 
@@ -75,9 +77,9 @@ class LinkDialer {
   uint32_t connection_;
   std::optional<transport::TlsContext> context_;
   Link* link_ = nullptr;
-  Instant link_started_;
   size_t next_target_ = 0;
-  uint32_t failures_in_a_row_ = 0;
+  uint32_t network_failures_ = 0;  // in a row
+  uint32_t site_failures_ = 0;     // in a row, whatever the network did between them
   bool is_retired_ = false;
   std::string error_;
   std::vector<std::unique_ptr<Attempt>> attempts_;

@@ -213,14 +213,14 @@ void Worker::on_link_changed(Link& link) {
   on_routes_changed();
 }
 
-void Worker::on_link_ended(Link& link, bool was_open) {
+void Worker::on_link_ended(Link& link) {
   const std::string error = link.change().error;
   for (auto& dialer : dialers_) {
     if (!dialer->has_link(link)) continue;
-    dialer->on_link_ended(was_open, error);
+    dialer->on_link_ended(link.open_time(), error);
     break;
   }
-  if (was_open) sink_.on_link_changed(link.change());
+  if (link.open_time()) sink_.on_link_changed(link.change());
   else if (link.is_incoming()) log_refusal(link.change().remote_address, error);
   schedule_sweep();
 }

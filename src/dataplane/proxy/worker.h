@@ -118,7 +118,7 @@ class Worker {
   bool has_room_for_link() const { return links_.size() < kLinksMax && !is_draining_; }
   Link& emplace_link(io::Fd fd, const transport::TlsContext& context, LinkOptions&& options);
   void on_link_changed(Link& link);
-  void on_link_ended(Link& link, bool was_open);
+  void on_link_ended(Link& link);
   bool has_room_for_mesh(const std::string& site_id) const;
   // Whoever can reach the link port can cause these lines: some are left out.
   void log_refusal(const std::string& address, const std::string& reason);
