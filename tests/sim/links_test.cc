@@ -41,6 +41,30 @@ BOOST_AUTO_TEST_CASE(every_arrangement_has_the_connections_that_its_workers_need
   }
 }
 
+// By silence, by a reset from outside, and by an end in order.
+BOOST_AUTO_TEST_CASE(each_loss_of_a_connection_is_told_once) {
+  enum class Loss : uint8_t { silence, reset, end };
+  for (const Loss loss : {Loss::silence, Loss::reset, Loss::end}) {
+    World world(7, {.east_dials = false});
+    BOOST_TEST(world.until_linked());
+    switch (loss) {
+      case Loss::silence: world.cut_link(); break;
+      case Loss::reset: world.network.set_faults({.reset = 1'000'000}); break;
+      case Loss::end:
+        world.west.config.links.clear();
+        world.publish(world.west);
+        break;
+    }
+    const auto is_lost = [&] { return world.west.links_lost() + world.east().links_lost() >= 2; };
+    BOOST_TEST(world.until(is_lost));
+    world.network.set_faults({});
+    world.run_for(Duration::milliseconds(20));
+    BOOST_TEST(world.west.links_lost() == 1u);
+    BOOST_TEST(world.east().links_lost() == 1u);
+    world.finish();
+  }
+}
+
 BOOST_AUTO_TEST_CASE(streams_of_a_dead_link_end_with_resets_within_six_seconds) {
   FOR_SEEDS(30, seed) {
     World world(seed, linked_of(seed));

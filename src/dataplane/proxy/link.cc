@@ -153,8 +153,10 @@ void Link::on_transport_drained(uint64_t) {
 }
 
 void Link::on_transport_closed(const Error& error) {
-  if (state_ != State::closing) error_ = error;
+  const bool is_told = state_ == State::closing;
+  if (!is_told) error_ = error;
   state_ = State::ended;
+  if (was_open() && !is_told) worker_.on_link_changed(*this);
   worker_.loop().timers().cancel(tick_timer_);
   close_all_streams(CloseReason::link_lost);
   count_codec();

@@ -220,8 +220,7 @@ void Worker::on_link_ended(Link& link) {
     dialer->on_link_ended(link.open_time(), error);
     break;
   }
-  if (link.open_time()) sink_.on_link_changed(link.change());
-  else if (link.is_incoming()) log_refusal(link.change().remote_address, error);
+  if (!link.open_time() && link.is_incoming()) log_refusal(link.change().remote_address, error);
   schedule_sweep();
 }
 
