@@ -1,9 +1,6 @@
 #include "control/failure_limiter.h"
 
-#include <netinet/in.h>
-
 #include <algorithm>
-#include <cstring>
 
 namespace istmo::control {
 
@@ -35,24 +32,6 @@ void FailureLimiter::forget_oldest() {
   const auto oldest =
       std::ranges::min_element(sources_, {}, [](const auto& entry) { return entry.second.start; });
   if (oldest != sources_.end()) sources_.erase(oldest);
-}
-
-std::string source_of(const io::Address& address) {
-  if (address.family() != AF_INET6) return address.host();
-  sockaddr_in6 full;
-  std::memcpy(&full, address.raw(), sizeof full);
-  const uint8_t* octets = full.sin6_addr.s6_addr;
-  if (IN6_IS_ADDR_V4MAPPED(&full.sin6_addr)) {
-    sockaddr_in mapped{};
-    mapped.sin_family = AF_INET;
-    std::memcpy(&mapped.sin_addr, octets + 12, 4);
-    return io::Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&mapped), sizeof mapped)
-        .host();
-  }
-  std::memset(full.sin6_addr.s6_addr + 8, 0, 8);  // one customer has a /64 at least
-  full.sin6_scope_id = 0;
-  return io::Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&full), sizeof full).host() +
-         "/64";
 }
 
 }  // namespace istmo::control

@@ -8,7 +8,6 @@
 #include <string>
 
 #include "base/clock.h"
-#include "dataplane/io/socket.h"
 
 namespace istmo::control {
 
@@ -40,8 +39,5 @@ class FailureLimiter {
   Window total_;
   std::map<std::string, Window> sources_;
 };
-
-// What counts as one source: an IPv4 address (mapped ones too), an IPv6 /64.
-std::string source_of(const io::Address& address);
 
 }  // namespace istmo::control

@@ -216,7 +216,7 @@ void GrantServer::set_link_addresses(std::vector<LinkAddress> addresses) {
 
 void GrantServer::on_accepted(io::Fd fd) {
   const auto remote = loop_.remote_address(fd);
-  const std::string source = remote ? source_of(*remote) : std::string();
+  const std::string source = remote ? remote->source() : std::string();
   const bool is_limited = !remote || !has_room_for(source) ||
                           failures_.judge(source, loop_.now()) == FailureLimiter::Verdict::dropped;
   if (is_closing_ || !context_ || is_limited) {

@@ -112,6 +112,22 @@ std::string Address::to_string() const {
   return host() + ":" + std::to_string(port());
 }
 
+std::string Address::source() const {
+  if (family() != AF_INET6) return host();
+  sockaddr_in6 full;
+  std::memcpy(&full, raw(), sizeof full);
+  const uint8_t* octets = full.sin6_addr.s6_addr;
+  if (IN6_IS_ADDR_V4MAPPED(&full.sin6_addr)) {
+    sockaddr_in mapped{};
+    mapped.sin_family = AF_INET;
+    std::memcpy(&mapped.sin_addr, octets + 12, 4);
+    return from_sockaddr(reinterpret_cast<const sockaddr*>(&mapped), sizeof mapped).host();
+  }
+  std::memset(full.sin6_addr.s6_addr + 8, 0, 8);  // one customer has a /64 at least
+  full.sin6_scope_id = 0;
+  return from_sockaddr(reinterpret_cast<const sockaddr*>(&full), sizeof full).host() + "/64";
+}
+
 bool operator==(const Address& a, const Address& b) {
   return a.size_ == b.size_ && std::memcmp(&a.storage_, &b.storage_, a.size_) == 0;
 }

@@ -45,6 +45,8 @@ class Address {
   uint16_t port() const;
   std::string host() const;       // without brackets
   std::string to_string() const;  // "127.0.0.1:80", "[::1]:80"
+  // What counts as one source for a limit: an IPv4 address (mapped ones too), an IPv6 /64.
+  std::string source() const;
   friend bool operator==(const Address& a, const Address& b);
 
  private:

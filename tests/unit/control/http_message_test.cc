@@ -111,13 +111,4 @@ BOOST_AUTO_TEST_CASE(many_sources_together_leave_one_failure_each) {
   BOOST_TEST((limiter.judge("new", now) == Verdict::allowed));
 }
 
-BOOST_AUTO_TEST_CASE(a_source_is_an_address_or_a_network_of_64_bits) {
-  const auto source = [](const char* host) {
-    return source_of(io::Address::parse(host, 1).value());
-  };
-  BOOST_TEST(source("192.0.2.1") == "192.0.2.1");
-  BOOST_TEST(source("::ffff:192.0.2.1") == "192.0.2.1");
-  BOOST_TEST(source("2001:db8:1:2:3::4") == "2001:db8:1:2::/64");
-}
-
 BOOST_AUTO_TEST_SUITE_END()

@@ -50,4 +50,11 @@ BOOST_AUTO_TEST_CASE(addresses_compare_by_value) {
   BOOST_TEST(Address().to_string() == "(none)");
 }
 
+BOOST_AUTO_TEST_CASE(a_source_is_an_address_or_a_network_of_64_bits) {
+  const auto source = [](const char* host) { return Address::parse(host, 1)->source(); };
+  BOOST_TEST(source("192.0.2.1") == "192.0.2.1");
+  BOOST_TEST(source("::ffff:192.0.2.1") == "192.0.2.1");
+  BOOST_TEST(source("2001:db8:1:2:3::4") == "2001:db8:1:2::/64");
+}
+
 BOOST_AUTO_TEST_SUITE_END()
