@@ -117,6 +117,7 @@ void Link::on_mesh_message_read(std::string_view refusal) {
 
 void Link::on_transport_open() {
   is_encrypted_ = true;
+  Newcomer::unlink();
   const auto identity = transport_.remote_identity();
   if (identity) site_id_ = site_of(*identity);
   if (site_id_.empty()) {
@@ -156,6 +157,7 @@ void Link::on_transport_closed(const Error& error) {
   const bool is_told = state_ == State::closing;
   if (!is_told) error_ = error;
   state_ = State::ended;
+  Newcomer::unlink();
   if (was_open() && !is_told) worker_.on_link_changed(*this);
   worker_.loop().timers().cancel(tick_timer_);
   close_all_streams(CloseReason::link_lost);
@@ -205,6 +207,7 @@ void Link::on_tick() {
 void Link::begin_closing(Error error) {
   if (state_ == State::closing || state_ == State::ended) return;
   state_ = State::closing;
+  Newcomer::unlink();
   error_ = std::move(error);
   LOG_DEBUG("link closing", "link", name_, "site", site_label(), "reason", error_.text());
   if (was_open()) worker_.on_link_changed(*this);

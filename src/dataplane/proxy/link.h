@@ -15,6 +15,7 @@
 #include "dataplane/codec/link_mux.h"
 #include "dataplane/io/loop.h"
 #include "dataplane/proxy/link_stream.h"
+#include "dataplane/proxy/newcomers.h"
 #include "dataplane/proxy/report.h"
 #include "dataplane/transport/tls_transport.h"
 
@@ -31,7 +32,7 @@ struct LinkOptions {
   io::Chain received;  // what the acceptor read to place the connection
 };
 
-class Link final : private transport::TransportSink {
+class Link final : public Newcomer, private transport::TransportSink {
  public:
   Link(Worker& worker, uint64_t id, io::Fd fd, const transport::TlsContext& context,
        LinkOptions options);

@@ -55,27 +55,33 @@ void LinkAcceptor::open(std::vector<Problem>& problems) {
 void LinkAcceptor::retire() {
   is_retired_ = true;
   sockets_.close_all();
-  for (auto& arrival : arrivals_) {
-    arrival->is_ending = true;
-    worker_.loop().cancel(arrival->receive_op);
-  }
+  arrivals_.for_each([this](Arrival& arrival) { drop(arrival); });
 }
 
 void LinkAcceptor::on_accepted(io::Fd fd) {
-  if (arrivals_.size() >= kArrivalsMax) {
-    worker_.count_closed(CloseReason::connections_limit, 0, 0);
-    return worker_.loop().close(fd, io::Loop::Ending::abort);
-  }
-  auto& arrival = *arrivals_.emplace_back(std::make_unique<Arrival>(*this, fd));
+  const auto remote = worker_.loop().remote_address(fd);
+  if (!remote) return worker_.loop().close(fd, io::Loop::Ending::abort);  // it was reset already
+  make_room_for(remote->source());
+  auto& arrival = arrivals_.emplace(*this, fd);
+  waiting_.add(arrival, remote->source());
   worker_.loop().receive(arrival.receive_op, fd);
   worker_.loop().timers().arm(arrival.timer, worker_.loop().now() + kArrivalTimeout);
 }
 
 void LinkAcceptor::on_socket_closed() { worker_.schedule_sweep(); }
 
-void LinkAcceptor::on_arrival_timer(Arrival& arrival) {
-  if (arrival.is_complete) return;
+void LinkAcceptor::make_room_for(const std::string& source) {
+  Newcomer* newcomer = waiting_.in_the_way_of(source);
+  if (!newcomer) return;
+  worker_.count_closed(CloseReason::connections_limit, 0, 0);
+  worker_.log_refusal(newcomer->source, "too many connections wait and say nothing");
+  drop(static_cast<Arrival&>(*newcomer));
+}
+
+void LinkAcceptor::drop(Arrival& arrival) {
+  if (arrival.is_complete || arrival.is_ending) return;
   arrival.is_ending = true;
+  arrival.unlink();
   worker_.loop().cancel(arrival.receive_op);
 }
 
@@ -83,6 +89,7 @@ void LinkAcceptor::on_received(Arrival& arrival, io::Completion&& done) {
   arrival.received.append(std::move(done.bytes));
   if (done.is_last && (done.result == 0 || (done.failed() && !done.is_cancelled()))) {
     arrival.is_ending = true;  // ended or failed before it said anything useful
+    arrival.unlink();
   }
   if (!arrival.is_complete && !arrival.is_ending) read_hello(arrival);
   if (!done.is_last) {
@@ -100,6 +107,7 @@ void LinkAcceptor::read_hello(Arrival& arrival) {
   arrival.worker = worker_.index();
   if (hello && !*hello) return;  // more is needed
   arrival.is_complete = true;
+  arrival.unlink();
   if (!hello) return;
   if (const auto index = placement_of(**hello)) arrival.worker = *index % worker_.worker_count();
 }
@@ -109,7 +117,7 @@ void LinkAcceptor::place(Arrival& arrival) {
   const uint32_t target = arrival.worker;
   const bool is_dropped = arrival.is_ending || !arrival.is_complete;
   io::Chain received = std::move(arrival.received);
-  std::erase_if(arrivals_, [&](const auto& other) { return other.get() == &arrival; });
+  arrivals_.erase(arrival);
   if (is_dropped) {
     worker_.loop().close(fd, io::Loop::Ending::orderly);
   } else if (target == worker_.index()) {
@@ -130,7 +138,15 @@ void LinkAcceptor::start_link(io::Fd fd, io::Chain&& received) {
                       .remote_address = remote ? remote->to_string() : "unknown"};
   options.mux = worker_.mux_options(codec::LinkRole::acceptor);
   options.received = std::move(received);
-  worker_.emplace_link(fd, *context_, std::move(options)).start();
+  const std::string source = remote ? remote->source() : std::string();
+  if (Newcomer* newcomer = worker_.newcomers().in_the_way_of(source)) {
+    worker_.count_closed(CloseReason::connections_limit, 0, 0);
+    static_cast<Link&>(*newcomer).close("amqp:resource-limit-exceeded",
+                                        "too many connections wait and show no certificate");
+  }
+  Link& link = worker_.emplace_link(fd, *context_, std::move(options));
+  worker_.newcomers().add(link, source);
+  link.start();
 }
 
 }  // namespace istmo::proxy

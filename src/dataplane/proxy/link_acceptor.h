@@ -11,9 +11,11 @@
 #include <optional>
 #include <vector>
 
+#include "base/slab.h"
 #include "dataplane/codec/client_hello.h"
 #include "dataplane/io/loop.h"
 #include "dataplane/proxy/listening_socket.h"
+#include "dataplane/proxy/newcomers.h"
 #include "dataplane/proxy/report.h"
 #include "dataplane/proxy/snapshot.h"
 #include "dataplane/transport/tls_context.h"
@@ -36,11 +38,10 @@ class LinkAcceptor final : private ListeningSocketSink {
   void start_link(io::Fd fd, io::Chain&& received);
 
  private:
-  static constexpr size_t kArrivalsMax = 256;  // connections without a complete hello
   static constexpr Duration kArrivalTimeout = Duration::seconds(5);
 
   // A connection whose ClientHello is being read.
-  struct Arrival {
+  struct Arrival : Newcomer {
     Arrival(LinkAcceptor& acceptor_, io::Fd socket) : acceptor(acceptor_), fd(socket) {}
     void on_received(io::Completion&& done) { acceptor.on_received(*this, std::move(done)); }
     void on_timer() { acceptor.on_arrival_timer(*this); }
@@ -57,7 +58,9 @@ class LinkAcceptor final : private ListeningSocketSink {
   void on_accepted(io::Fd fd) override;
   void on_socket_closed() override;
   void on_received(Arrival& arrival, io::Completion&& done);
-  void on_arrival_timer(Arrival& arrival);
+  void on_arrival_timer(Arrival& arrival) { drop(arrival); }
+  void make_room_for(const std::string& source);
+  void drop(Arrival& arrival);
   void read_hello(Arrival& arrival);
   void place(Arrival& arrival);
 
@@ -66,7 +69,8 @@ class LinkAcceptor final : private ListeningSocketSink {
   std::optional<transport::TlsContext> context_;
   bool is_retired_ = false;
   ListeningSockets sockets_;
-  std::vector<std::unique_ptr<Arrival>> arrivals_;
+  Slab<Arrival> arrivals_;
+  Newcomers waiting_;  // arrivals without a complete hello
 };
 
 }  // namespace istmo::proxy

@@ -21,6 +21,7 @@
 #include "dataplane/proxy/link_acceptor.h"
 #include "dataplane/proxy/link_dialer.h"
 #include "dataplane/proxy/listener.h"
+#include "dataplane/proxy/newcomers.h"
 #include "dataplane/proxy/process_state.h"
 #include "dataplane/proxy/report.h"
 #include "dataplane/proxy/snapshot.h"
@@ -116,6 +117,7 @@ class Worker {
                                                  const Credentials& credentials);
   codec::LinkMuxOptions mux_options(codec::LinkRole role) const;
   bool has_room_for_link() const { return links_.size() < kLinksMax && !is_draining_; }
+  Newcomers& newcomers() { return newcomers_; }
   Link& emplace_link(io::Fd fd, const transport::TlsContext& context, LinkOptions&& options);
   void on_link_changed(Link& link);
   void on_link_ended(Link& link);
@@ -169,6 +171,7 @@ class Worker {
   std::vector<std::unique_ptr<LinkDialer>> dialers_;
   std::vector<std::unique_ptr<LinkAcceptor>> acceptors_;
   std::vector<std::unique_ptr<Link>> links_;
+  Newcomers newcomers_;                            // links that have shown no certificate yet
   std::map<std::string, uint32_t> mesh_channels_;  // open ones by site
   Slab<TcpStream> tcp_streams_;
   Slab<Tunnel> tunnels_;
