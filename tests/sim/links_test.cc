@@ -85,6 +85,27 @@ BOOST_AUTO_TEST_CASE(streams_of_a_dead_link_end_with_resets_within_six_seconds) 
   }
 }
 
+// A record of 16 KiB takes longer than the idle timeout here, and no frame is read before its end.
+BOOST_AUTO_TEST_CASE(link_on_which_octets_come_slowly_is_alive) {
+  WorldPlan plan;
+  plan.options.segment_bytes_max = 1000;
+  World world(11, plan);
+  BOOST_TEST(world.until_linked());
+  world.west.config.listeners[0].tcp.connect_timeout = Duration::seconds(100);
+  world.publish(world.west);
+  world.network.set_path(
+      world.west_host, world.east_host,
+      {.latency = Duration::milliseconds(2), .jitter = {}, .bytes_per_second = 2'500});
+  const Exchange& exchange = world.start({.bytes = 200'000}, {});
+  world.run_for(Duration::seconds(60));
+  BOOST_TEST(world.west.links_lost() + world.east().links_lost() == 0u);
+  BOOST_REQUIRE(exchange.servers.size() == 1u);
+  BOOST_TEST(!exchange.servers[0]->is_done());
+  BOOST_TEST(world.until_idle());
+  check_complete(exchange);
+  world.finish();
+}
+
 BOOST_AUTO_TEST_CASE(without_a_link_new_connections_wait_and_are_then_reset) {
   FOR_SEEDS(36, seed) {
     World world(seed, linked_of(seed));

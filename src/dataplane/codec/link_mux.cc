@@ -12,6 +12,7 @@ LinkMux::~LinkMux() = default;
 
 void LinkMux::feed(io::Chain&& bytes, Instant now) { state_->feed(std::move(bytes), now); }
 void LinkMux::feed_end(Instant) { state_->feed_end(); }
+void LinkMux::hear(Instant at) { state_->hear(at); }
 void LinkMux::tick(Instant now) { state_->tick(now); }
 Instant LinkMux::next_tick() const { return state_->next_tick(); }
 bool LinkMux::next_event(LinkEvent& event) { return state_->next_event(event); }

@@ -107,6 +107,8 @@ class LinkMux {
   void feed(io::Chain&& bytes, Instant now);
   // The transport ended: the event `closed` if nothing ended the connection before.
   void feed_end(Instant now);
+  // Octets came at `at` that are no frames yet: the other side of an open link lives.
+  void hear(Instant at);
   void tick(Instant now);
   Instant next_tick() const;  // when tick() is due
   bool next_event(LinkEvent& event);

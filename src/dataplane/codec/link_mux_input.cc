@@ -183,6 +183,10 @@ Result<> LinkMux::State::on_ready_frame(const PerformativeHead& head, io::Chain&
   }
 }
 
+void LinkMux::State::hear(Instant at) {
+  if (phase_ == Phase::ready) last_received_ = std::max(last_received_, at);
+}
+
 void LinkMux::State::tick(Instant now) {
   now_ = now;
   if (phase_ == Phase::closed) return;

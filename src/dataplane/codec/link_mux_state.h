@@ -118,6 +118,7 @@ class LinkMux::State {
   // --- link_mux_input.cc: octets to frames, handshake
   void feed(io::Chain&& bytes, Instant now);
   void feed_end();
+  void hear(Instant at);
   void tick(Instant now);
   Instant next_tick() const;
   bool next_event(LinkEvent& event);

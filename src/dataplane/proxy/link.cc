@@ -196,6 +196,7 @@ void Link::on_tick() {
   if (state_ == State::closing) {  // the close frame did not leave in time
     return transport_.close(io::Loop::Ending::abort, error_);
   }
+  mux_.hear(transport_.received_at());  // on a slow path a record takes longer than the timeout
   mux_.tick(worker_.loop().now());
   process_events();
   if (state_ == State::closing || state_ == State::ended) return;

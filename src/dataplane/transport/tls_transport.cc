@@ -54,6 +54,7 @@ void TlsTransport::close(io::Loop::Ending ending, Error reason) {
 
 void TlsTransport::on_transport_data(io::Chain&& ciphertext) {
   if (has_failed_or_closed()) return;
+  received_at_ = loop_.now();
   const bool was_open = engine_.is_open();
   io::Chain plaintext;
   Result<> result = engine_.decrypt(std::move(ciphertext), plaintext);

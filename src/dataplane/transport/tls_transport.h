@@ -47,6 +47,8 @@ class TlsTransport final : public Transport, private TransportSink {
 
   // After on_transport_open. nullopt: it showed no certificate that was verified.
   std::optional<codec::TlsIdentity> remote_identity() const { return engine_.remote_identity(); }
+  // When octets came last, be they a part of a record only.
+  Instant received_at() const { return received_at_; }
   std::string negotiated_alpn() const { return engine_.negotiated_alpn(); }
 
  private:
@@ -72,8 +74,9 @@ class TlsTransport final : public Transport, private TransportSink {
   State state_ = State::created;
   Sending sending_ = Sending::open;
   bool end_is_told_ = false;
-  io::Chain queued_;               // plaintext
-  io::Chain early_;                // ciphertext that was received before start
+  io::Chain queued_;  // plaintext
+  io::Chain early_;   // ciphertext that was received before start
+  Instant received_at_;
   uint64_t plaintext_in_tcp_ = 0;  // octets whose records have not all left
   std::optional<Error> reason_;    // why we closed
   codec::TlsEngine engine_;
