@@ -304,3 +304,37 @@ def test_a_certificate_near_its_end_is_renewed_over_the_link(world, pair):
     east.kill()
     east.init()  # with what was renewed
     east.istmo("link", "status", "--wait", "20")
+
+
+@pytest.mark.parametrize("dialer", ["client-site", "service-sites"])
+def test_traffic_takes_the_cheaper_link_and_the_other_one_while_it_is_cut(world, dialer):
+    west, near, far = [world.site(name).init() for name in ("west", "near", "far")]
+    for site, cost in ((far, "10"), (near, "2")):  # the cheaper one comes last
+        backend = world.backend(serve_name(site.name))
+        site.istmo("expose", f"host/{backend.host}", "--address", "names", "--port", "8080",
+                   "--target-port", backend.port)
+        if dialer == "client-site":
+            west.link_to(site, "--cost", cost)
+        else:
+            site.link_to(west, "--cost", cost)
+    address = west.wait_service("names")
+    wait_until(lambda: sum("targets" in site for site in west.json("service", "status")[
+        "items"][0]["status"]["sites"]) == 2, "both sites to be known")
+
+    def is_linked(site):
+        return any(link["siteName"] == site.name and link["isConnected"] in (True, "true")
+                   for link in west.ask("links"))
+
+    def seen():
+        clients = [world.connect(address) for _ in range(6)]
+        names = {read_line(client) for client in clients}
+        for client in clients:
+            client.close()
+        return names
+
+    assert seen() == {near.name}
+    near.kill()
+    wait_until(lambda: not is_linked(near), "the loss of the link")
+    assert seen() == {far.name}
+    near.istmo("init")
+    wait_until(lambda: seen() == {near.name}, "the cheaper link to be back")
