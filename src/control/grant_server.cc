@@ -259,8 +259,7 @@ GrantServer::Answer GrantServer::answer(const Request& request, const std::strin
   // Always one comparison of as many octets, so that time does not tell whether a grant exists.
   const std::string& code = grant ? grant->code : dummy_code_;
   const bool is_right = equals_in_constant_time(sha256_hex(code), sha256_hex(request.body));
-  const bool is_claimed = is_right && sink_.is_site_linked(subject);
-  if (grant && grant->is_open(options_.clock()) && is_right && !is_claimed) {
+  if (grant && grant->is_open(options_.clock()) && is_right) {
     if (grant->is_wanted) return redeem(*grant, name, subject);
     metrics_.failed.add();
     return {.status = 503, .text = "This site cannot read the document of the grant\n"};
@@ -269,9 +268,7 @@ GrantServer::Answer GrantServer::answer(const Request& request, const std::strin
   failures_.on_failure(source, loop_.now());
   const bool is_there = grant && grant->is_open(options_.clock());
   LOG_WARNING("token refused", "source", source, "site", subject, "reason",
-              is_claimed && is_there ? "a site of this id is linked"
-              : is_there             ? "wrong code"
-                                     : "no such claim");
+              is_there ? "wrong code" : "no such claim");
   if (is_there) return {.status = 403, .text = "Redemption of access token refused\n"};
   return {.status = 404, .text = "No such claim\n"};
 }

@@ -4,8 +4,7 @@
 //                        Content-Length; the body is the code
 //   200                  YAML: Secret kubernetes.io/tls and Link, both called `name`
 //   400, 411, 413, 431   the request breaks a rule below     405  not POST
-//   404 No such claim    unknown, expired or used up         403  the code is wrong, or the subject
-//                                                                 is a site that is linked now
+//   404 No such claim    unknown, expired or used up         403  the code is wrong
 //   429                  too many failures                   500, 503  ours: try again
 // The redemption is on disk before the reply leaves. When it cannot be written the answer is 500
 // and the token stays good, unless nobody can tell whether it is on disk: then it counts as used.
@@ -47,8 +46,6 @@ class GrantServerSink {
  public:
   // A grant was redeemed (state has the claim), or its count is known to have changed.
   virtual void on_grant_redeemed(const Grant& grant) = 0;
-  // A site of this id is linked now: nobody else may get a certificate with its name.
-  virtual bool is_site_linked(const std::string& site_id) const = 0;
 
  protected:
   ~GrantServerSink() = default;

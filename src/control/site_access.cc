@@ -93,10 +93,6 @@ void SiteAccess::update(const Desired& desired, Observed& observed) {
   has_failed_ = false;
   update_accesses(desired, observed);
   update_grants(desired, observed);
-  linked_sites_.clear();
-  for (const LinkState& link : observed.links) {
-    if (link.is_incoming && link.is_up()) linked_sites_.insert(link.site_id);
-  }
   std::erase_if(closing_, [](const auto& server) { return server->is_idle(); });
 }
 
@@ -266,10 +262,6 @@ void SiteAccess::close() { close_grant_server(); }
 bool SiteAccess::is_idle() const {
   return !grant_server_ &&
          std::ranges::all_of(closing_, [](const auto& server) { return server->is_idle(); });
-}
-
-bool SiteAccess::is_site_linked(const std::string& site_id) const {
-  return linked_sites_.contains(site_id);
 }
 
 void SiteAccess::on_grant_redeemed(const Grant& grant) {

@@ -9,7 +9,6 @@
 #include <list>
 #include <map>
 #include <memory>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -59,7 +58,6 @@ class SiteAccess final : private GrantServerSink {
 
  private:
   void on_grant_redeemed(const Grant& grant) override;
-  bool is_site_linked(const std::string& site_id) const override;
   uint16_t port_for(const RouterAccessDocument& access, const RouterAccessRole& role);
   void update_accesses(const Desired& desired, Observed& observed);
   void update_grants(const Desired& desired, Observed& observed);
@@ -75,7 +73,6 @@ class SiteAccess final : private GrantServerSink {
   std::set<std::string> grants_seen_;      // AccessGrants that were there in this run
   bool has_failed_ = false;
   std::vector<LinkAddress> link_addresses_;
-  std::set<std::string> linked_sites_;  // now, by ids of their certificates
   std::unique_ptr<GrantServer> grant_server_;
   std::list<std::unique_ptr<GrantServer>> closing_;
 };

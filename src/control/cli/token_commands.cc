@@ -147,7 +147,10 @@ Result<int> create_token(const Arguments& arguments) {
   const MadeToken made = TRY(arguments.token.type == "cert" ? certificate_token(site, arguments)
                                                             : claim_token(site, arguments));
   const Result<> written = write_file(arguments.token.file, made.text);
-  if (!written && made.grant) TRY(site.remove(*made.grant));
+  if (!written && made.grant) {  // nobody has the token: nobody may redeem it
+    TRY(site.remove(*made.grant));
+    TRY(site.wait_gone(*made.grant, kGrantPatience));
+  }
   TRY(Result<>(written));
   print("Token written to " + arguments.token.file + "\n");
   return kExitDone;

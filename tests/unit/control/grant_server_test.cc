@@ -147,15 +147,6 @@ BOOST_AUTO_TEST_CASE(a_site_cannot_redeem_its_own_token) {
   BOOST_TEST(world.redemptions() == 0u);
 }
 
-BOOST_AUTO_TEST_CASE(nobody_gets_a_certificate_in_the_name_of_a_site_that_is_linked) {
-  GrantWorld world;
-  world.linked_site = test::kRedeemingSite;
-  BOOST_TEST(has(world.redeem_error(world.token()), "Redemption of access token refused"));
-  BOOST_TEST(world.redemptions() == 0u);
-  world.linked_site.clear();
-  BOOST_TEST(world.redeem(world.token()).has_value());
-}
-
 BOOST_AUTO_TEST_CASE(a_server_of_another_ca_is_not_told_the_code) {
   GrantWorld world;
   auto token = world.token();
@@ -265,7 +256,6 @@ BOOST_AUTO_TEST_CASE(the_next_free_port_is_taken) {
   GrantWorld world;
   struct Ignoring final : GrantServerSink {
     void on_grant_redeemed(const Grant&) override {}
-    bool is_site_linked(const std::string&) const override { return false; }
   } sink;
   GrantServer second(*world.loop, *world.state, sink, {});
   BOOST_TEST(second.open({"127.0.0.1"}, world.server->port()).has_value());

@@ -146,10 +146,8 @@ class GrantWorld final : public GrantServerSink {
   std::optional<GrantServer> server;
   Grant grant;
   std::vector<std::string> redeemed_grants;
-  std::string linked_site;  // what is_site_linked() knows
 
  private:
-  bool is_site_linked(const std::string& site_id) const override { return site_id == linked_site; }
   void on_grant_redeemed(const Grant& redeemed) override {
     redeemed_grants.push_back(redeemed.name);
   }
