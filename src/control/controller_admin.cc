@@ -51,6 +51,8 @@ Value worker_value(const proxy::WorkerReport& report) {
   value.set("bytesOut", report.bytes_out);
   value.set("acceptLimitHits", report.accept_limit_hits);
   value.set("starvations", report.starvations);
+  value.set("blocksLent", report.blocks_lent);
+  value.set("blocksCopied", report.blocks_copied);
   value.set("turns", report.turns);
   Value& closed = value.set("closed", Value::map());
   for (int reason = 0; reason < proxy::kCloseReasons; ++reason) {

@@ -223,6 +223,7 @@ void Flow::finish_closing() {
   if (state_ == State::done) return;
   state_ = State::done;
   done_at_ = book_.now();
+  name_.clear();  // its blocks are the loop's
   if (fd_.is_open()) loop_.close(fd_, ending_);
   book_.on_flow_done();
 }

@@ -49,6 +49,7 @@ Slice BlockPool::filled(uint32_t id, uint32_t bytes) {
   if (!keeps_enough_without_one()) {
     Slice copy = Slice::copy_of({data_of(id), bytes});
     put_back(id);
+    ++copied_;
     return copy;
   }
   --free_;

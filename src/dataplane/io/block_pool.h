@@ -29,6 +29,7 @@ class BlockPool final : public BlockOwner {
   uint32_t total_max() const { return max_; }
   uint32_t free_count() const { return free_; }  // ready or taken
   bool is_grown() const { return live_ > base_; }
+  BlockUse use() const { return {.lent = filled_, .copied = copied_}; }
 
   bool has_ready() const { return !ready_.empty(); }
   // A ready block becomes taken.
@@ -64,6 +65,7 @@ class BlockPool final : public BlockOwner {
   uint32_t live_ = 0;            // blocks with a lower id are in use
   uint32_t free_ = 0;
   uint32_t filled_ = 0;
+  uint64_t copied_ = 0;
 };
 
 }  // namespace istmo::io

@@ -39,6 +39,7 @@ class EpollLoop final : public Loop {
   Result<Address> remote_address(Fd fd) const override { return remote_address_of(fd); }
   void adopt(Fd fd, const SocketOptions& options) override { apply_options(fd, options); }
   void release(Fd fd) override;
+  BlockUse block_use() const override { return pool_.use(); }
 
  private:
   // What the loop knows of one descriptor; on the ready list while its reader has work to do, or

@@ -103,6 +103,12 @@ class DeferredOf final : public Deferred {
   Owner& owner_;
 };
 
+// The receive blocks of a loop, for reports and checkers.
+struct BlockUse {
+  uint32_t lent = 0;    // slices of received octets refer to them
+  uint64_t copied = 0;  // receives so far that were copied, because too few blocks were free
+};
+
 struct LoopMetrics {
   Counter turns;
   Counter accepts;
@@ -181,6 +187,7 @@ class Loop {
   // The opposite: forgets a socket whose ops are all idle, so that another loop can adopt it.
   virtual void release(Fd fd) { static_cast<void>(fd); }
 
+  virtual BlockUse block_use() const = 0;
   LoopMetrics& metrics() { return metrics_; }
   const LoopMetrics& metrics() const { return metrics_; }
 

@@ -14,8 +14,12 @@ constexpr Duration kAcceptPause = Duration::milliseconds(100);
 
 }  // namespace
 
-SimLoop::SimLoop(SimNetwork& network, SimHost host)
-    : Loop(network.now()), network_(network), host_(host), index_(network.add_loop(*this)) {}
+SimLoop::SimLoop(SimNetwork& network, SimHost host, const LoopOptions& options)
+    : Loop(network.now()),
+      network_(network),
+      host_(host),
+      index_(network.add_loop(*this)),
+      blocks_(options) {}
 
 SimLoop::~SimLoop() {
   network_.tcp().close_all_of(*this);

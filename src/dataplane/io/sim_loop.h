@@ -9,13 +9,14 @@
 #include <vector>
 
 #include "dataplane/io/loop.h"
+#include "dataplane/io/sim_blocks.h"
 #include "dataplane/io/sim_network.h"
 
 namespace istmo::io {
 
 class SimLoop final : public Loop {
  public:
-  SimLoop(SimNetwork& network, SimHost host);
+  SimLoop(SimNetwork& network, SimHost host, const LoopOptions& options = {});
   ~SimLoop() override;
   LoopKind kind() const override { return LoopKind::sim; }
 
@@ -40,6 +41,7 @@ class SimLoop final : public Loop {
   Result<Address> remote_address(Fd fd) const override;
   void release(Fd fd) override;
   void adopt(Fd fd, const SocketOptions& options) override;
+  BlockUse block_use() const override { return blocks_.use(); }
 
   SimHost host() const { return host_; }
   uint32_t index() const { return index_; }
@@ -53,6 +55,7 @@ class SimLoop final : public Loop {
   // so.
   void mark_ready(uint32_t slot);
   void on_delay_over(uint32_t slot, uint64_t generation);
+  SimBlocks& blocks() { return blocks_; }
 
  protected:
   void wake() override {}  // one thread: a letter makes the loop runnable by being there
@@ -90,6 +93,7 @@ class SimLoop final : public Loop {
   uint32_t index_ = 0;
   uint32_t busy_ops_ = 0;
   uint64_t generations_ = 0;
+  SimBlocks blocks_;
   std::deque<Held> held_;  // references stay valid while it grows
   std::vector<uint32_t> free_;
   std::vector<uint32_t> ready_;

@@ -134,9 +134,11 @@ int SimTcp::receive(Fd fd, uint32_t bytes_max, Chain& out) {
   End& end = end_of(fd);
   if (!end.received.empty()) {
     const uint64_t count = std::min<uint64_t>(bytes_max, end.received.size());
-    for (uint64_t done = 0; done < count;) {  // blocks as a loop's pool has them
-      const auto part = static_cast<uint32_t>(std::min<uint64_t>(count - done, 8192));
-      Slice slice = Slice::allocate(part);
+    SimBlocks& blocks = socket(fd).loop->blocks();
+    for (uint64_t done = 0; done < count;) {
+      const auto part =
+          static_cast<uint32_t>(std::min<uint64_t>(count - done, blocks.block_bytes()));
+      Slice slice = blocks.lend(part);
       end.received.copy_out(done, {slice.mutable_data(), part});
       out.append(std::move(slice));
       done += part;

@@ -40,6 +40,7 @@ class UringLoop final : public Loop {
   Result<Address> local_address(Fd fd) const override { return local_address_of(fd); }
   Result<Address> remote_address(Fd fd) const override { return remote_address_of(fd); }
   void adopt(Fd fd, const SocketOptions& options) override { apply_options(fd, options); }
+  BlockUse block_use() const override { return pool_.use(); }
 
  private:
   enum class SlotState : uint8_t {

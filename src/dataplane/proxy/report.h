@@ -115,6 +115,8 @@ struct WorkerReport {
   uint64_t buffered_bytes = 0;  // of the process; only worker 0 reports it
   uint64_t accept_limit_hits = 0;
   uint64_t starvations = 0;
+  uint64_t blocks_lent = 0;    // receive blocks that hold octets
+  uint64_t blocks_copied = 0;  // receives that were copied, because too few blocks were free
   uint64_t turns = 0;
 };
 

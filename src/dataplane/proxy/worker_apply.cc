@@ -143,6 +143,8 @@ WorkerReport Worker::report(bool with_connections) {
   }
   report.accept_limit_hits = loop_.metrics().accept_limit_hits.value();
   report.starvations = loop_.metrics().starvations.value();
+  report.blocks_lent = loop_.block_use().lent;
+  report.blocks_copied = loop_.block_use().copied;
   report.turns = loop_.metrics().turns.value();
   return report;
 }

@@ -198,10 +198,13 @@ BOOST_AUTO_TEST_CASE(pool_grows_when_low_and_copies_at_its_maximum) {
     BOOST_TEST(held.back().data()[0] == i);
   }
   BOOST_TEST(pool.total() == 16U);
+  BOOST_TEST(pool.use().lent == 12U);
+  BOOST_TEST(pool.use().copied == 28U);
   for (int i = 0; i < 40; ++i) BOOST_TEST(held[static_cast<size_t>(i)].data()[0] == i);
   BOOST_TEST(pool.free_count() >= 4U);
   held.clear();
   BOOST_TEST(pool.free_count() == 16U);
+  BOOST_TEST(pool.use().lent == 0U);
 }
 
 BOOST_AUTO_TEST_CASE(trim_gives_a_drained_chunk_back) {

@@ -164,7 +164,9 @@ struct SuiteNetwork {
     network.set_faults(faults);
   }
   suite::LoopFactory factory() {
-    return [this](const LoopOptions&) { return std::make_unique<SimLoop>(network, host); };
+    return [this](const LoopOptions& options) {
+      return std::make_unique<SimLoop>(network, host, options);
+    };
   }
   SimNetwork network;
   SimHost host;
