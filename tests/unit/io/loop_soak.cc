@@ -17,9 +17,11 @@ class SoakPair {
     arrange(pair_.server, sides_[1], 1);
   }
 
-  bool is_done() const {
+  bool has_ended() const {
     return pair_.client.receive_result == 0 && pair_.server.receive_result == 0;
   }
+  // Every octet came, at both ends.
+  bool is_complete() const { return sides_[0].checked == bytes_ && sides_[1].checked == bytes_; }
 
   // One step of mischief.
   void step() {
@@ -85,13 +87,20 @@ void soak(const LoopFactory& make, const SoakOptions& options) {
                                                options.bytes_per_connection / 2));
   }
   const Instant deadline = loop->now() + Duration::seconds(100);
-  while (!std::ranges::all_of(pairs, [](auto& pair) { return pair->is_done(); })) {
+  while (!std::ranges::all_of(pairs, [](auto& pair) { return pair->has_ended(); })) {
     BOOST_TEST_REQUIRE((loop->now() < deadline));
     for (auto& pair : pairs) pair->step();
     loop->run_turn(Duration{});
   }
-  BOOST_TEST_MESSAGE("turns " << loop->metrics().turns.value() << ", starvations "
-                              << loop->metrics().starvations.value());
+  BOOST_TEST(std::ranges::all_of(pairs, [](auto& pair) { return pair->is_complete(); }));
+  const uint64_t starvations = loop->metrics().starvations.value();
+  BOOST_TEST_MESSAGE("turns " << loop->metrics().turns.value() << ", starvations " << starvations
+                              << ", copies " << loop->block_use().copied);
+  // Blocks ran out: the loop had none to lend, and with io_uring the kernel found none either.
+  BOOST_TEST(loop->block_use().copied > 0u);
+  if (loop->kind() == LoopKind::uring) BOOST_TEST(starvations > 0u);
+  pairs.clear();
+  BOOST_TEST(loop->block_use().lent == 0u);
 }
 
 }  // namespace istmo::io::suite
