@@ -3,6 +3,8 @@
 // destroyed.
 #pragma once
 
+#include <cstdint>
+
 #include "base/assert.h"
 
 namespace istmo {
@@ -65,6 +67,12 @@ class List {
     return next == &head_ ? nullptr : static_cast<T*>(next);
   }
   T* first() { return empty() ? nullptr : &front(); }
+  // Walks the whole list.
+  uint32_t count() const {
+    uint32_t count = 0;
+    for (const Node* node = head_.next_; node != &head_; node = node->next_) ++count;
+    return count;
+  }
   // Moves all elements of `other` to the end of this list.
   void splice_back(List& other) {
     while (!other.empty()) push_back(other.pop_front());

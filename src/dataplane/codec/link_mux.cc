@@ -60,6 +60,8 @@ uint64_t LinkMux::queued_bytes(StreamId id) const {
   return stream ? stream->queue.size() : 0;
 }
 
+std::vector<StreamCredit> LinkMux::credits() const { return state_->credits(); }
+
 void LinkMux::close(std::string_view condition, std::string_view text) {
   state_->close(condition, text);
 }
@@ -70,5 +72,6 @@ uint32_t LinkMux::streams_open() const { return state_->streams_open(); }
 uint64_t LinkMux::queued_bytes() const { return state_->queued_bytes(); }
 uint64_t LinkMux::held_head_bytes() const { return state_->held_head_bytes(); }
 const LinkMuxRefusals& LinkMux::refusals() const { return state_->refusals(); }
+LinkMuxUse LinkMux::use() const { return state_->use(); }
 
 }  // namespace istmo::codec

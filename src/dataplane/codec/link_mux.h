@@ -14,6 +14,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "base/clock.h"
 #include "base/ids.h"
@@ -94,6 +95,29 @@ struct LinkEvent {
   Error error{ErrorClass::closed, ""};
 };
 
+// What a stream may still carry, for reports and checkers. Less than no octets would be a broken
+// promise, of ours or of the other side.
+struct StreamCredit {
+  StreamId stream;
+  int64_t send_bytes = 0;               // that the other side announced and we have not sent
+  int64_t receive_bytes = 0;            // that the owner granted and that have not come
+  int64_t receive_announced_bytes = 0;  // those of them that the other side knows of
+  // AMQP link credit: deliveries that may begin.
+  uint32_t send_deliveries = 0;
+  uint32_t receive_deliveries = 0;
+  uint64_t queued_bytes = 0;  // written, not yet in frames
+};
+
+// What a LinkMux remembers, for checkers.
+struct LinkMuxUse {
+  uint32_t streams = 0;         // until their last event is taken
+  uint32_t links = 0;           // of AMQP, attached by either side
+  uint32_t handles = 0;         // that we gave to links
+  uint32_t remote_handles = 0;  // that the other side gave to links
+  uint32_t deliveries = 0;      // of ours, not settled
+  friend bool operator==(const LinkMuxUse&, const LinkMuxUse&) = default;
+};
+
 class LinkMux {
  public:
   LinkMux(LinkMuxOptions options, Instant now);
@@ -139,8 +163,8 @@ class LinkMux {
   void reset(StreamId stream, std::string_view reason);  // both directions, at once
   // The consumer drained `count` octets of stream_data: the other side may send as many more.
   void grant(StreamId stream, uint64_t count);
-  // Byte credit and link credit that is left for sending, and what waits.
   uint64_t queued_bytes(StreamId stream) const;
+  std::vector<StreamCredit> credits() const;  // of all streams that are not over
 
   // --- connection --------------------------------------------------------------------------
   // Sends close with an error condition, or none if empty.
@@ -152,6 +176,7 @@ class LinkMux {
   uint64_t queued_bytes() const;     // of all streams
   uint64_t held_head_bytes() const;  // of message heads that are not complete
   const LinkMuxRefusals& refusals() const;
+  LinkMuxUse use() const;
 
  private:
   class State;

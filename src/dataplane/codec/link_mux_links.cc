@@ -113,6 +113,16 @@ void LinkMux::State::end_what_is_late() {
   }
 }
 
+LinkMuxUse LinkMux::State::use() const {
+  const auto is_used = [](const LinkEnd* link) { return link != nullptr; };
+  return {
+      .streams = streams_.size(),
+      .links = links_.size(),
+      .handles = static_cast<uint32_t>(std::ranges::count_if(by_handle_, is_used)),
+      .remote_handles = static_cast<uint32_t>(std::ranges::count_if(by_remote_handle_, is_used)),
+      .deliveries = static_cast<uint32_t>(outgoing_.size())};
+}
+
 // --- attach
 
 // The first half of a stream's link; the other side's attach makes the other half.

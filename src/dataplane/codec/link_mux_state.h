@@ -138,6 +138,7 @@ class LinkMux::State {
   void finish(MuxStream& stream);
   void reset(MuxStream& stream, std::string_view reason);
   void grant(MuxStream& stream, uint64_t count);
+  std::vector<StreamCredit> credits();
 
   // The stream if it may still be used; nullptr when it is over or the connection is.
   MuxStream* find_live(StreamId id);
@@ -149,6 +150,7 @@ class LinkMux::State {
   uint64_t queued_bytes() const { return queued_bytes_; }
   uint64_t held_head_bytes() const { return phase_ == Phase::closed ? 0 : held_head_bytes_; }
   const LinkMuxRefusals& refusals() const { return refusals_; }
+  LinkMuxUse use() const;
 
  private:
   // What is awaited. Dialer: sasl_header, mechanisms, outcome, amqp_header, open, begin, ready.

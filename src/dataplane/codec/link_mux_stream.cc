@@ -120,6 +120,25 @@ void LinkMux::State::grant(MuxStream& stream, uint64_t count) {
   send_link_flow(link);
 }
 
+std::vector<StreamCredit> LinkMux::State::credits() {
+  std::vector<StreamCredit> credits;
+  streams_.for_each([&](MuxStream& stream) {
+    if (stream.phase >= MuxStream::Phase::over) return;
+    StreamCredit credit{.stream = id_of(stream), .queued_bytes = stream.queue.size()};
+    if (const LinkEnd* sender = stream.sender) {
+      credit.send_bytes = static_cast<int64_t>(sender->limit - sender->octets);
+      credit.send_deliveries = sender->credit;
+    }
+    if (const LinkEnd* receiver = stream.receiver) {
+      credit.receive_bytes = static_cast<int64_t>(receiver->granted - receiver->octets);
+      credit.receive_announced_bytes = static_cast<int64_t>(receiver->limit - receiver->octets);
+      credit.receive_deliveries = receiver->credit;
+    }
+    credits.push_back(credit);
+  });
+  return credits;
+}
+
 // --- what may be sent
 
 uint64_t LinkMux::State::sendable_bytes(const MuxStream& stream) const {

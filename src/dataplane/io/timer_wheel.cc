@@ -44,6 +44,14 @@ Instant TimerWheel::next_wake() const {
   return start_ + kTick * static_cast<int64_t>(tick);
 }
 
+uint32_t TimerWheel::armed_count() const {
+  uint32_t count = overdue_.count();
+  for (const Level& level : levels_) {
+    for (const Slot& slot : level.slots) count += slot.count();
+  }
+  return count;
+}
+
 // Rounded up: a timer never fires before its deadline.
 uint64_t TimerWheel::tick_of(Instant deadline) const {
   const int64_t ns = (deadline - start_).ns;

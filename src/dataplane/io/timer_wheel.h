@@ -54,6 +54,8 @@ class TimerWheel {
   // A moment at which advance() is worth calling: never later than one tick after the earliest
   // deadline, possibly earlier. Instant::never() when no timer is armed.
   Instant next_wake() const;
+  // Timers that are armed. Walks the wheel: for checkers.
+  uint32_t armed_count() const;
 
  private:
   // A radix wheel: a timer lies on the level of the highest 6-bit digit in which its tick differs

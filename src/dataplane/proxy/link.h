@@ -63,7 +63,10 @@ class Link final : public Newcomer, private transport::TransportSink {
   void send_mesh(std::string_view message);
   void on_mesh_message_read(std::string_view refusal);
 
-  // For LinkStream.
+  // Octets that left the streams' queues and not yet this process.
+  uint64_t pending_bytes() const { return transport_.pending_bytes(); }
+
+  // For LinkStream, and for checkers.
   codec::LinkMux& mux() { return mux_; }
   void schedule_flush();
 

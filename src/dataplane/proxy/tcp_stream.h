@@ -24,6 +24,7 @@ class TcpStream final : public Stream, private transport::TransportSink {
   void grant(uint64_t count) override;
   void accept() override {}
   std::string remote_name() const override;
+  int64_t credit_bytes() const { return credit_; }
 
  private:
   void on_transport_open() override {}

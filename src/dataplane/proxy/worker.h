@@ -131,6 +131,13 @@ class Worker {
   // Frees retired objects at the end of the turn.
   void schedule_sweep() { loop_.defer(sweep_); }
 
+  // --- for checkers: what runs ---------------------------------------------------------------
+  template <class Visitor>
+  void for_each_tcp_stream(Visitor&& visit) {
+    tcp_streams_.for_each(visit);
+  }
+  const std::vector<std::unique_ptr<Link>>& links() const { return links_; }
+
  private:
   struct Pool {  // the backends of one routing key
     std::vector<Backend*> backends;

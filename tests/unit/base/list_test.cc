@@ -37,6 +37,7 @@ BOOST_AUTO_TEST_CASE(elements_keep_their_order) {
   items.push_back(c);
   items.push_front(a);
   BOOST_TEST(names_of(items) == "abc");
+  BOOST_TEST(items.count() == 3u);
   BOOST_TEST(items.pop_front().name == 'a');
   BOOST_TEST(!is_in(a));
   BOOST_TEST(names_of(items) == "bc");

@@ -1,5 +1,5 @@
 // Seeded random exchanges: many streams, random sizes, splits, pauses and resets, with a checker
-// for byte-exact streams and for nothing left at the end.
+// for byte-exact streams, for credit that is never negative, and for nothing left at the end.
 #include <boost/test/unit_test.hpp>
 
 #include <map>
@@ -53,14 +53,19 @@ class RandomRun {
       carry();
       check_events(pair.dialer, dialer_seen_);
       check_events(pair.acceptor, acceptor_seen_);
+      check_credit(pair.dialer, west_, east_);
+      check_credit(pair.acceptor, east_, west_);
     }
     settle();
     BOOST_TEST((pair.dialer.find(Kind::closed) == nullptr));
     BOOST_TEST((pair.acceptor.find(Kind::closed) == nullptr));
     BOOST_TEST(pair.dialer.mux.streams_open() == 0u);
     BOOST_TEST(pair.acceptor.mux.streams_open() == 0u);
+    BOOST_TEST((pair.dialer.mux.use() == LinkMuxUse{}));
+    BOOST_TEST((pair.acceptor.mux.use() == LinkMuxUse{}));
     BOOST_TEST(pair.dialer.mux.queued_bytes() + pair.acceptor.mux.queued_bytes() == 0u);
     for (auto& [id, exchange] : exchanges_) {
+      ++(exchange.is_reset ? resets : completed);
       if (exchange.is_reset) continue;
       for (const Flowing* flow : {&exchange.request, &exchange.answer}) {
         BOOST_TEST(flow->received == flow->wanted);
@@ -68,6 +73,9 @@ class RandomRun {
       }
     }
   }
+
+  size_t completed = 0;
+  size_t resets = 0;
 
  private:
   void act() {
@@ -139,17 +147,20 @@ class RandomRun {
     const bool is_dialer = &from == &pair_->dialer;
     for (; seen_count < from.seen_events.size(); ++seen_count) {
       const Seen& seen = from.seen_events[seen_count];
-      if (seen.kind == Kind::stream_opened) {
-        there_[seen.stream.number()] = exchange_index(seen);
-        exchanges_[exchange_index(seen)].there = seen.stream;
+      // The correlation-id would tell; here the order of opening does, as attaches keep it.
+      if (seen.kind == Kind::stream_requested) {
+        there_[seen.stream.number()] = by_name_order_.at(requests_seen_++);
       }
+      if (seen.kind == Kind::opened || seen.kind == Kind::closed) continue;
+      if (!is_dialer) BOOST_REQUIRE(there_.contains(seen.stream.number()));
+      const uint64_t number = is_dialer ? seen.stream.number() : there_[seen.stream.number()];
+      BOOST_REQUIRE(exchanges_.contains(number));
+      Exchange& exchange = exchanges_[number];
+      if (seen.kind == Kind::stream_opened) exchange.there = seen.stream;
       if (seen.kind != Kind::stream_data && seen.kind != Kind::stream_ended &&
           seen.kind != Kind::stream_reset) {
         continue;
       }
-      const uint64_t number = is_dialer ? seen.stream.number() : there_[seen.stream.number()];
-      if (!exchanges_.contains(number)) continue;  // reset before it was opened
-      Exchange& exchange = exchanges_[number];
       Flowing& flow = is_dialer ? exchange.answer : exchange.request;
       if (seen.kind == Kind::stream_reset) {
         BOOST_TEST(seen.text == "random");
@@ -165,15 +176,16 @@ class RandomRun {
       BOOST_TEST(flow.ungranted <= (is_dialer ? west_ : east_).window_bytes);
     }
   }
-  // The correlation-id would tell; here the order of opening does, as attaches keep it.
-  uint64_t exchange_index(const Seen& seen) {
-    size_t requested = 0;
-    for (const auto& event : pair_->acceptor.seen_events) {
-      if (event.kind != Kind::stream_requested) continue;
-      if (event.stream == seen.stream) return by_name_order_[requested];
-      ++requested;
+  static void check_credit(const MuxSide& side, const LinkMuxOptions& options,
+                           const LinkMuxOptions& other) {
+    for (const StreamCredit& credit : side.mux.credits()) {
+      const bool is_right = credit.send_bytes >= 0 && credit.send_bytes <= other.window_bytes &&
+                            credit.receive_announced_bytes >= 0 &&
+                            credit.receive_announced_bytes <= credit.receive_bytes &&
+                            credit.receive_bytes <= options.window_bytes &&
+                            credit.send_deliveries <= 1 && credit.receive_deliveries <= 1;
+      if (!is_right) BOOST_FAIL("credit out of bounds");
     }
-    return 0;
   }
 
   void settle() {
@@ -198,6 +210,7 @@ class RandomRun {
   std::map<uint64_t, Exchange> exchanges_;
   std::map<uint64_t, uint64_t> there_;  // the acceptor's id to the opener's
   std::vector<uint64_t> by_name_order_;
+  size_t requests_seen_ = 0;
   std::string east_bound_;
   std::string west_bound_;
   size_t dialer_seen_ = 0;
@@ -209,9 +222,16 @@ class RandomRun {
 BOOST_AUTO_TEST_SUITE(link_mux_random)
 
 BOOST_AUTO_TEST_CASE(random_exchanges_are_byte_exact_and_leave_nothing) {
+  size_t resets = 0;
   for (uint64_t seed = 1; seed <= 20; ++seed) {
-    BOOST_TEST_CONTEXT("seed " << seed) { RandomRun(seed).run(); }
+    BOOST_TEST_CONTEXT("seed " << seed) {
+      RandomRun random(seed);
+      random.run();
+      BOOST_TEST(random.completed > 0u);
+      resets += random.resets;
+    }
   }
+  BOOST_TEST(resets > 20u);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -53,6 +53,24 @@ BOOST_AUTO_TEST_CASE(overdue_timer_fires_at_the_next_advance) {
   BOOST_TEST(alarm.rings == 1);
 }
 
+BOOST_AUTO_TEST_CASE(armed_timers_are_counted_wherever_they_lie) {
+  TimerWheel wheel(kStart);
+  wheel.advance(kStart + Duration::seconds(5));
+  Alarm overdue, soon, late;
+  {
+    Alarm gone;
+    wheel.arm(overdue.timer, kStart);
+    wheel.arm(soon.timer, kStart + Duration::seconds(6));
+    wheel.arm(late.timer, kStart + Duration::seconds(100'000));
+    wheel.arm(gone.timer, kStart + Duration::seconds(6));
+    BOOST_TEST(wheel.armed_count() == 4u);
+  }
+  wheel.cancel(late.timer);
+  BOOST_TEST(wheel.armed_count() == 2u);
+  wheel.advance(kStart + Duration::seconds(7));
+  BOOST_TEST(wheel.armed_count() == 0u);
+}
+
 BOOST_AUTO_TEST_CASE(handler_that_arms_itself_in_the_past_does_not_hang_the_wheel) {
   TimerWheel wheel(kStart);
   Alarm alarm;
