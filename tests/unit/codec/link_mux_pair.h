@@ -15,6 +15,13 @@ namespace istmo::codec {
 
 using Kind = LinkEvent::Kind;
 
+inline std::string octets(size_t count, uint64_t seed = 1) {
+  Rng rng(seed);
+  std::string text(count, '\0');
+  for (auto& c : text) c = static_cast<char>(rng.next());
+  return text;
+}
+
 // One event, copied.
 struct Seen {
   Kind kind;
@@ -130,6 +137,7 @@ class MuxPair {
       const std::string west_bound = acceptor.output(now);
       if (east_bound.empty() && west_bound.empty()) break;
       if (!east_bound.empty()) wire_east.push_back(east_bound);
+      if (!west_bound.empty()) wire_west.push_back(west_bound);
       acceptor.feed(east_bound, now);
       dialer.feed(west_bound, now);
       dialer.collect();
@@ -154,6 +162,7 @@ class MuxPair {
   MuxSide dialer;
   MuxSide acceptor;
   std::vector<std::string> wire_east;  // what went from the dialer to the acceptor, step by step
+  std::vector<std::string> wire_west;  // and back
 };
 
 // A frame that the mux under test sent.

@@ -11,13 +11,6 @@ using namespace istmo::codec;
 
 namespace {
 
-std::string octets(size_t count, uint64_t seed = 1) {
-  Rng rng(seed);
-  std::string text(count, '\0');
-  for (auto& c : text) c = static_cast<char>(rng.next());
-  return text;
-}
-
 void check_nothing_left(MuxPair& pair) {
   BOOST_TEST(pair.dialer.mux.streams_open() == 0u);
   BOOST_TEST(pair.acceptor.mux.streams_open() == 0u);
@@ -25,6 +18,8 @@ void check_nothing_left(MuxPair& pair) {
   BOOST_TEST(pair.acceptor.mux.queued_bytes() == 0u);
   BOOST_TEST(!pair.dialer.mux.has_output());
   BOOST_TEST(!pair.acceptor.mux.has_output());
+  BOOST_TEST((pair.dialer.mux.use() == LinkMuxUse{}));
+  BOOST_TEST((pair.acceptor.mux.use() == LinkMuxUse{}));
 }
 
 }  // namespace
@@ -524,51 +519,6 @@ BOOST_AUTO_TEST_CASE(transport_that_ends_is_an_event) {
   pair.dialer.mux.feed_end(pair.now);
   pair.dialer.collect();
   BOOST_TEST(pair.dialer.count(Kind::closed) == 1u);
-}
-
-BOOST_AUTO_TEST_CASE(every_split_of_the_input_gives_the_same_events) {
-  MuxPair pair;
-  pair.pump();
-  const auto [a, a_there] = pair.open();
-  pair.dialer.mux.write(a, io::Chain::copy_of("request of a"));
-  pair.pump();
-  const auto [b, b_there] = pair.open("other");
-  pair.dialer.mux.write(b, io::Chain::copy_of(octets(300)));
-  pair.pump();
-  pair.dialer.mux.reset(a, "left");
-  pair.dialer.mux.finish(b);
-  pair.pump();
-  pair.dialer.mux.close("amqp:connection:forced", "bye");
-  pair.pump();
-  // What the dialer sent between two answers is one step; each step is cut at each place.
-  const auto replay = [&](size_t step_to_cut, size_t cut, size_t piece_bytes) {
-    MuxSide side(acceptor_options(), pair.now);
-    const auto feed = [&](std::string_view piece) {
-      for (size_t at = 0; at < piece.size(); at += piece_bytes) {
-        side.feed(piece.substr(at, piece_bytes), pair.now);
-      }
-      side.output(pair.now);
-    };
-    for (size_t step = 0; step < pair.wire_east.size(); ++step) {
-      const std::string_view octets_of_step(pair.wire_east[step]);
-      if (step == step_to_cut) {
-        feed(octets_of_step.substr(0, cut));
-        feed(octets_of_step.substr(cut));
-      } else {
-        feed(octets_of_step);
-      }
-    }
-    return side.seen_events;
-  };
-  const auto expected = replay(SIZE_MAX, 0, SIZE_MAX / 2);
-  BOOST_TEST(expected.size() == pair.acceptor.seen_events.size());
-  BOOST_TEST(expected.size() == 11u);
-  for (size_t step = 0; step < pair.wire_east.size(); ++step) {
-    for (size_t cut = 1; cut < pair.wire_east[step].size(); ++cut) {
-      BOOST_TEST((replay(step, cut, SIZE_MAX / 2) == expected));
-    }
-  }
-  BOOST_TEST((replay(SIZE_MAX, 0, 1) == expected));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
