@@ -223,6 +223,7 @@ void LinkMux::State::close(std::string_view condition, std::string_view text) {
   }
   send(Close{.error = {condition, text}});
   phase_ = Phase::closing;
+  drop_all_queues();
   handshake_deadline_ = now_ + options_.handshake_timeout;
 }
 
@@ -244,7 +245,7 @@ void LinkMux::State::fail(const Error& error, std::string_view condition) {
 void LinkMux::State::end_connection(ErrorClass error_class, std::string text) {
   ASSERT(phase_ != Phase::closed);
   phase_ = Phase::closed;
-  streams_.for_each([this](MuxStream& stream) { drop_queues(stream); });
+  drop_all_queues();
   Waiting& event = push_event(LinkEvent::Kind::closed);
   event.error_class = error_class;
   event.text = std::move(text);

@@ -262,6 +262,7 @@ class LinkMux::State {
   void let_go_of_links(MuxStream& stream);
   void release_if_over(MuxStream& stream);
   void drop_queues(MuxStream& stream);
+  void drop_all_queues();  // nothing of the streams leaves any more
   void update_ready(MuxStream& stream);
   bool can_send(const MuxStream& stream) const;
   uint64_t sendable_bytes(const MuxStream& stream) const;

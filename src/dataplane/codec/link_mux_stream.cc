@@ -282,4 +282,8 @@ void LinkMux::State::drop_queues(MuxStream& stream) {
   stream.undrained_bytes = 0;
 }
 
+void LinkMux::State::drop_all_queues() {
+  streams_.for_each([this](MuxStream& stream) { drop_queues(stream); });
+}
+
 }  // namespace istmo::codec

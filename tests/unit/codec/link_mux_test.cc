@@ -510,6 +510,19 @@ BOOST_AUTO_TEST_CASE(close_tells_the_other_side_why) {
   static_cast<void>(here);
 }
 
+// The link may take a while to end, and nothing more of it leaves.
+BOOST_AUTO_TEST_CASE(close_drops_what_was_queued) {
+  MuxPair pair;
+  pair.pump();
+  const auto [here, there] = pair.open();
+  pair.acceptor.grants_at_once = false;
+  pair.dialer.mux.write(here, io::Chain::copy_of(octets(1'000'000)));
+  pair.pump();
+  BOOST_TEST(pair.dialer.mux.queued_bytes() == 1'000'000u - pair.acceptor.received(there).size());
+  pair.dialer.mux.close("", "");
+  BOOST_TEST(pair.dialer.mux.queued_bytes() == 0u);
+}
+
 BOOST_AUTO_TEST_CASE(transport_that_ends_is_an_event) {
   MuxPair pair;
   pair.pump();
