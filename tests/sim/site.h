@@ -36,6 +36,14 @@ class Site {
   io::SimHost host() const { return host_; }
   uint32_t workers() const { return static_cast<uint32_t>(cores_.size()); }
   proxy::Worker& worker(uint32_t index) { return *cores_[index]->worker; }
+  // Visits the workers that have had a turn since the last call.
+  template <class Visitor>
+  void for_each_turned(Visitor&& visit) {
+    for (auto& core : cores_) {
+      const uint64_t turns = core->loop.metrics().turns.value();
+      if (std::exchange(core->turns_seen, turns) != turns) visit(*core->worker);
+    }
+  }
   proxy::ProcessState& process() { return process_; }
   const std::vector<proxy::Problem>& problems() const { return problems_; }
 
@@ -73,6 +81,7 @@ class Site {
     Site& site;
     uint32_t index;
     io::SimLoop loop;
+    uint64_t turns_seen = 0;
     std::unique_ptr<proxy::Worker> worker;
   };
 

@@ -10,6 +10,7 @@
 #include <string>
 #include <vector>
 
+#include "checkers.h"
 #include "exchange.h"
 #include "site.h"
 
@@ -21,6 +22,7 @@ struct WorldPlan {
   bool east_dials = true;
   uint32_t backends = 1;
   io::SimOptions options;
+  proxy::Limits limits;
 
   bool has_link() const { return east_workers > 0; }
 };
@@ -76,14 +78,18 @@ class World {
   io::SimLoop server_loop{network, server_host};
   Site west;
   std::vector<std::unique_ptr<Server>> servers;
+  LowestCredit lowest_credit;
 
  private:
   void configure();
   void check_bounds();
+  std::vector<Site*> sites() {
+    return east_ ? std::vector{&west, east_.get()} : std::vector{&west};
+  }
 
   std::unique_ptr<Site> east_;
   io::Address service_;
-  uint32_t exchanges_started_ = 0;
+  bool has_had_races_ = false;
 };
 
 io::Address address(const std::string& text);
