@@ -219,6 +219,7 @@ BOOST_AUTO_TEST_CASE(without_descriptors_accepting_waits_and_goes_on) {
       BOOST_TEST(backend.failures_total == 0u);  // it was not the backend's fault
     }
     BOOST_TEST(world.west.closed(CloseReason::connect_refused) == 0u);
+    BOOST_TEST(world.book.outcomes().completed > 0u);
     world.network.set_sockets_max(world.west_host, UINT32_MAX);
     const Exchange& next = world.start(some, some);
     BOOST_TEST(world.until_idle());

@@ -144,6 +144,12 @@ class Server {
   io::OpOf<Server, &Server::on_accepted> accept_op_{*this};
 };
 
+// How exchanges ended for their clients.
+struct Outcomes {
+  uint64_t completed = 0;
+  uint64_t resets = 0;
+};
+
 // All exchanges and flows of one simulation.
 class Book {
  public:
@@ -161,6 +167,7 @@ class Book {
   void on_flow_done() { --flows_live_; }
   void abort_all();
   std::map<uint64_t, std::unique_ptr<Exchange>>& exchanges() { return exchanges_; }
+  Outcomes outcomes() const;
 
  private:
   const io::SimNetwork& network_;

@@ -181,7 +181,7 @@ BOOST_AUTO_TEST_CASE(connections_that_break_anywhere_leave_nothing) {
     BOOST_TEST(world.until_linked());
     world.disturb(seed);
     auto faults = world.network.faults();
-    faults.reset = 3'000;
+    faults.reset = 10'000;
     world.network.set_faults(faults);
     for (int i = 0; i < 30; ++i) {
       const uint64_t bytes = world.random(0, 100'000);
@@ -190,6 +190,9 @@ BOOST_AUTO_TEST_CASE(connections_that_break_anywhere_leave_nothing) {
     }
     BOOST_TEST(world.until_idle());
     world.for_each(check_complete_or_reset);
+    BOOST_TEST(world.network.resets_injected() > 0u);
+    BOOST_TEST(world.book.outcomes().completed > 0u);
+    BOOST_TEST(world.book.outcomes().resets > 0u);
     world.finish();
   }
 }
