@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <boost/test/unit_test.hpp>
+#include <initializer_list>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/rng.h"
@@ -21,6 +23,7 @@ using io::Slice;
 namespace {
 
 constexpr uint8_t kAlert = 21, kHandshake = 22, kData = 23;
+constexpr uint32_t kBlockBytes = 8192;
 
 TlsSecret secret(uint8_t first) {
   TlsSecret made;
@@ -61,6 +64,22 @@ struct World {
     }
     return "";
   }
+  // Feeds pieces as a loop's blocks hold them: each in memory of 8 KiB.
+  std::string feed_blocks(std::initializer_list<std::string_view> pieces) {
+    for (const std::string_view piece : pieces) {
+      Chain blocks;
+      for (size_t at = 0; at < piece.size(); at += kBlockBytes) {
+        const std::string_view part = piece.substr(at, kBlockBytes);
+        Slice block = Slice::allocate(kBlockBytes);
+        std::ranges::copy(bytes_of(part), block.mutable_data());
+        block.truncate(static_cast<uint32_t>(part.size()));
+        blocks.append(std::move(block));
+      }
+      const Result<> result = reader.decrypt(std::move(blocks), plaintext);
+      if (!result) return result.error().text();
+    }
+    return "";
+  }
   // The alert that was sent in answer, as the writer's side sees it.
   int alert_sent() {
     TlsRecords other(secret(1), secret(101), {.is_client = true, .records_per_key = 1u << 20});
@@ -94,7 +113,7 @@ const std::string kKeyUpdateRequest = {24, 0, 0, 1, 1};
 
 BOOST_AUTO_TEST_SUITE(tls_records)
 
-BOOST_AUTO_TEST_CASE(records_of_every_kind_are_read_at_every_split_point) {
+BOOST_AUTO_TEST_CASE(records_of_every_kind_are_read_in_pieces_of_every_size) {
   for (size_t size = 1; size < 120; ++size) {
     World world;
     std::string wire = world.writer.record(kData, "first");
@@ -127,6 +146,48 @@ BOOST_AUTO_TEST_CASE(the_published_nonce_is_derived_and_wiped_with_its_key) {
   BOOST_TEST(is_in_memory());
   std::destroy_at(key);
   BOOST_TEST(!is_in_memory());
+}
+
+// Above 2 KiB a record is opened where it lies: at a cut that is in several slices. A first piece
+// that uses little of its block is copied out of it, a longer one stays.
+BOOST_AUTO_TEST_CASE(a_large_record_is_read_at_every_cut) {
+  const std::string content = random_text(3000, 5);
+  const std::string wire = Writer().record(kData, content);
+  for (size_t cut = 1; cut < wire.size(); ++cut) {
+    World exact;
+    BOOST_TEST_REQUIRE(exact.feed(wire.substr(0, cut)) == "");
+    BOOST_TEST_REQUIRE(exact.plaintext.empty());
+    BOOST_TEST_REQUIRE(exact.feed(wire.substr(cut)) == "");
+    BOOST_TEST_REQUIRE((exact.plaintext.to_string() == content));
+    World blocks;
+    BOOST_TEST_REQUIRE(blocks.feed_blocks({std::string_view(wire).substr(0, cut)}) == "");
+    const bool is_copied = cut < kBlockBytes / 4;
+    BOOST_TEST_REQUIRE(blocks.reader.pinned_bytes() == (is_copied ? cut : kBlockBytes));
+    BOOST_TEST_REQUIRE(blocks.feed_blocks({std::string_view(wire).substr(cut)}) == "");
+    BOOST_TEST_REQUIRE((blocks.plaintext.to_string() == content));
+    BOOST_TEST_REQUIRE(blocks.reader.pinned_bytes() == 0u);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(two_records_back_to_back_are_read_at_every_cut) {
+  const std::string first = random_text(2600, 8), second = random_text(2300, 9);
+  for (const auto& [a, b] : {std::pair(first, second), std::pair(first, std::string("small")),
+                             std::pair(std::string("small"), second)}) {
+    Writer writer;
+    std::string wire = writer.record(kData, a);
+    wire += writer.record(kData, b);
+    for (size_t cut = 1; cut < wire.size(); ++cut) {
+      World exact;
+      BOOST_TEST_REQUIRE(exact.feed(wire.substr(0, cut)) == "");
+      BOOST_TEST_REQUIRE(exact.feed(wire.substr(cut)) == "");
+      BOOST_TEST_REQUIRE((exact.plaintext.to_string() == a + b));
+      World blocks;
+      const std::string_view all(wire);
+      BOOST_TEST_REQUIRE(blocks.feed_blocks({all.substr(0, cut), all.substr(cut)}) == "");
+      BOOST_TEST_REQUIRE((blocks.plaintext.to_string() == a + b));
+      BOOST_TEST_REQUIRE(blocks.reader.pinned_bytes() == 0u);
+    }
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_large_record_is_opened_where_it_lies) {
