@@ -1,9 +1,15 @@
 // The admin socket: a real client thread against the server on a real loop.
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <boost/test/unit_test.hpp>
+#include <string>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "control/admin_server.h"
 #include "control_fixture.h"
@@ -65,6 +71,52 @@ Value echo(int count) {
   return request;
 }
 
+// A socket whose other end is watched: what was sent is in the kernel until it is read there.
+class RawSocket {
+ public:
+  explicit RawSocket(int descriptor) : descriptor_(descriptor) {
+    BOOST_REQUIRE(descriptor_ >= 0);
+    const timeval patience{.tv_sec = 20, .tv_usec = 0};
+    ::setsockopt(descriptor_, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
+  }
+  static RawSocket connected_to(const AdminAddress& address) {
+    const auto name = socket_name(address);
+    RawSocket made(open_socket(address, 0).value());
+    BOOST_REQUIRE(::connect(made.descriptor_, name->raw(), name->size) == 0);
+    return made;
+  }
+  static RawSocket listening_at(const AdminAddress& address) {
+    const auto name = socket_name(address);
+    RawSocket made(open_socket(address, 0).value());
+    BOOST_REQUIRE(::bind(made.descriptor_, name->raw(), name->size) == 0);
+    BOOST_REQUIRE(::listen(made.descriptor_, 1) == 0);
+    return made;
+  }
+  RawSocket(RawSocket&& other) noexcept : descriptor_(std::exchange(other.descriptor_, -1)) {}
+  ~RawSocket() {
+    if (descriptor_ >= 0) ::close(descriptor_);
+  }
+  RawSocket accept() { return RawSocket(::accept(descriptor_, nullptr, nullptr)); }
+  void send(std::string_view text) {
+    BOOST_REQUIRE(::send(descriptor_, text.data(), text.size(), MSG_NOSIGNAL) ==
+                  static_cast<ssize_t>(text.size()));
+  }
+  bool is_read() const {
+    int waiting = 0;
+    return ::ioctl(descriptor_, SIOCOUTQ, &waiting) == 0 && waiting == 0;
+  }
+  // Appends what has come; whether anything had.
+  bool receive(std::string& text, int flags = 0) {
+    char buffer[4096];
+    const ssize_t got = ::recv(descriptor_, buffer, sizeof buffer, flags);
+    if (got > 0) text.append(buffer, static_cast<size_t>(got));
+    return got > 0;
+  }
+
+ private:
+  int descriptor_;
+};
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(admin)
@@ -120,6 +172,61 @@ BOOST_AUTO_TEST_CASE(a_line_that_is_no_request_ends_the_connection) {
   BOOST_TEST(std::ranges::count(answer, '\n') == 1);
   BOOST_TEST(answer.contains("not a request"));
   BOOST_TEST(site.sink.requests == 0);
+}
+
+BOOST_AUTO_TEST_CASE(requests_are_read_at_every_cut) {
+  Site site;
+  const std::string requests = write_line(echo(2)) + "nonsense\n" + write_line(echo(0));
+  std::string expected;
+  const auto answers_to = [&](std::string_view first, std::string_view second) {
+    RawSocket client = RawSocket::connected_to(site.address);
+    std::string answers;
+    for (const std::string_view piece : {first, second}) {
+      client.send(piece);
+      run_until(*site.loop, [&] { return client.is_read(); });
+    }
+    run_until(*site.loop, [&] {
+      client.receive(answers, MSG_DONTWAIT);
+      return std::ranges::count(answers, '\n') >= 5;
+    });
+    return answers;
+  };
+  expected = answers_to(requests, "");
+  BOOST_TEST(std::ranges::count(expected, '\n') == 5);
+  BOOST_TEST(site.sink.requests == 2);
+  for (size_t cut = 1; cut < requests.size(); ++cut) {
+    BOOST_TEST(answers_to(requests.substr(0, cut), requests.substr(cut)) == expected);
+  }
+}
+
+BOOST_AUTO_TEST_CASE(an_answer_is_read_at_every_cut) {
+  const TestFolder folder;
+  const auto address = AdminAddress::unix_socket(folder.path() / "admin.sock");
+  RawSocket listener = RawSocket::listening_at(address);
+  Value item = Value::map();
+  item.set("item", echo(1));
+  const std::string answer = write_line(item) + write_line(item) + "{\"done\":true}\n";
+  std::vector<std::vector<Value>> read;
+  std::jthread command([&] {
+    auto client = AdminClient::connect(address);
+    for (size_t cut = 1; client && cut < answer.size(); ++cut) {
+      auto items = client->ask(echo(1));
+      if (!items) return;
+      read.push_back(std::move(*items));
+    }
+  });
+  RawSocket site = listener.accept();
+  for (size_t cut = 1; cut < answer.size(); ++cut) {
+    std::string request;
+    while (!request.ends_with('\n')) BOOST_REQUIRE(site.receive(request));
+    site.send(std::string_view(answer).substr(0, cut));
+    while (!site.is_read()) std::this_thread::yield();
+    site.send(std::string_view(answer).substr(cut));
+  }
+  command.join();
+  BOOST_TEST(read.size() == answer.size() - 1);
+  const std::vector<Value> expected{echo(1), echo(1)};
+  BOOST_TEST(std::ranges::all_of(read, [&](const auto& items) { return items == expected; }));
 }
 
 BOOST_AUTO_TEST_CASE(a_request_without_an_end_is_cut_off_at_the_bound) {
