@@ -1,5 +1,4 @@
 // Paths, service addresses, options, the pid file and the unit of a site.
-#include <poll.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -128,25 +127,35 @@ BOOST_AUTO_TEST_CASE(a_site_is_run_by_one_process) {
 }
 
 // As after a kill: the first thread has ended, so the process shows as a zombie, but another
-// thread keeps its files open a little longer.
+// thread keeps its files open a little longer, here until the gate opens.
 BOOST_AUTO_TEST_CASE(a_holder_that_is_ending_is_waited_for) {
   const TestFolder folder;
   const std::filesystem::path file = folder / "istmo.pid";
+  int gate[2];
+  BOOST_REQUIRE(::pipe(gate) == 0);
   const pid_t child = ::fork();
   BOOST_REQUIRE(child >= 0);
   if (child == 0) {
+    ::close(gate[1]);
     const auto held = PidFile::take(file);
-    std::thread last([self = process_now(::getpid())] {
-      while (is_alive(self)) std::this_thread::yield();
-      ::poll(nullptr, 0, 600);  // longer than a holder that lives is waited for
+    std::thread last([&gate] {
+      char octet = 0;
+      static_cast<void>(!::read(gate[0], &octet, 1));
       ::_exit(0);
     });
     ::syscall(SYS_exit, 0);  // this thread alone
   }
+  ::close(gate[0]);
   const ProcessId holder = process_now(child);
   while (is_alive(holder)) std::this_thread::yield();
-  const auto mine = PidFile::take(file);
-  BOOST_TEST(mine.has_value());
+  bool is_taken = false;
+  std::thread next([&] { is_taken = PidFile::take(file).has_value(); });
+  // The gate stays shut for longer than a holder that lives is waited for.
+  const auto mine = PidFile::take(folder / "mine.pid");
+  for (int i = 0; i < 2; ++i) BOOST_TEST(!PidFile::take(folder / "mine.pid").has_value());
+  ::close(gate[1]);
+  next.join();
+  BOOST_TEST(is_taken);
   BOOST_TEST(::waitpid(child, nullptr, 0) == child);
 }
 
