@@ -1,15 +1,17 @@
 """Real programs through a link of two sites: nginx and curl, PostgreSQL, Redis, iperf3."""
 
+import contextlib
 import json
 import os
 import pwd
 import shutil
 import socket
+import threading
 from pathlib import Path
 
 import pytest
 
-from harness.sockets import can_connect, connect, octets
+from harness.sockets import SOCKET_PATIENCE_SECONDS, can_connect, connect, octets
 from harness.waiting import wait_until
 
 POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
@@ -144,14 +146,52 @@ def test_redis_and_redis_benchmark_through_a_link(world, redis, need, engine):
     assert int(world.run([client, "-h", redis[0], "-p", redis[1], "llen", "mylist"]).stdout) == 3000
 
 
+class CountingWay:
+    """A backend's behaviour: everything goes to and fro between the connection and `address`.
+
+    `counts` has what each connection brought, also what came when `address` had gone: a server of
+    iperf3 stops reading when its client says that it is done, whatever is still on its way.
+    """
+
+    def __init__(self, address):
+        self.address = address
+        self.counts = []
+
+    def __call__(self, connection):
+        with connect(self.address) as onward:
+            back = threading.Thread(target=self.carry_back, args=[onward, connection], daemon=True)
+            back.start()
+            count = 0
+            while part := connection.recv(256 * 1024):
+                count += len(part)
+                with contextlib.suppress(OSError):
+                    onward.sendall(part)
+            self.counts.append(count)
+            with contextlib.suppress(OSError):
+                onward.shutdown(socket.SHUT_WR)
+            back.join(SOCKET_PATIENCE_SECONDS)
+        connection.close()
+
+    @staticmethod
+    def carry_back(onward, connection):
+        with contextlib.suppress(OSError):
+            while part := onward.recv(256 * 1024):
+                connection.sendall(part)
+            connection.shutdown(socket.SHUT_WR)
+
+
+IPERF3_COOKIE_BYTES = 37  # the first octets of each of its connections
+
+
 @pytest.mark.parametrize("reverse", [False, True], ids=["upload", "download"])
 def test_iperf3_through_a_link_loses_nothing(world, need, reverse, engine):
     """Two connections, one of control and one of data, and a given number of octets."""
     program = need("iperf3")
-    backend = world.address()
-    world.start("iperf3", [program, "-s", "-B", backend[0], "-p", backend[1]])
-    wait_until(lambda: listens(backend), "iperf3")
-    host, port = through_link(world, backend, *engine)
+    address = world.address()
+    world.start("iperf3", [program, "-s", "-B", address[0], "-p", address[1]])
+    wait_until(lambda: listens(address), "iperf3")
+    way = CountingWay(address)
+    host, port = through_link(world, world.backend(way).address, *engine)
     done = world.run([program, "-c", host, "-p", port, "-n", "50M", "-J",
                       *(["-R"] if reverse else [])])
     result = json.loads(done.stdout)
@@ -161,6 +201,9 @@ def test_iperf3_through_a_link_loses_nothing(world, need, reverse, engine):
     # The one who counts the 50 MiB is the sender going up and the receiver coming down.
     assert (received if reverse else sent) >= 50 * 1024 * 1024
     assert received <= sent
+    if not reverse:
+        wait_until(lambda: len(way.counts) == 2, "both connections to end")
+        assert max(way.counts) == sent + IPERF3_COOKIE_BYTES
 
 
 def listens(address):
