@@ -95,6 +95,7 @@ class TwoNetworks:
     def __init__(self, world):
         self.world = world
         self.relay = None
+        self.wire = {}  # of the last connect()
         tag = world.mark[:8]
         with contextlib.ExitStack() as undo:
             self.west = Namespace(f"istmo-w-{tag}", ["10.71.0.1/24", "fd71::1/64"])
@@ -104,6 +105,7 @@ class TwoNetworks:
 
     def connect(self, **wire):
         """Starts the relay. Keywords as tap-relay has them: delay_us, loss_ppm, rate_mbit, seed."""
+        self.wire = wire
         settings = [f"{key}={value}" for key, value in wire.items()]
         self.relay = self.world.start(
             f"relay-{len(self.world.programs)}",
