@@ -58,6 +58,10 @@ class Site:
     def total(self, key):
         return sum(int(worker[key]) for worker in self.workers())
 
+    def buffered_bytes(self):
+        """Octets in all queues of the process; every worker tells the same sum."""
+        return int(self.workers()[0]["bufferedBytes"])
+
     def closed(self, reason):
         return sum(int(worker["closed"][reason]) for worker in self.workers())
 
@@ -93,7 +97,7 @@ class Site:
     def wait_idle(self):
         """Every exchange has ended and nothing of it is left."""
         wait_until(lambda: self.streams_open() == 0, f"{self.name} to have no streams")
-        wait_until(lambda: self.total("bufferedBytes") == 0, f"{self.name} to hold no octets")
+        wait_until(lambda: self.buffered_bytes() == 0, f"{self.name} to hold no octets")
 
     def generate_link(self, name, host="127.0.0.1", cost=1):
         """The Link and the Secret with which another site links to this one."""
