@@ -76,18 +76,32 @@ def test_behaviour_18_deleting_keeps_connections(world, kind, name, links):
     inlet.wait_idle()
 
 
-@pytest.mark.parametrize("kind,name", [("Listener", "inlet"), ("Connector", "outlet")])
+NAMES = {"Listener": "inlet", "Connector": "outlet"}
+
+
+@pytest.mark.parametrize("told,deleted", [("Listener", "Listener"), ("Connector", "Connector"),
+                                          ("Connector", "Listener")])
 @pytest.mark.parametrize("links", [1, 2], ids=["one-site", "two-sites"])
-def test_behaviour_18_deleting_drops_connections_where_told(world, kind, name, links):
-    """settings.dropTcpConnections "true"; over a link the octets run in TLS."""
-    drops = {"dropTcpConnections": "true"}
-    address, inlet, outlet = world.proxy(links, world.backend().address, listener=drops,
-                                         connector=drops)
+def test_behaviour_18_deleting_drops_connections_where_told(world, told, deleted, links):
+    """settings.dropTcpConnections "true" at one end only: it drops when that one is deleted, and
+    says nothing of the other. Over a link the octets run in TLS."""
+    address, inlet, outlet = world.proxy(
+        links, world.backend().address,
+        **{told.lower(): {"dropTcpConnections": "true"}})
+    site = inlet if deleted == "Listener" else outlet
+    reason = f"{deleted.lower()}_deleted"
     with connect(address) as live:
         assert exchange(live, b"before") == b"before"
-        (inlet if kind == "Listener" else outlet).remove(kind, name)
-        assert outcome_of_reading(live) == "reset"
+        site.remove(deleted, NAMES[deleted])
+        wait_until(lambda: site.status_of(deleted, NAMES[deleted]) == {}, f"{deleted} to go",
+                   CHANGE_SECONDS)
+        if told == deleted:
+            assert outcome_of_reading(live) == "reset"
+        else:
+            assert exchange(live, b"after") == b"after"
     inlet.wait_idle()
+    outlet.wait_idle()
+    assert site.closed(reason) == (told == deleted)
 
 
 def test_an_invalid_document_keeps_its_last_valid_version_and_others_apply(world, doc):
