@@ -26,11 +26,12 @@ void check_link_credit(Site& site, const codec::StreamCredit& credit, const Boun
   const auto& limits = site.config.limits;
   const auto window = static_cast<int64_t>(limits.link_window_bytes);
   const auto is_within = [&](int64_t bytes) { return bytes >= 0 && bytes <= window; };
-  const bool is_right = is_within(credit.send_bytes) && is_within(credit.receive_bytes) &&
-                        is_within(credit.receive_announced_bytes) &&
-                        credit.receive_announced_bytes <= credit.receive_bytes &&
-                        credit.send_deliveries <= 1 && credit.receive_deliveries <= 1 &&
-                        credit.queued_bytes <= limits.window_bytes + bounds.overshoot_bytes;
+  const bool is_right =
+      is_within(credit.send_bytes) && is_within(credit.receive_bytes) &&
+      is_within(credit.receive_announced_bytes) &&
+      credit.receive_announced_bytes <= credit.receive_bytes && credit.send_deliveries <= 1 &&
+      credit.receive_deliveries <= 1 &&
+      credit.queued_bytes <= limits.window_bytes + bounds.overshoot_bytes + bounds.mesh_bytes;
   if (is_right) return;
   BOOST_FAIL(site.name() << ": stream " << credit.stream.number() << " of a link may send "
                          << credit.send_bytes << " octets and receive " << credit.receive_bytes
@@ -61,7 +62,7 @@ void check_memory(Site& site, const Bounds& bounds) {
   if (buffered < 0 || static_cast<uint64_t>(buffered) > exchanges * per_exchange) {
     BOOST_FAIL(site.name() << " holds " << buffered << " octets for " << exchanges << " exchanges");
   }
-  if (queued > static_cast<uint64_t>(buffered)) {
+  if (queued > static_cast<uint64_t>(buffered) + links * bounds.mesh_bytes) {
     BOOST_FAIL(site.name() << " queues " << queued << " octets on links and holds " << buffered);
   }
   if (pending > links * kLinkBytesMax) {

@@ -11,6 +11,8 @@ struct Bounds {
   bool has_link = false;
   // What a TCP stream may deliver past its credit (transport.h).
   uint64_t overshoot_bytes = 0;
+  // What a link's mesh messages may have queued: no exchange, and bounded by two messages.
+  uint64_t mesh_bytes = 0;
 };
 
 // How far windows were used: the least credit that any stream was seen with.

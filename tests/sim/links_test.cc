@@ -193,7 +193,7 @@ BOOST_AUTO_TEST_CASE(what_left_on_a_lost_link_is_never_sent_to_a_second_server) 
       world.run_for(Duration::milliseconds(static_cast<int64_t>(world.random(0, 20))));
     }
     BOOST_TEST(world.until_idle());
-    resets += count_resets(world);
+    resets += world.book.outcomes().resets;
     for (const auto& [id, exchange] : world.book.exchanges()) {
       BOOST_TEST(exchange->servers.size() <= 1u);
     }

@@ -17,6 +17,7 @@ std::string framed(const std::string& message) {
 // One site, to which programs of the test link.
 struct MeshWorld {
   explicit MeshWorld(uint64_t seed) : world(seed, {.east_workers = 0}) {
+    world.mesh_bytes_max = uint64_t{2} * codec::kMeshMessageBytesMax;
     world.west.config.acceptors = {
         {.name = "access", .addresses = {links}, .credentials = credentials_of("west")}};
     world.publish(world.west);

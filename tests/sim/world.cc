@@ -146,7 +146,8 @@ void World::check_bounds() {
   has_had_races_ = has_had_races_ || network.faults().cancel_race > 0;
   const uint64_t arrived_bytes = has_had_races_ ? plan.options.receive_buffer_bytes : 0;
   const Bounds bounds{.has_link = plan.has_link(),
-                      .overshoot_bytes = plan.options.delivery_bytes_max + arrived_bytes};
+                      .overshoot_bytes = plan.options.delivery_bytes_max + arrived_bytes,
+                      .mesh_bytes = mesh_bytes_max};
   for (Site* site : sites()) check_turn(*site, bounds, lowest_credit);
 }
 

@@ -79,6 +79,7 @@ class World {
   Site west;
   std::vector<std::unique_ptr<Server>> servers;
   LowestCredit lowest_credit;
+  uint64_t mesh_bytes_max = 0;  // queued at a link, of simulations that use the mesh
 
  private:
   void configure();
