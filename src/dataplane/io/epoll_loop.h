@@ -37,6 +37,9 @@ class EpollLoop final : public Loop {
   void close(Fd fd, Ending ending) override;
   Result<Address> local_address(Fd fd) const override { return local_address_of(fd); }
   Result<Address> remote_address(Fd fd) const override { return remote_address_of(fd); }
+  uint64_t send_room(Fd fd, uint64_t unsent_max) const override {
+    return send_room_of(fd, unsent_max);
+  }
   void adopt(Fd fd, const SocketOptions& options) override { apply_options(fd, options); }
   void release(Fd fd) override;
   BlockUse block_use() const override { return pool_.use(); }

@@ -1,11 +1,13 @@
 #include "dataplane/io/kernel_socket.h"
 
+#include <linux/sock_diag.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <string>
 
 namespace istmo::io {
@@ -98,6 +100,28 @@ Result<Address> remote_address_of(Fd fd) {
     return Error::from_errno(errno, "getpeername");
   }
   return Address::from_sockaddr(address, length);
+}
+
+// What tcp_sendmsg() waits for: the octets in the queue are counted against the send buffer with
+// their overhead, and those of them that were not sent yet against TCP_NOTSENT_LOWAT. What both
+// windows let pass is sent while the send goes on.
+uint64_t send_room_of(Fd fd, uint64_t unsent_max) {
+  tcp_info info{};
+  socklen_t length = sizeof info;
+  if (getsockopt(fd.number(), IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return 0;
+  constexpr size_t kNeeded = offsetof(tcp_info, tcpi_snd_wnd) + sizeof info.tcpi_snd_wnd;
+  if (length < kNeeded || info.tcpi_notsent_bytes >= unsent_max) return 0;
+  uint32_t memory[SK_MEMINFO_VARS] = {};
+  length = sizeof memory;
+  if (getsockopt(fd.number(), SOL_SOCKET, SO_MEMINFO, memory, &length) != 0) return 0;
+  const uint64_t buffer = memory[SK_MEMINFO_SNDBUF];
+  const uint64_t queued = memory[SK_MEMINFO_WMEM_QUEUED];
+  const uint64_t by_memory = buffer > queued ? (buffer - queued) * 7 / 8 : 0;
+  const uint64_t window =
+      std::min<uint64_t>(uint64_t{info.tcpi_snd_cwnd} * info.tcpi_snd_mss, info.tcpi_snd_wnd);
+  const uint64_t in_flight = uint64_t{info.tcpi_unacked} * info.tcpi_snd_mss;
+  const uint64_t passes = window > in_flight ? window - in_flight : 0;
+  return std::min(by_memory, unsent_max - info.tcpi_notsent_bytes + passes);
 }
 
 AcceptFailure classify_accept_failure(int error_number) {

@@ -25,6 +25,8 @@ void set_abort_on_close(Fd fd);
 int take_error(Fd fd);
 Result<Address> local_address_of(Fd fd);
 Result<Address> remote_address_of(Fd fd);
+// Loop::send_room().
+uint64_t send_room_of(Fd fd, uint64_t unsent_max);
 
 // What to do about a failed accept.
 enum class AcceptFailure : uint8_t {

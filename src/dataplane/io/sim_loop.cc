@@ -108,6 +108,10 @@ void SimLoop::close(Fd fd, Ending ending) { network_.tcp().close(fd, ending); }
 Result<Address> SimLoop::local_address(Fd fd) const { return network_.tcp().local_address(fd); }
 Result<Address> SimLoop::remote_address(Fd fd) const { return network_.tcp().remote_address(fd); }
 
+uint64_t SimLoop::send_room(Fd fd, uint64_t unsent_max) const {
+  return std::min(network_.tcp().send_room(fd), unsent_max);
+}
+
 void SimLoop::release(Fd fd) { network_.tcp().release(fd); }
 
 void SimLoop::adopt(Fd fd, const SocketOptions& options) {

@@ -39,6 +39,7 @@ class SimLoop final : public Loop {
   void close(Fd fd, Ending ending) override;
   Result<Address> local_address(Fd fd) const override;
   Result<Address> remote_address(Fd fd) const override;
+  uint64_t send_room(Fd fd, uint64_t unsent_max) const override;
   void release(Fd fd) override;
   void adopt(Fd fd, const SocketOptions& options) override;
   BlockUse block_use() const override { return blocks_.use(); }

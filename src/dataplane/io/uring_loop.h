@@ -39,6 +39,9 @@ class UringLoop final : public Loop {
   void close(Fd fd, Ending ending) override;
   Result<Address> local_address(Fd fd) const override { return local_address_of(fd); }
   Result<Address> remote_address(Fd fd) const override { return remote_address_of(fd); }
+  uint64_t send_room(Fd fd, uint64_t unsent_max) const override {
+    return send_room_of(fd, unsent_max);
+  }
   void adopt(Fd fd, const SocketOptions& options) override { apply_options(fd, options); }
   BlockUse block_use() const override { return pool_.use(); }
 

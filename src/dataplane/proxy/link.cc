@@ -14,9 +14,9 @@ namespace {
 // streams are served is decided late: together with one frame of overshoot at most 64 KiB of other
 // streams' octets leave before a frame that just became ready.
 constexpr uint64_t kOutputBytesMax = 48 * 1024;
-// While one exchange has the link for itself there is nobody to be late for, and larger sends cost
-// less CPU per octet (perf/LOG.md).
-constexpr uint64_t kLoneOutputBytesMax = 240 * 1024;
+// What the socket takes at once has left at the end of the turn, before whatever becomes ready later:
+// larger sends cost less CPU per octet (perf/LOG.md).
+constexpr uint64_t kOutputAtOnceBytesMax = 240 * 1024;
 
 constexpr uint32_t kSiteConnectionsMin = 16;
 
@@ -170,15 +170,17 @@ void Link::schedule_flush() {
   if (state_ != State::ended) worker_.loop().defer(flush_);
 }
 
+// Asks the kernel only when there is more to send than may wait.
 uint64_t Link::output_bytes_max() const {
-  const size_t exchanges = streams_.size() - (mesh_ ? 1 : 0);
-  return exchanges > 1 ? kOutputBytesMax : kLoneOutputBytesMax;
+  if (mux_.queued_bytes() <= kOutputBytesMax) return kOutputBytesMax;
+  const uint64_t room = transport_.send_room(Worker::kLinkNotSentBytes);
+  return std::clamp(room, kOutputBytesMax, kOutputAtOnceBytesMax);
 }
 
 void Link::flush() {
   if (state_ == State::ended || transport_.is_closed() || !is_encrypted_) return;
   const uint64_t pending = transport_.pending_bytes();
-  if (pending < output_bytes_max() && mux_.has_output()) {
+  if (pending < kOutputBytesMax && mux_.has_output()) {
     io::Chain output;
     mux_.take_output(output, output_bytes_max() - pending, worker_.loop().now());
     if (!output.empty()) transport_.send(std::move(output));
@@ -235,7 +237,7 @@ void Link::process_events() {
     handle(event);
   }
   // With a full transport the next flush is on_transport_drained's business.
-  const bool can_send = is_encrypted_ && transport_.pending_bytes() < output_bytes_max();
+  const bool can_send = is_encrypted_ && transport_.pending_bytes() < kOutputBytesMax;
   if (can_send && mux_.has_output()) schedule_flush();
   count_codec();
 }

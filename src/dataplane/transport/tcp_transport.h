@@ -25,6 +25,10 @@ class TcpTransport final : public Transport {
   void start() override;
   void send(io::Chain&& bytes) override;
   uint64_t pending_bytes() const override { return pending_.size(); }
+  // Loop::send_room(); 0 while something is pending.
+  uint64_t send_room(uint64_t unsent_max) const {
+    return pending_.empty() && state_ == State::open ? loop_.send_room(fd_, unsent_max) : 0;
+  }
   void pause_receive() override;
   void resume_receive() override;
   void shutdown_send() override;

@@ -39,6 +39,10 @@ class TlsTransport final : public Transport, private TransportSink {
   void start_with(io::Chain&& received);
   void send(io::Chain&& bytes) override;
   uint64_t pending_bytes() const override { return queued_.size() + tcp_.pending_bytes(); }
+  // Octets that would leave at the end of this turn; 0 while something is pending.
+  uint64_t send_room(uint64_t unsent_max) const {
+    return queued_.empty() ? tcp_.send_room(unsent_max) : 0;
+  }
   void pause_receive() override { tcp_.pause_receive(); }
   void resume_receive() override { tcp_.resume_receive(); }
   void shutdown_send() override;

@@ -177,6 +177,28 @@ void options_reach_accepted_and_connected_sockets(const LoopFactory& make) {
   }
 }
 
+// Nobody reads, so that what the kernel did not take at once would wait for ever.
+void what_there_is_room_for_is_taken_at_once(const LoopFactory& make) {
+  constexpr int kUnsentMax = 128 * 1024;
+  const auto loop = make({});
+  Pair pair(*loop);
+  BOOST_REQUIRE(setsockopt(pair.client.fd().number(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &kUnsentMax,
+                           sizeof kUnsentMax) == 0);
+  uint64_t sent = 0;
+  while (true) {
+    const uint64_t room = loop->send_room(pair.client.fd(), kUnsentMax);
+    if (room < 4096) break;
+    const auto count = static_cast<uint32_t>(std::min<uint64_t>(room, Loop::kSendBytesMax));
+    pair.client.queue(pattern(1, sent, count));
+    BOOST_TEST_REQUIRE(run_until(*loop, [&] { return pair.client.has_sent_all(); }));
+    sent += count;
+  }
+  BOOST_TEST(sent >= 64 * 1024u);
+  pair.server.start_receiving();
+  BOOST_TEST_REQUIRE(run_until(*loop, [&] { return pair.server.received_bytes == sent; }));
+  BOOST_TEST(loop->send_room(pair.client.fd(), kUnsentMax) >= 64 * 1024u);
+}
+
 }  // namespace
 
 std::vector<Case> kernel_cases() {
@@ -187,7 +209,8 @@ std::vector<Case> kernel_cases() {
           CASE(out_of_descriptors_rests_and_recovers),
           CASE(poll_sees_a_pipe),
           CASE(adopted_socket_works_on_another_loop),
-          CASE(options_reach_accepted_and_connected_sockets)};
+          CASE(options_reach_accepted_and_connected_sockets),
+          CASE(what_there_is_room_for_is_taken_at_once)};
 #undef CASE
 }
 
