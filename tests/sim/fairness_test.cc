@@ -97,6 +97,7 @@ BOOST_AUTO_TEST_CASE(at_most_64_kib_of_one_bulk_stream_leave_before_a_mesh_frame
     plan.options.delivery_bytes_max = 1024;
     plan.options.send_buffer_bytes = static_cast<uint32_t>(16 * 1024 << seed % 4);
     World world(seed, plan);
+    world.mesh_bytes_max = 1024;
     world.network.set_path(
         world.west_host, world.east_host,
         {.latency = Duration::milliseconds(2), .jitter = {}, .bytes_per_second = 12'500'000});
@@ -157,7 +158,8 @@ BOOST_AUTO_TEST_CASE(at_most_64_kib_of_one_bulk_stream_leave_before_each_frame_o
   }
 }
 
-// Fewer and larger sends cost less: what the socket takes at once has left, and waits before nobody.
+// Fewer and larger sends cost less: what the socket takes at once has left, and waits before
+// nobody.
 BOOST_AUTO_TEST_CASE(what_the_socket_takes_at_once_goes_in_one_send) {
   World world(1, {});
   BOOST_TEST(world.until_linked());

@@ -182,8 +182,9 @@ class Loop {
   virtual void close(Fd fd, Ending ending) = 0;
   virtual Result<Address> local_address(Fd fd) const = 0;
   virtual Result<Address> remote_address(Fd fd) const = 0;
-  // Octets that a send would hand over now without waiting, of a socket of which `unsent_max` octets
-  // may wait in the kernel (SocketOptions::notsent_lowat_bytes). 0 where the kernel does not tell.
+  // Octets that a send would hand over now without waiting, of a socket of which `unsent_max`
+  // octets may wait in the kernel (SocketOptions::notsent_lowat_bytes). 0 where the kernel does not
+  // tell.
   virtual uint64_t send_room(Fd fd, uint64_t unsent_max) const = 0;
   // A connected socket that another loop accepted: this loop owns it now, options applied.
   virtual void adopt(Fd fd, const SocketOptions& options) = 0;

@@ -14,8 +14,8 @@ namespace {
 // streams are served is decided late: together with one frame of overshoot at most 64 KiB of other
 // streams' octets leave before a frame that just became ready.
 constexpr uint64_t kOutputBytesMax = 48 * 1024;
-// What the socket takes at once has left at the end of the turn, before whatever becomes ready later:
-// larger sends cost less CPU per octet (perf/LOG.md).
+// What the socket takes at once has left at the end of the turn, before whatever becomes ready
+// later: larger sends cost less CPU per octet (perf/LOG.md).
 constexpr uint64_t kOutputAtOnceBytesMax = 240 * 1024;
 
 constexpr uint32_t kSiteConnectionsMin = 16;
