@@ -116,9 +116,11 @@ class Program(proton.Handler):
         if not event.link.is_sender or event.link.credit == 0 or self.has_sent:
             return
         self.has_sent = True
-        message = proton.Message(address=self.key, reply_to=self.reply_to, correlation_id="first",
-                                 body=self.body, inferred=True)
-        event.link.send(message)
+        self.say(event.link, proton.Message(address=self.key, reply_to=self.reply_to,
+                                            correlation_id="first", body=self.body, inferred=True))
+
+    def say(self, link, message):
+        link.send(message)
 
     def on_delivery(self, event):
         delivery, link = event.delivery, event.link
@@ -178,14 +180,9 @@ def mesh_message(octets_of_it):
 class Speaker(Program):
     """Does not come to the end of its message: who ends his half of the mesh is not heard out."""
 
-    def on_link_flow(self, event):
-        if not event.link.is_sender or event.link.credit == 0 or self.has_sent:
-            return
-        self.has_sent = True
-        message = proton.Message(address=self.key, reply_to=self.reply_to, correlation_id="first",
-                                 body=self.body, inferred=True)
-        event.link.delivery("first")
-        event.link.stream(message.encode())
+    def say(self, link, message):
+        link.delivery("first")
+        link.stream(message.encode())
 
 
 @pytest.mark.parametrize("said, condition, reason", [
