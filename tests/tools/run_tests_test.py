@@ -59,6 +59,10 @@ class Counting(unittest.TestCase):
         self.assertEqual(tally.passed, 2)
         self.assertEqual(tally.failures, ["unit-x (exit code 201)"])
 
+    def test_report_that_cannot_be_read_is_a_failure(self):
+        tally = run(JUNIT_WRITER.replace("</testsuite>", "").replace("201", "0"))
+        self.assertEqual(tally.failures, ["unit-x (its results cannot be read)"])
+
     def test_plain_program_is_one_test(self):
         self.assertEqual(run("pass").line(), "1 passed, 0 failed")
         self.assertEqual(run("import sys; sys.exit(3)").line(), "0 passed, 1 failed")

@@ -6,8 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <boost/test/unit_test.hpp>
 #include <cerrno>
+#include <system_error>
 
 namespace istmo::test {
 namespace {
@@ -32,9 +32,13 @@ sockaddr_in loopback(uint16_t port) {
   return address;
 }
 
+[[noreturn]] void fail(const std::string& what) {
+  throw std::system_error(errno, std::generic_category(), what);
+}
+
 int open_socket() {
   const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  BOOST_REQUIRE(fd >= 0);
+  if (fd < 0) fail("socket");
   return fd;
 }
 
@@ -59,23 +63,24 @@ BlockingSocket::~BlockingSocket() { close(); }
 BlockingSocket BlockingSocket::reserve() {
   BlockingSocket socket(open_socket());
   const auto address = loopback(0);
-  BOOST_REQUIRE(::bind(socket.fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
-                0);
+  if (::bind(socket.fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    fail("bind");
+  }
   return socket;
 }
 
 BlockingSocket BlockingSocket::listen() {
   BlockingSocket socket = reserve();
-  BOOST_REQUIRE(::listen(socket.fd_, 128) == 0);
+  if (::listen(socket.fd_, 128) != 0) fail("listen");
   return socket;
 }
 
 BlockingSocket BlockingSocket::connect(uint16_t port) {
   BlockingSocket socket(open_socket());
   const auto address = loopback(port);
-  BOOST_REQUIRE_MESSAGE(
-      ::connect(socket.fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0,
-      "connect to port " << port << ": errno " << errno);
+  if (::connect(socket.fd_, reinterpret_cast<const sockaddr*>(&address), sizeof address) != 0) {
+    fail("connect to port " + std::to_string(port));
+  }
   return socket;
 }
 
@@ -89,13 +94,13 @@ bool BlockingSocket::is_refused(uint16_t port) {
 uint16_t BlockingSocket::port() const {
   sockaddr_in address{};
   socklen_t size = sizeof address;
-  BOOST_REQUIRE(::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size) == 0);
+  if (::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size) != 0) fail("getsockname");
   return ntohs(address.sin_port);
 }
 
 BlockingSocket BlockingSocket::accept() {
   const int fd = restarted([this] { return ::accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC); });
-  BOOST_REQUIRE_MESSAGE(fd >= 0, "nobody connected: errno " << errno);
+  if (fd < 0) fail("accept");
   return BlockingSocket(fd);
 }
 
@@ -109,7 +114,7 @@ void BlockingSocket::send(const std::string& octets) {
   while (sent < octets.size()) {
     const auto count = restarted(
         [&] { return ::send(fd_, octets.data() + sent, octets.size() - sent, MSG_NOSIGNAL); });
-    BOOST_REQUIRE_MESSAGE(count > 0, "send after " << sent << " octets: errno " << errno);
+    if (count <= 0) fail("send after " + std::to_string(sent) + " octets");
     sent += static_cast<size_t>(count);
   }
 }
@@ -140,7 +145,7 @@ void BlockingSocket::fill() {
   const std::string octets(64 * 1024, 'f');
   pollfd room{.fd = fd_, .events = POLLOUT, .revents = 0};
   while (restarted([&] { return ::poll(&room, 1, 300); }) > 0) {
-    BOOST_REQUIRE(::send(fd_, octets.data(), octets.size(), MSG_DONTWAIT | MSG_NOSIGNAL) > 0);
+    if (::send(fd_, octets.data(), octets.size(), MSG_DONTWAIT | MSG_NOSIGNAL) <= 0) fail("send");
   }
 }
 
@@ -150,7 +155,9 @@ bool BlockingSocket::sees_reset() {
   return count > 0 && state.revents & POLLERR;
 }
 
-void BlockingSocket::shutdown_send() { BOOST_REQUIRE(::shutdown(fd_, SHUT_WR) == 0); }
+void BlockingSocket::shutdown_send() {
+  if (::shutdown(fd_, SHUT_WR) != 0) fail("shutdown");
+}
 
 void BlockingSocket::reset() {
   const linger now{.l_onoff = 1, .l_linger = 0};

@@ -1,7 +1,8 @@
 // A plain blocking TCP socket for tests: the client or the server that a user would have.
 //
 // Every wait is bounded (10 s), so that a broken test fails instead of hanging. Failures of the
-// socket calls themselves end the test by an exception of Boost.Test.
+// socket calls themselves are thrown as std::system_error: a helper thread hands them on by a
+// future, because Boost.Test's macros are for the thread of the test alone.
 #pragma once
 
 #include <cstdint>

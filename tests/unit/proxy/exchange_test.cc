@@ -2,7 +2,7 @@
 // server see.
 #include <boost/test/data/test_case.hpp>
 #include <boost/test/unit_test.hpp>
-#include <thread>
+#include <future>
 
 #include "base/rng.h"
 #include "blocking_socket.h"
@@ -84,12 +84,12 @@ BOOST_DATA_TEST_CASE(octets_pass_both_ways_unchanged, kWorlds, kind, topology) {
     auto client = world.connect();
     auto served = world.server.accept();
     const auto sent = random_octets(size, size);
-    std::thread sender([&] { client.send(sent); });
+    auto sender = std::async(std::launch::async, [&] { client.send(sent); });
     BOOST_TEST((served.receive(size) == sent));
-    sender.join();
-    std::thread answerer([&] { served.send(sent); });
+    sender.get();
+    auto answerer = std::async(std::launch::async, [&] { served.send(sent); });
     BOOST_TEST((client.receive(size) == sent));
-    answerer.join();
+    answerer.get();
   }
   world.quiesce();
 }
@@ -100,21 +100,21 @@ BOOST_DATA_TEST_CASE(half_close_keeps_the_other_direction, kWorlds, kind, topolo
   const auto reply = random_octets(2 * kMegabyte + 17, 2);
   auto client = world.connect();
   auto served = world.server.accept();
-  std::thread sender([&] {
+  auto sender = std::async(std::launch::async, [&] {
     client.send(request);
     client.shutdown_send();
   });
   std::string got;
   BOOST_TEST((served.drain(&got) == Outcome::end));
-  sender.join();
+  sender.get();
   BOOST_TEST((got == request));
-  std::thread answerer([&] {
+  auto answerer = std::async(std::launch::async, [&] {
     served.send(reply);
     served.shutdown_send();
   });
   got.clear();
   BOOST_TEST((client.drain(&got) == Outcome::end));
-  answerer.join();
+  answerer.get();
   BOOST_TEST((got == reply));
   world.quiesce();
   BOOST_TEST(world.west.closed(CloseReason::finished) == 1u);
