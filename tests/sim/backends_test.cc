@@ -187,24 +187,6 @@ BOOST_AUTO_TEST_CASE(the_process_takes_no_more_streams_than_its_limit) {
   }
 }
 
-BOOST_AUTO_TEST_CASE(above_the_bound_for_queued_octets_new_streams_are_refused) {
-  FOR_SEEDS(12, seed) {
-    World world(seed, with_backends(seed, 1));
-    world.west.config.limits.buffered_bytes_max = 100'000;
-    world.publish(world.west);
-    BOOST_TEST(world.until_linked());
-    world.start({.bytes = 4'000'000, .finale = Finale::stay},
-                {.finale = Finale::stay, .read_limit = 1'000});
-    world.run_for(Duration::seconds(2));  // nothing moves any more
-    BOOST_TEST(world.west.buffered_bytes() > 100'000u);
-    const Exchange& refused = world.start({.bytes = 10}, {.bytes = 10});
-    BOOST_TEST(world.until([&] { return refused.client->is_done(); }));
-    BOOST_TEST(refused.client->was_reset());
-    BOOST_TEST(world.west.closed(CloseReason::memory_limit) == 1u);
-    world.finish();
-  }
-}
-
 BOOST_AUTO_TEST_CASE(without_descriptors_accepting_waits_and_goes_on) {
   FOR_SEEDS(24, seed) {
     World world(seed, with_backends(seed, 1));

@@ -55,6 +55,12 @@ void LinkMux::grant(StreamId id, uint64_t count) {
   if (MuxStream* stream = state_->find_live(id)) state_->grant(*stream, count);
 }
 
+int64_t LinkMux::credit_bytes(StreamId id) const {
+  const MuxStream* stream = state_->find_live(id);
+  if (!stream || !stream->receiver || !state_->remote().has_byte_credit) return INT64_MIN / 2;
+  return static_cast<int64_t>(stream->receiver->granted - stream->receiver->octets);
+}
+
 uint64_t LinkMux::queued_bytes(StreamId id) const {
   MuxStream* stream = state_->find(id);
   return stream ? stream->queue.size() : 0;

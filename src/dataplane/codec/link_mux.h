@@ -163,6 +163,9 @@ class LinkMux {
   void reset(StreamId stream, std::string_view reason);  // both directions, at once
   // The consumer drained `count` octets of stream_data: the other side may send as many more.
   void grant(StreamId stream, uint64_t count);
+  // What the other side may send before the next grant. Programs without byte credit share a window
+  // of frames, to which all that is drained must go back: far below zero.
+  int64_t credit_bytes(StreamId stream) const;
   uint64_t queued_bytes(StreamId stream) const;
   std::vector<StreamCredit> credits() const;  // of all streams that are not over
 

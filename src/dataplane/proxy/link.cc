@@ -245,8 +245,10 @@ void Link::process_events() {
 // What the codec holds and refuses before there is a stream.
 void Link::count_codec() {
   const uint64_t held = state_ == State::ended ? 0 : mux_.held_head_bytes();
-  worker_.process().buffered_bytes.add(static_cast<int64_t>(held - held_head_bytes_));
-  held_head_bytes_ = held;
+  if (held != held_head_bytes_) {
+    worker_.memory().drop(std::exchange(held_head_bytes_, held));
+    worker_.memory().add(held);
+  }
   const auto count = [&](uint64_t codec::LinkMuxRefusals::* what, CloseReason reason) {
     for (; counted_.*what < mux_.refusals().*what; ++(counted_.*what)) {
       worker_.count_closed(reason, 0, 0);

@@ -30,6 +30,8 @@ void LinkStream::grant(uint64_t count) {
   link_.schedule_flush();
 }
 
+int64_t LinkStream::credit_bytes() const { return link_.mux().credit_bytes(id_); }
+
 void LinkStream::accept() {
   if (!is_opened_by_remote_ || is_reset_by_us_) return;
   link_.mux().answer(id_, {});

@@ -25,6 +25,7 @@ class LinkStream final : public Stream {
   void finish() override;
   void reset(CloseReason reason) override;
   void grant(uint64_t count) override;
+  int64_t credit_bytes() const override;
   void accept() override;
   std::string remote_name() const override;
 

@@ -42,6 +42,8 @@ class Stream {
   virtual void reset(CloseReason reason) = 0;
   // What the stream delivered was drained elsewhere: it may deliver `count` octets more.
   virtual void grant(uint64_t count) = 0;
+  // How many it may deliver before the next grant; below zero after an overshoot.
+  virtual int64_t credit_bytes() const = 0;
   // Tells whoever opened this stream that its server was reached. No effect on TCP.
   virtual void accept() = 0;
   // For people: "10.0.0.7:5432" or "site east".

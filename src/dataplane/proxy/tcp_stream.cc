@@ -32,8 +32,10 @@ void TcpStream::reset(CloseReason reason) {
 
 void TcpStream::grant(uint64_t count) {
   credit_ += static_cast<int64_t>(count);
-  // Half a window of hysteresis: a pause costs a cancel and a new receive.
-  if (!is_paused_ || credit_ < window_bytes_ / 2) return;
+  if (!is_paused_) return;
+  // Half a window of hysteresis: a pause costs a cancel and a new receive. Grants are small while
+  // memory is tight.
+  if (credit_ < (worker_.memory().is_tight() ? 1 : window_bytes_ / 2)) return;
   is_paused_ = false;
   if (!has_received_end_) transport_.resume_receive();
 }

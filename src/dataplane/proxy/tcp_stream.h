@@ -22,9 +22,9 @@ class TcpStream final : public Stream, private transport::TransportSink {
   void finish() override;
   void reset(CloseReason reason) override;
   void grant(uint64_t count) override;
+  int64_t credit_bytes() const override { return credit_; }
   void accept() override {}
   std::string remote_name() const override;
-  int64_t credit_bytes() const { return credit_; }
 
  private:
   void on_transport_open() override {}

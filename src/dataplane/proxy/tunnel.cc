@@ -46,6 +46,7 @@ Tunnel::Tunnel(Worker& worker, Listener* listener, std::string routing_key,
       listener_(listener),
       started_(worker.loop().now()),
       last_activity_(started_),
+      last_progress_(started_),
       route_deadline_(started_ + settings.connect_timeout),
       settings_(settings),
       routing_key_(std::move(routing_key)) {
@@ -174,7 +175,7 @@ void Tunnel::open() {
   client_->accept();
   if (early_drained_ == 0) return;
   drop_buffered(to_server_, early_drained_);
-  client_->grant(early_drained_);
+  grant(to_server_, client_);
 }
 
 // --- passing octets --------------------------------------------------------------------------
@@ -205,29 +206,44 @@ void Tunnel::on_stream_end(Stream& stream) {
 
 void Tunnel::on_stream_drained(Stream& stream, uint64_t count) {
   if (state_ == State::closing) return;
-  last_activity_ = worker_.loop().now();
+  last_activity_ = last_progress_ = worker_.loop().now();
   if (is_client(stream)) {
     drop_buffered(to_client_, count);
-    if (server_) server_->grant(count);
-    return;
+    return grant(to_client_, server_);
   }
   if (state_ != State::open) {  // the attempt may fail: the octets are kept, and not granted yet
     early_drained_ += count;
     return;
   }
   drop_buffered(to_server_, count);
-  if (client_) client_->grant(count);
+  grant(to_server_, client_);
 }
 
 void Tunnel::add_buffered(Direction& direction, uint64_t count) {
+  if (buffered_bytes() == 0) last_progress_ = last_activity_;
   direction.buffered += count;
-  worker_.process().buffered_bytes.add(static_cast<int64_t>(count));
+  worker_.memory().add(count);
 }
 
 void Tunnel::drop_buffered(Direction& direction, uint64_t count) {
   ASSERT(direction.buffered >= count);
   direction.buffered -= count;
-  worker_.process().buffered_bytes.add(-static_cast<int64_t>(count));
+  direction.withheld += count;
+  worker_.memory().drop(count);
+}
+
+// What is withheld comes with a later drain: who holds nothing always gets its share.
+void Tunnel::grant(Direction& direction, Stream* source) {
+  if (!source) return;
+  uint64_t count = direction.withheld;
+  if (worker_.memory().is_tight()) {
+    const auto share = static_cast<int64_t>(worker_.memory().share_bytes());
+    const auto held = static_cast<int64_t>(direction.buffered) + source->credit_bytes();
+    count = std::min(count, static_cast<uint64_t>(std::max<int64_t>(share - held, 0)));
+  }
+  if (count == 0) return;
+  direction.withheld -= count;
+  source->grant(count);
 }
 
 // --- ending ----------------------------------------------------------------------------------

@@ -51,6 +51,9 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
   void set_id(uint64_t id) { id_ = id; }
   bool is_local_only() const { return listener_ == nullptr; }
   const std::string& routing_key() const { return routing_key_; }
+  uint64_t buffered_bytes() const { return to_server_.buffered + to_client_.buffered; }
+  // When octets last left towards the client or the server, or the first of those held came.
+  Instant last_progress() const { return last_progress_; }
   ConnectionReport report() const;
 
  private:
@@ -60,6 +63,7 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
   struct Direction {
     uint64_t bytes = 0;     // that came, ever
     uint64_t buffered = 0;  // that came and have not been drained
+    uint64_t withheld = 0;  // that were drained and not granted yet: memory is tight
     bool has_ended = false;
   };
 
@@ -85,6 +89,7 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
   bool is_client(const Stream& stream) const { return &stream == client_; }
   void add_buffered(Direction& direction, uint64_t count);
   void drop_buffered(Direction& direction, uint64_t count);
+  void grant(Direction& direction, Stream* source);
 
   Worker& worker_;
   Listener* listener_;
@@ -96,6 +101,7 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
   Direction to_client_;
   Instant started_;
   Instant last_activity_;
+  Instant last_progress_;
   Instant route_deadline_;                       // for a route; then for a backend's answer
   Instant first_connect_at_ = Instant::never();  // to a backend
   TcpSettings settings_;

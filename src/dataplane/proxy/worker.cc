@@ -30,9 +30,7 @@ Worker::~Worker() {
 
 std::optional<CloseReason> Worker::admit_stream() {
   if (is_draining_) return CloseReason::shutdown;
-  if (process_.buffered_bytes.value() > static_cast<int64_t>(limits_.buffered_bytes_max)) {
-    return CloseReason::memory_limit;
-  }
+  if (!memory_.has_room()) return CloseReason::memory_limit;
   if (!process_.streams_open.try_add(1, limits_.streams_max)) {
     return CloseReason::connections_limit;
   }
@@ -334,6 +332,7 @@ void Worker::sweep() {
                         backends_.empty() && dialers_.empty() && acceptors_.empty() &&
                         links_.empty();
   if (!is_empty) return;
+  memory_.stop();
   is_drained_ = true;
   sink_.on_drained();  // last: the owner may stop the loop
 }

@@ -21,6 +21,7 @@
 #include "dataplane/proxy/link_acceptor.h"
 #include "dataplane/proxy/link_dialer.h"
 #include "dataplane/proxy/listener.h"
+#include "dataplane/proxy/memory_bound.h"
 #include "dataplane/proxy/newcomers.h"
 #include "dataplane/proxy/process_state.h"
 #include "dataplane/proxy/report.h"
@@ -89,6 +90,7 @@ class Worker {
   // --- for the objects of this worker --------------------------------------------------------
   io::Loop& loop() { return loop_; }
   ProcessState& process() { return process_; }
+  MemoryBound& memory() { return memory_; }
   WorkerSink& sink() { return sink_; }
   Rng& rng() { return rng_; }
   uint32_t index() const { return options_.index; }
@@ -105,6 +107,10 @@ class Worker {
   void release(Tunnel& tunnel);
   void release_streams(size_t count);  // that were admitted and are no tunnels
   void count_closed(CloseReason reason, uint64_t bytes_in, uint64_t bytes_out);
+  template <class Visitor>
+  void for_each_tunnel(Visitor&& visit) {
+    tunnels_.for_each(visit);
+  }
 
   Route route(const Tunnel& tunnel, std::span<const uint64_t> tried);
   bool has_alternative(const Tunnel& tunnel, std::span<const uint64_t> tried);
@@ -183,6 +189,7 @@ class Worker {
   Slab<TcpStream> tcp_streams_;
   Slab<Tunnel> tunnels_;
   List<Tunnel, TunnelsWaiting> waiting_;
+  MemoryBound memory_{*this};
 
   LogLimiter refusals_;
   uint64_t closed_total_[kCloseReasons] = {};

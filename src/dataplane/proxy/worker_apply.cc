@@ -12,6 +12,7 @@ void Worker::apply(const Snapshot& snapshot) {
   site_id_ = snapshot.site_id;
   site_name_ = snapshot.site_name;
   limits_ = snapshot.limits;
+  memory_.set_bytes_max(limits_.buffered_bytes_max);
   if (!is_draining_) {
     apply_routes(snapshot);
     apply_connectors(snapshot);
