@@ -23,15 +23,27 @@ void ReceiveRing::close() {
 }
 
 void ReceiveRing::refill() {
+  narrow();
   int added = 0;
-  while (pool_.has_ready()) {
+  while (pool_.has_ready() && blocks_ < blocks_max_) {
     const uint32_t id = pool_.take();
     io_uring_buf_ring_add(entries_, pool_.data_of(id), pool_.block_bytes(),
                           static_cast<uint16_t>(id), static_cast<int>(mask_), added++);
     order_[tail_ & mask_] = static_cast<uint16_t>(id);
     place_of_[id] = tail_++;
+    ++blocks_;
   }
   if (added > 0) io_uring_buf_ring_advance(entries_, added);
+}
+
+// Half as many, once half of them have not been used for a while.
+void ReceiveRing::narrow() {
+  constexpr uint32_t kRefills = 256;
+  blocks_left_ = std::min(blocks_left_, blocks_);
+  if (++refills_ < kRefills) return;
+  if (blocks_left_ >= blocks_max_ / 2) blocks_max_ = std::max(blocks_max_ / 2, kBlocksMin);
+  blocks_left_ = blocks_max_;
+  refills_ = 0;
 }
 
 Chain ReceiveRing::collect(uint16_t first, uint32_t bytes) {
@@ -40,6 +52,7 @@ Chain ReceiveRing::collect(uint16_t first, uint32_t bytes) {
   uint32_t place = place_of_[first];
   do {  // at least one: the end of a stream may have used up a block too
     const uint32_t id = order_[place++ & mask_];
+    --blocks_;
     const uint32_t part = std::min(bytes, pool_.block_bytes());
     if (part > 0) chain.append(pool_.filled(id, part));
     else pool_.put_back(id);

@@ -517,6 +517,7 @@ void UringLoop::on_received(Slot& slot, const Event& event) {
   if (has_more) return;
   if (event.result == -ENOBUFS && !is_cancelling(op)) {
     metrics_.starvations.add();
+    receive_ring_.widen();
     slot.state = SlotState::waiting;
     starved_.push_back(slot);
     return;

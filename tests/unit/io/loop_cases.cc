@@ -360,6 +360,33 @@ void check_overshoot(const LoopFactory& make) {
   }
 }
 
+void check_crowd(const LoopFactory& make) {
+  constexpr uint32_t kConnections = 40;
+  constexpr uint32_t kBytes = 64 * 1024;
+  const auto loop = make({});
+  std::vector<std::unique_ptr<Pair>> pairs;
+  for (uint32_t i = 0; i < kConnections; ++i) {
+    pairs.push_back(std::make_unique<Pair>(*loop));
+    pairs.back()->server.start_receiving();
+  }
+  const auto send_to_all = [&](uint64_t round) {
+    for (auto& pair : pairs) {
+      pair->client.queue(pattern(1, 0, kBytes));
+      pair->server.received = {};
+    }
+    return run_until(*loop, [&] {
+      return std::ranges::all_of(
+          pairs, [&](auto& pair) { return pair->server.received_bytes == round * kBytes; });
+    });
+  };
+  uint64_t round = 0;
+  while (round < 10) BOOST_TEST_REQUIRE(send_to_all(++round));
+  const uint64_t before = loop->metrics().starvations.value();
+  BOOST_TEST(before > 0u);
+  while (round < 40) BOOST_TEST_REQUIRE(send_to_all(++round));
+  BOOST_TEST(loop->metrics().starvations.value() == before);
+}
+
 std::vector<Case> network_cases() {
 #define CASE(name) \
   Case { #name, &name }

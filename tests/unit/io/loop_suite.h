@@ -32,6 +32,9 @@ std::vector<Case> kernel_cases();   // threads, processes, descriptors: not for 
 // where io_uring cannot limit a receive.
 void check_overshoot(const LoopFactory& make);
 
+// The kernel gets few blocks at a time, and more once many connections need them at once.
+void check_crowd(const LoopFactory& make);
+
 // Many connections at once, every octet checked: random chunks, pauses, cancels, a small pool.
 struct SoakOptions {
   uint64_t seed = 1;

@@ -79,6 +79,9 @@ BOOST_DATA_TEST_CASE(does_without_bundles, bdata::make(suite::network_cases()), 
 BOOST_AUTO_TEST_CASE(brings_little_after_a_pause, *needs_receive_limit) {
   suite::check_overshoot(factory_for(IoMode::uring));
 }
+BOOST_AUTO_TEST_CASE(gives_a_crowd_enough_blocks) {
+  suite::check_crowd(factory_for(IoMode::uring));
+}
 BOOST_AUTO_TEST_CASE(survives_a_soak) { suite::soak(factory_for(IoMode::uring), {}); }
 BOOST_AUTO_TEST_CASE(survives_a_soak_without_bundles) {
   suite::soak(factory_without(Without::bundles), {.seed = 2});
