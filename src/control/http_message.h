@@ -1,5 +1,5 @@
 // The little of HTTP/1.1 (RFC 9112) that redeeming a token needs: one request, one reply, bodies
-// with Content-Length. Strict: what is unusual is refused, never guessed.
+// with Content-Length. What is unusual is refused, never guessed.
 //
 // Sans-I/O: text in, result out, on whichever thread asks: the control thread, and that of a
 // command that redeems. Both readers are given all that has arrived so far.
@@ -51,7 +51,7 @@ struct Reply {
 enum class InputEnd : uint8_t { open, ended };  // may more come?
 
 // nullopt: more must come. A reply without Content-Length, or a chunked one (Skupper's server
-// sends both), is complete at its own end.
+// sends both), is complete at its own end. Interim replies (1xx) are passed over.
 Result<std::optional<Reply>> read_reply(std::string_view received, InputEnd end, size_t bytes_max);
 
 std::string write_reply(int status, std::string_view content_type, std::string_view body);

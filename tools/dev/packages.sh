@@ -1,9 +1,9 @@
 # shellcheck shell=bash disable=SC2154  # the variables come from ./dev
 # Which Debian packages each verb needs, and how they are installed. Sourced by ./dev.
 #
-# Debian 12 has too old a liburing and kernel headers that liburing.h does not compile with. Both
-# come from the next release and from backports, pinned at 100: apt takes from there only what is
-# asked for by name, and upgrades nothing else. The mirror is the machine's own.
+# Debian 12 has no llhttp, too old a liburing, and kernel headers that liburing.h does not compile
+# with. They come from the next release and from backports, pinned at 100: apt takes from there only
+# what is asked for by name, and upgrades nothing else. The mirror is the machine's own.
 
 apt_sources=/etc/apt/sources.list.d/istmo-next.sources
 apt_pins=/etc/apt/preferences.d/istmo-next
@@ -24,9 +24,9 @@ packages_of() {
       if [[ $codename == bookworm ]]; then
         # Boost 1.74, which libboost-test-dev would bring, is too old for C++23.
         echo liburing2/trixie liburing-dev/trixie linux-libc-dev/bookworm-backports \
-          libboost-test1.81-dev
+          libllhttp9.2/trixie libllhttp-dev/trixie libboost-test1.81-dev
       else
-        echo liburing-dev libboost-test-dev
+        echo liburing-dev libllhttp-dev libboost-test-dev
       fi
       echo g++ meson ninja-build pkgconf ccache ca-certificates libssl-dev libjemalloc-dev \
         libyaml-cpp-dev libfmt-dev libcli11-dev nlohmann-json3-dev libc-ares-dev python3
@@ -60,6 +60,7 @@ missing_packages() {
     version=${installed[$name]:-}
     case $spec in
       liburing*/*) least=2.9 ;;
+      libllhttp*/*) least=9.2 ;;
       linux-libc-dev/*) least=6.12 ;;
       *) least=0 ;;
     esac
