@@ -1,10 +1,12 @@
 #include "control/cli/platform.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <fstream>
 #include <sstream>
 
 #include "control/document_text.h"
+#include "control/kubernetes/kubeconfig.h"
 #include "control/site_options.h"
 
 namespace istmo::control {
@@ -23,15 +25,10 @@ std::string text_of(const std::filesystem::path& file) {
   return text.str();
 }
 
-// KUBECONFIG is a list of files; the usual place counts only when it is not set.
 bool any_kubeconfig_has_context() {
-  std::string list = environment("KUBECONFIG");
-  if (list.empty()) list = environment("HOME") + "/.kube/config";
-  std::istringstream files(list);
-  for (std::string file; std::getline(files, file, ':');) {
-    if (!file.empty() && has_current_context(text_of(file))) return true;
-  }
-  return false;
+  const KubeconfigOptions options = default_kubeconfig({}, {}, {});
+  return std::ranges::any_of(options.files,
+                             [](const auto& file) { return has_current_context(text_of(file)); });
 }
 
 }  // namespace
