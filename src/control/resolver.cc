@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <climits>
 #include <list>
-#include <optional>
 
 #include "base/assert.h"
 #include "base/log.h"
@@ -30,12 +30,16 @@ std::vector<std::string> sorted_addresses(const ares_addrinfo& answer) {
   return addresses;
 }
 
+// The shortest of all records that led to the addresses, aliases among them.
 Duration ttl_of(const ares_addrinfo& answer) {
-  std::optional<int> ttl;
+  int ttl = INT_MAX;
   for (const ares_addrinfo_node* node = answer.nodes; node; node = node->ai_next) {
-    ttl = std::min(ttl.value_or(node->ai_ttl), node->ai_ttl);
+    ttl = std::min(ttl, node->ai_ttl);
   }
-  return Duration::seconds(std::max(0, ttl.value_or(0)));
+  for (const ares_addrinfo_cname* alias = answer.cnames; alias; alias = alias->next) {
+    ttl = std::min(ttl, alias->ttl);
+  }
+  return Duration::seconds(std::max(0, ttl));
 }
 
 }  // namespace
@@ -115,11 +119,13 @@ Result<> Resolver::State::start() {
   options.tries = options_.tries;
   char lookups[] = "fb";  // the hosts file, then DNS
   options.lookups = lookups;
+  std::string resolv_conf = options_.resolv_conf;
+  options.resolvconf_path = resolv_conf.data();
   options.sock_state_cb = &on_socket_state;
   options.sock_state_cb_data = this;
-  const int failure = ares_init_options(
-      &channel_, &options,
-      ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB);
+  const int failure = ares_init_options(&channel_, &options,
+                                        ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_LOOKUPS |
+                                            ARES_OPT_SOCK_STATE_CB | ARES_OPT_RESOLVCONF);
   if (failure != ARES_SUCCESS) {
     channel_ = nullptr;
     return Error::internal(std::string("start of c-ares: ") + ares_strerror(failure));

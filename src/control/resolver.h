@@ -30,7 +30,8 @@ class ResolverSink {
 };
 
 struct ResolverOptions {
-  std::vector<std::string> servers;  // "127.0.0.1:5353"; empty: those of /etc/resolv.conf
+  std::string resolv_conf = "/etc/resolv.conf";  // servers, search domains, options
+  std::vector<std::string> servers;              // "127.0.0.1:5353"; empty: those of resolv_conf
   Duration ttl_min = Duration::seconds(1);
   Duration ttl_max = Duration::seconds(300);
   Duration retry_first = Duration::seconds(1);  // after a failure; doubles up to retry_max

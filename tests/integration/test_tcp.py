@@ -3,7 +3,6 @@
 import concurrent.futures
 import contextlib
 import errno
-import os
 import resource
 import socket
 import threading
@@ -424,51 +423,3 @@ def test_half_close_timeout_resets_both_whoever_ended_first(world, engine, who):
                        "the other one's reset")
     assert error == errno.EPIPE
     wait_until(lambda: site.closed("half_close_timeout") == 1, "the reason to be counted")
-
-
-def test_ipv6_on_both_sides(world, engine):
-    world.host = "::1"
-    address, _, _ = world.proxy(1, world.backend().address, *engine)
-    with connect(address) as client:
-        assert exchange(client, octets(100_000)) == octets(100_000)
-
-
-def with_hosts_file(world, text):
-    """What makes a program see another hosts file: a mount namespace of its own."""
-    if os.geteuid() != 0:
-        pytest.skip("a hosts file of its own needs root")
-    file = world.folder / "hosts"
-    file.write_text(text)
-    return ["unshare", "-m", "sh", "-c", f'mount --bind {file} /etc/hosts && exec "$@"', "sh"]
-
-
-def test_dual_stack_listener_by_a_name_is_bound_at_both_families(world, doc):
-    port = world.address("::1")[1]
-    hosts = with_hosts_file(world, f"{world.host} both.test\n::1 both.test\n")
-    world.run_site("only", [doc.listener("inlet", ("both.test", port)),
-                            doc.connector("outlet", world.backend().address)], prefix=hosts)
-    for host in (world.host, "::1"):
-        with connect((host, port)) as client:
-            assert exchange(client, b"hello") == b"hello"
-
-
-def test_every_address_of_a_connectors_name_is_a_backend(world, doc):
-    """One of the two refuses: the other one serves."""
-    backend = world.backend(host="::1")
-    hosts = with_hosts_file(world, f"{world.host} both.test\n::1 both.test\n")
-    address = world.address()
-    world.run_site("only", [doc.listener("inlet", address),
-                            doc.connector("outlet", ("both.test", backend.port))], prefix=hosts)
-    for _ in range(6):
-        with connect(address) as client:
-            assert exchange(client, b"hello") == b"hello"
-
-
-def test_connector_by_a_name_of_the_hosts_file(world, doc):
-    """localhost has both families in many hosts files; the backend has one of them."""
-    backend = world.backend(host="127.0.0.1")
-    address = world.address()
-    world.run_site("only", [doc.listener("inlet", address),
-                            doc.connector("outlet", ("localhost", backend.port))])
-    with connect(address) as client:
-        assert exchange(client, b"hello") == b"hello"

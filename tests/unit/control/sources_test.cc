@@ -1,8 +1,6 @@
 #include "control_fixture.h"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -12,7 +10,6 @@
 #include <set>
 
 #include "control/directory_source.h"
-#include "control/resolver.h"
 #include "control/watch_plan.h"
 
 using namespace istmo;
@@ -359,186 +356,6 @@ BOOST_AUTO_TEST_CASE(half_a_secret_leaves_the_whole_one) {
   BOOST_TEST(reader.state().secrets.at("mine").data.at("tls.key") == "k");
   BOOST_REQUIRE(reader.state().unread.contains(folder / "certs/mine"));
   BOOST_TEST(reader.state().unread.at(folder / "certs/mine").starts_with("tls.key: longer than"));
-}
-
-BOOST_AUTO_TEST_SUITE_END()
-BOOST_AUTO_TEST_SUITE(resolver)
-
-namespace {
-
-// A DNS server on the loop: answers A and AAAA of the names it knows, NXDOMAIN for others.
-class DnsServer {
- public:
-  explicit DnsServer(io::Loop& loop) : loop_(loop) {
-    fd_ = ::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    BOOST_REQUIRE(::bind(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0);
-    socklen_t size = sizeof address;
-    ::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &size);
-    port_ = ntohs(address.sin_port);
-    loop_.poll(poll_, io::Fd(fd_), POLLIN);
-  }
-  ~DnsServer() {
-    if (!poll_.is_idle()) loop_.cancel(poll_);
-    while (!poll_.is_idle()) loop_.run_turn(Duration::milliseconds(1));
-    ::close(fd_);
-  }
-  std::string address() const { return "127.0.0.1:" + std::to_string(port_); }
-
-  std::map<std::string, std::vector<std::string>> known;  // name -> addresses
-  uint32_t ttl = 1;
-  int questions = 0;
-
- private:
-  void on_question(io::Completion&& done) {
-    if (done.failed()) return;
-    std::array<char, 512> buffer;
-    sockaddr_in from{};
-    socklen_t size = sizeof from;
-    const ssize_t count =
-        ::recvfrom(fd_, buffer.data(), buffer.size(), 0, reinterpret_cast<sockaddr*>(&from), &size);
-    if (count > 16) {
-      const std::string reply = answer(std::string(buffer.data(), static_cast<size_t>(count)));
-      ::sendto(fd_, reply.data(), reply.size(), 0, reinterpret_cast<sockaddr*>(&from), size);
-    }
-    loop_.poll(poll_, io::Fd(fd_), POLLIN);
-  }
-
-  // RFC 1035 4.1: header, the question as it came, answers that point to its name.
-  std::string answer(const std::string& question) {
-    ++questions;
-    std::string name;
-    size_t at = 12;
-    while (at < question.size() && question[at] != 0) {
-      const size_t length = static_cast<uint8_t>(question[at]);
-      name += (name.empty() ? "" : ".") + question.substr(at + 1, length);
-      at += length + 1;
-    }
-    const bool wants_ipv6 = question.at(at + 2) == 28;
-    std::string records;
-    int count = 0;
-    for (const std::string& address : known[name]) {
-      const int family = address.contains(':') ? AF_INET6 : AF_INET;
-      if ((family == AF_INET6) != wants_ipv6) continue;
-      std::string octets(family == AF_INET6 ? 16 : 4, '\0');
-      ::inet_pton(family, address.c_str(), octets.data());
-      records += std::string("\xc0\x0c\x00", 3) + (wants_ipv6 ? '\x1c' : '\x01') +
-                 std::string("\x00\x01\x00\x00\x00", 5) + static_cast<char>(ttl) + '\0' +
-                 static_cast<char>(octets.size()) + octets;
-      ++count;
-    }
-    std::string reply = question.substr(0, 2) + (known[name].empty() ? "\x81\x83" : "\x81\x80") +
-                        std::string("\x00\x01\x00", 3) + static_cast<char>(count) +
-                        std::string(4, '\0') + question.substr(12, at + 5 - 12) + records;
-    return reply;
-  }
-
-  io::Loop& loop_;
-  int fd_ = -1;
-  uint16_t port_ = 0;
-  io::OpOf<DnsServer, &DnsServer::on_question> poll_{*this};
-};
-
-class Answers final : public ResolverSink {
- public:
-  void on_host_resolved(const std::string& host, const HostAddresses& addresses) override {
-    told[host] = addresses;
-  }
-  std::map<std::string, HostAddresses> told;
-};
-
-struct Resolving {
-  Resolving() {
-    auto made = Resolver::make(*loop, answers,
-                               {.servers = {server.address()},
-                                .ttl_min = Duration::milliseconds(50),
-                                .retry_first = Duration::milliseconds(20),
-                                .query_timeout = Duration::milliseconds(300),
-                                .tries = 2});
-    BOOST_REQUIRE(made.has_value());
-    resolver = std::move(*made);
-  }
-  ~Resolving() {
-    resolver->stop();
-    while (!resolver->is_idle()) loop->run_turn(Duration::milliseconds(1));
-  }
-  std::unique_ptr<io::Loop> loop = make_test_loop();
-  DnsServer server{*loop};
-  Answers answers;
-  std::unique_ptr<Resolver> resolver;
-};
-
-using Texts = std::vector<std::string>;
-
-}  // namespace
-
-BOOST_AUTO_TEST_CASE(ipv4_and_ipv6_addresses_are_found) {
-  Resolving test;
-  test.server.known["db.test"] = {"fd00::5", "10.0.0.9", "10.0.0.10"};
-  test.resolver->watch({"db.test"});
-  BOOST_TEST(test.answers.told.empty());
-  run_until(*test.loop, [&] { return !test.answers.told["db.test"].addresses.empty(); });
-  BOOST_TEST(
-      bool(test.answers.told["db.test"].addresses == Texts{"10.0.0.10", "10.0.0.9", "fd00::5"}));
-  BOOST_TEST(test.resolver->hosts().at("db.test").error.empty());
-}
-
-BOOST_AUTO_TEST_CASE(answers_are_asked_again_when_their_ttl_is_over) {
-  Resolving test;
-  test.server.ttl = 0;
-  test.server.known["db.test"] = {"10.0.0.1"};
-  test.resolver->watch({"db.test"});
-  run_until(*test.loop, [&] { return test.answers.told.contains("db.test"); });
-  test.server.known["db.test"] = {"10.0.0.2"};
-  run_until(*test.loop,
-            [&] { return test.answers.told["db.test"].addresses == Texts{"10.0.0.2"}; });
-}
-
-BOOST_AUTO_TEST_CASE(failure_keeps_the_last_answer_and_is_tried_again) {
-  Resolving test;
-  test.server.ttl = 0;
-  test.server.known["db.test"] = {"10.0.0.1"};
-  test.resolver->watch({"db.test", "new.test"});
-  run_until(*test.loop, [&] {
-    return !test.answers.told["new.test"].error.empty() &&
-           !test.answers.told["db.test"].addresses.empty();
-  });
-  BOOST_TEST(test.answers.told["new.test"].addresses.empty());
-  test.server.known.clear();
-  run_until(*test.loop, [&] { return !test.answers.told["db.test"].error.empty(); });
-  BOOST_TEST(bool(test.answers.told["db.test"].addresses == Texts{"10.0.0.1"}));
-  test.server.known["new.test"] = {"10.0.0.3"};
-  run_until(*test.loop, [&] { return test.answers.told["new.test"].error.empty(); });
-  BOOST_TEST(bool(test.answers.told["new.test"].addresses == Texts{"10.0.0.3"}));
-}
-
-BOOST_AUTO_TEST_CASE(numeric_and_local_hosts_need_no_server) {
-  Resolving test;
-  test.resolver->watch({"127.0.0.9", "localhost"});
-  run_until(*test.loop, [&] { return test.answers.told.size() == 2; });
-  BOOST_TEST(bool(test.answers.told["127.0.0.9"].addresses == Texts{"127.0.0.9"}));
-  const auto& local = test.answers.told["localhost"].addresses;
-  BOOST_TEST(std::count(local.begin(), local.end(), "127.0.0.1") == 1);
-  BOOST_TEST(test.server.questions == 0);
-}
-
-BOOST_AUTO_TEST_CASE(forgotten_hosts_are_not_told) {
-  Resolving test;
-  test.server.known["a.test"] = {"10.0.0.1"};
-  test.server.known["b.test"] = {"10.0.0.2"};
-  test.resolver->watch({"a.test"});
-  test.resolver->watch({"b.test"});
-  run_until(*test.loop, [&] { return test.answers.told.contains("b.test"); });
-  BOOST_TEST(!test.answers.told.contains("a.test"));
-  BOOST_TEST(!test.resolver->hosts().contains("a.test"));
-}
-
-BOOST_AUTO_TEST_CASE(stopping_with_a_question_in_flight_leaves_nothing) {
-  Resolving test;
-  test.resolver->watch({"a.test"});
-  test.loop->run_turn(Duration{});
 }
 
 BOOST_AUTO_TEST_SUITE_END()
