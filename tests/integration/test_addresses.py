@@ -5,14 +5,27 @@ import os
 import pytest
 
 from harness.dns import NameServer
-from harness.sockets import connect, exchange, octets, read_line, serve_name
+from harness.sockets import connect, digest, exchange, free_port, octets, read_line, serve_name
 
 
-def test_ipv6_on_both_sides(world, engine):
+def test_ipv6_everywhere(world, sites, engine):
+    """Client, listener, link and backend are at ::1."""
     world.host = "::1"
-    address, _, _ = world.proxy(1, world.backend().address, *engine)
+    address, inlet, _ = world.proxy(sites, world.backend().address, *engine)
+    data = octets(3_000_000)
     with connect(address) as client:
-        assert exchange(client, octets(100_000)) == octets(100_000)
+        assert digest(exchange(client, data)) == digest(data)
+    if sites == 2:
+        assert inlet.ask("links")[0]["remoteAddress"].startswith("[::1]:")
+
+
+def test_dual_stack_listener_at_every_address_is_bound_at_both_families(world, doc):
+    port = free_port("::")
+    world.run_site("only", [doc.listener("inlet", ("::", port)),
+                            doc.connector("outlet", world.backend().address)])
+    for host in (world.host, "::1"):
+        with connect((host, port)) as client:
+            assert exchange(client, b"hello") == b"hello"
 
 
 def with_files(world, texts):
