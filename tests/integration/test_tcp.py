@@ -379,12 +379,17 @@ def silent_address(world):
     return listening.getsockname()
 
 
-def test_connect_timeout_ends_with_a_reset(world, engine):
-    settings = {"connectTimeout": "300ms"}
-    address, site, _ = world.proxy(1, silent_address(world), *engine, listener=settings,
-                                   connector=settings)
+@pytest.mark.parametrize("told,sites", [("connector", 1), ("connector", 2), ("listener", 2)])
+def test_connect_timeout_ends_with_a_reset(world, engine, told, sites):
+    """A backend is waited for as its connector says, an answer over a link as the listener does:
+    the other limit is out of reach."""
+    limits = {"listener": {"connectTimeout": "1h"}, "connector": {"connectTimeout": "1h"}}
+    limits[told] = {"connectTimeout": "300ms"}
+    address, inlet, outlet = world.proxy(sites, silent_address(world), *engine, **limits)
     assert outcome_of_connecting(address) == "reset"
-    wait_until(lambda: site.closed("connect_timeout") == 1, "the reason to be counted")
+    inlet.wait_idle()
+    outlet.wait_idle()
+    assert inlet.closed("connect_timeout") == 1
 
 
 def test_idle_timeout_ends_a_silent_connection_and_not_a_busy_one(world, engine, sites):
@@ -408,11 +413,11 @@ def test_idle_timeout_ends_a_silent_connection_and_not_a_busy_one(world, engine,
     assert site.closed("idle_timeout") == 1
 
 
-@pytest.mark.parametrize("who", ["client", "server"])
-def test_half_close_timeout_resets_both_whoever_ended_first(world, engine, who):
-    settings = {"halfCloseTimeout": "300ms"}
-    address, site, _ = world.proxy(1, world.backend(hold).address, *engine, listener=settings,
-                                   connector=settings)
+@pytest.mark.parametrize("told,who", [("listener", "client"), ("connector", "server")])
+def test_half_close_timeout_resets_both_whoever_ended_first(world, sites, engine, told, who):
+    """Over a link each site has its own limit, and either is enough."""
+    address, inlet, outlet = world.proxy(sites, world.backend(hold).address, *engine,
+                                         **{told: {"halfCloseTimeout": "300ms"}})
     client, server = joined(world, address)
     ending, other = (client, server) if who == "client" else (server, client)
     ending.shutdown(socket.SHUT_WR)
@@ -422,4 +427,7 @@ def test_half_close_timeout_resets_both_whoever_ended_first(world, engine, who):
     error = wait_until(lambda: other.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR),
                        "the other one's reset")
     assert error == errno.EPIPE
-    wait_until(lambda: site.closed("half_close_timeout") == 1, "the reason to be counted")
+    inlet.wait_idle()
+    outlet.wait_idle()
+    site = inlet if told == "listener" else outlet
+    assert site.closed("half_close_timeout") == 1
