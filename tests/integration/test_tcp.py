@@ -392,6 +392,30 @@ def test_connect_timeout_ends_with_a_reset(world, engine, told, sites):
     assert inlet.closed("connect_timeout") == 1
 
 
+def test_a_client_that_gives_up_ends_its_connect_at_once(world, sites, engine):
+    """Also when nobody receives any more: it has ended its direction, or filled its window."""
+    forever = {"connectTimeout": "1h"}
+    address, inlet, outlet = world.proxy(sites, silent_address(world), *engine, listener=forever,
+                                         connector=forever)
+
+    def end(client):
+        client.sendall(b"hello")
+        client.shutdown(socket.SHUT_WR)
+
+    def fill_window(client):
+        fill(client, memoryview(octets(32 * MEBIBYTE)), inlet, outlet)
+
+    says = [lambda client: None, lambda client: client.sendall(b"hello"), end, fill_window]
+    for count, say in enumerate(says, 1):
+        client = connect(address)
+        say(client)
+        wait_until(lambda: outlet.streams_open() == 1, "the backend to be asked")
+        reset(client)
+        inlet.wait_idle()
+        outlet.wait_idle()
+        assert inlet.closed("client_reset") == count
+
+
 def test_idle_timeout_ends_a_silent_connection_and_not_a_busy_one(world, engine, sites):
     settings = {"idleTimeout": "400ms"}
     address, site, _ = world.proxy(sites, world.backend().address, *engine, listener=settings)
