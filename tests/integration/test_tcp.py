@@ -272,6 +272,38 @@ def test_behaviour_09_memory_is_shown_and_bounded_for_slow_readers(world, sites,
         writer.close()
 
 
+def test_segments_of_one_octet_take_no_more_memory_than_their_windows(world, sites, engine):
+    """Each comes in a receive block of its own, far larger than it is."""
+    address, inlet, outlet = world.proxy(sites, world.backend(hold).address, *engine,
+                                         "--workers", "1")
+    warm, server = joined(world, address)  # what every worker costs once
+    with sending(warm, octets(20 * MEBIBYTE)):
+        read_exactly(server, 20 * MEBIBYTE)
+    before = [memory_bytes(site.pid) for site in (inlet, outlet)]
+    client, server = joined(world, address)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    data = memoryview(octets(32 * MEBIBYTE))
+
+    def kernel_is_full():
+        """What it takes on the way to the backend is not ours, and takes longest to fill."""
+        seen = outlet.buffered_bytes()
+        return seen > 0 and seen == outlet.buffered_bytes()
+
+    sent = 0
+    while not kernel_is_full():
+        sent += client.send(data[sent:sent + 64 * 1024])
+    sent_before = sent
+    while inlet.buffered_bytes() < WINDOW_BYTES:  # the last window on the way
+        for _ in range(10_000):
+            sent += client.send(data[sent:sent + 1])
+    assert sent - sent_before > WINDOW_BYTES // 2
+    grown_max = WINDOW_BYTES + (sites - 1) * LINK_WINDOW_BYTES + OVERSHOOT_BYTES
+    grown = [memory_bytes(site.pid) - old for site, old in zip((inlet, outlet), before)]
+    print(f"{sent - sent_before} segments, {grown} of memory more, at most {grown_max}")
+    assert max(grown) < grown_max
+    assert digest(read_exactly(server, sent)) == digest(data[:sent])
+
+
 def test_behaviour_10_a_long_stream_goes_on(world, sites, doc):
     """It is neither stuck nor delayed nor timed out: no idle timeout unless one is set."""
     address, inlet, _ = world.proxy(sites, world.backend().address)
