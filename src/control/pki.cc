@@ -13,6 +13,8 @@ namespace istmo::control {
 using codec::BioPointer;
 using codec::CertificatePointer;
 using codec::KeyPointer;
+using codec::read_certificate;
+using codec::read_private_key;
 using codec::RequestPointer;
 using codec::take_openssl_error;
 

@@ -7,9 +7,10 @@
 
 namespace istmo::control {
 
-using codec::bio_over;
 using codec::CertificatePointer;
-using codec::KeyPointer;
+using codec::read_certificate;
+using codec::read_certificates;
+using codec::read_private_key;
 using codec::take_openssl_error;
 
 namespace {
@@ -22,9 +23,6 @@ struct StoreContextFree {
 };
 using StorePointer = std::unique_ptr<X509_STORE, StoreFree>;
 using StoreContextPointer = std::unique_ptr<X509_STORE_CTX, StoreContextFree>;
-
-// An encrypted key is an error, not a question at the terminal.
-int no_passphrase(char*, int, int, void*) { return 0; }
 
 Error bad(std::string_view where, std::string_view what) {
   return Error::config(std::string(where) + ": " + std::string(what));
@@ -128,44 +126,12 @@ WallTime not_after(const X509* certificate) {
   return to_wall_time(X509_get0_notAfter(certificate));
 }
 
-Result<CertificatePointer> read_certificate(std::string_view pem, std::string_view where) {
-  ERR_clear_error();
-  const auto in = bio_over(pem);
-  CertificatePointer certificate(PEM_read_bio_X509(in.get(), nullptr, &no_passphrase, nullptr));
-  if (!certificate) return bad(where, "no PEM certificate: " + take_openssl_error());
-  return certificate;
-}
-
-Result<std::vector<CertificatePointer>> read_certificates(std::string_view pem,
-                                                          std::string_view where) {
-  ERR_clear_error();
-  const auto in = bio_over(pem);
-  std::vector<CertificatePointer> all;
-  while (true) {
-    CertificatePointer next(PEM_read_bio_X509(in.get(), nullptr, &no_passphrase, nullptr));
-    if (!next) break;
-    all.push_back(std::move(next));
-  }
-  const bool is_at_end = ERR_GET_REASON(ERR_peek_last_error()) == PEM_R_NO_START_LINE;
-  if (all.empty() || !is_at_end) return bad(where, "no PEM certificate: " + take_openssl_error());
-  ERR_clear_error();
-  return all;
-}
-
 Result<size_t> count_cas(std::string_view pem, std::string_view where) {
   const auto all = TRY(read_certificates(pem, where));
   for (const auto& certificate : all) {
     if (X509_check_ca(certificate.get()) != 1) return bad(where, "a certificate is no CA's");
   }
   return all.size();
-}
-
-Result<KeyPointer> read_private_key(std::string_view pem, std::string_view where) {
-  ERR_clear_error();
-  const auto in = bio_over(pem);
-  KeyPointer key(PEM_read_bio_PrivateKey(in.get(), nullptr, &no_passphrase, nullptr));
-  if (!key) return bad(where, "no PEM private key: " + take_openssl_error());
-  return key;
 }
 
 Result<CertificateInfo> inspect_certificate(std::string_view pem, std::string_view where) {

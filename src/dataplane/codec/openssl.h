@@ -1,4 +1,5 @@
-// The one place that includes OpenSSL's headers, and owners for what it allocates.
+// The one place that includes OpenSSL's headers, owners for what it allocates, and what is read
+// from PEM text.
 //
 // Whoever needs OpenSSL includes this file: the TLS engine and its settings, and the key and
 // certificate code of the control thread. tools/tidy.py lists them; nobody else may.
@@ -18,6 +19,9 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "base/result.h"
 
 namespace istmo::codec {
 
@@ -51,5 +55,14 @@ inline std::string take_openssl_error() {
   const char* reason = code ? ERR_reason_error_string(code) : nullptr;
   return reason ? reason : "unknown error";
 }
+
+// From PEM text. Error::config, which begins with `where`.
+// The first certificate.
+Result<CertificatePointer> read_certificate(std::string_view pem, std::string_view where);
+// All certificates, at least one.
+Result<std::vector<CertificatePointer>> read_certificates(std::string_view pem,
+                                                          std::string_view where);
+// A key without a passphrase.
+Result<KeyPointer> read_private_key(std::string_view pem, std::string_view where);
 
 }  // namespace istmo::codec

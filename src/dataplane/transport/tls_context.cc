@@ -7,44 +7,22 @@
 namespace istmo::transport {
 namespace {
 
-using codec::bio_over;
-using codec::CertificatePointer;
-using codec::KeyPointer;
+using codec::read_certificates;
+using codec::read_private_key;
 using codec::SslContextPointer;
 using codec::take_openssl_error;
-
-// Nothing may ask at a terminal.
-int no_passphrase(char*, int, int, void*) { return 0; }
 
 Error bad(std::string_view what) {
   return Error::config("tls: " + std::string(what) + ": " + take_openssl_error());
 }
 
-Result<std::vector<CertificatePointer>> read_certificates(std::string_view pem,
-                                                          std::string_view what) {
-  ERR_clear_error();
-  std::vector<CertificatePointer> certificates;
-  const auto in = bio_over(pem);
-  while (CertificatePointer next{PEM_read_bio_X509(in.get(), nullptr, &no_passphrase, nullptr)}) {
-    certificates.push_back(std::move(next));
-  }
-  // The end of the text is the one error that is none.
-  if (certificates.empty() || ERR_GET_REASON(ERR_peek_last_error()) != PEM_R_NO_START_LINE) {
-    return bad(what);
-  }
-  ERR_clear_error();
-  return certificates;
-}
-
 Result<> use_certificate(SSL_CTX* context, const TlsContextOptions& options) {
-  const auto chain = TRY(read_certificates(options.certificate_chain_pem, "certificate"));
+  const auto chain = TRY(read_certificates(options.certificate_chain_pem, "tls: certificate"));
   if (SSL_CTX_use_certificate(context, chain[0].get()) != 1) return bad("certificate");
   for (size_t i = 1; i < chain.size(); ++i) {
     if (SSL_CTX_add1_chain_cert(context, chain[i].get()) != 1) return bad("certificate chain");
   }
-  const auto in = bio_over(options.private_key_pem);
-  const KeyPointer key(PEM_read_bio_PrivateKey(in.get(), nullptr, &no_passphrase, nullptr));
-  if (!key) return bad("private key");
+  const auto key = TRY(read_private_key(options.private_key_pem, "tls: private key"));
   if (SSL_CTX_use_PrivateKey(context, key.get()) != 1 || SSL_CTX_check_private_key(context) != 1) {
     return bad("private key");
   }
@@ -53,7 +31,7 @@ Result<> use_certificate(SSL_CTX* context, const TlsContextOptions& options) {
 
 Result<> require_certificate(SSL_CTX* context, const TlsContextOptions& options) {
   X509_STORE* store = SSL_CTX_get_cert_store(context);
-  for (const auto& ca : TRY(read_certificates(options.ca_pem, "CA certificate"))) {
+  for (const auto& ca : TRY(read_certificates(options.ca_pem, "tls: CA certificate"))) {
     if (X509_STORE_add_cert(store, ca.get()) != 1) return bad("CA certificate");
     // A server names the CA that it accepts, so that clients with several certificates can choose.
     if (options.role == TlsRole::server) SSL_CTX_add_client_CA(context, ca.get());
