@@ -68,44 +68,34 @@ void end_of_client_is_received(Loop& loop, Pair& pair) {
   BOOST_TEST_REQUIRE(pair.server.receive_result == 0);
 }
 
-void watch_sees_a_reset_behind_the_end(const LoopFactory& make) {
-  const auto loop = make({});
-  for (const bool is_late : {false, true}) {
-    Pair pair(*loop);
-    Watcher watcher(*loop);
-    end_of_client_is_received(*loop, pair);
-    if (!is_late) watcher.start(pair.server);
-    run_turns(*loop, 5);
-    BOOST_TEST(watcher.result == 0);
-    pair.client.close(Loop::Ending::abort);
-    run_turns(*loop, 5);
-    if (is_late) watcher.start(pair.server);
-    BOOST_TEST(run_until(*loop, [&] { return !watcher.is_watching(); }));
-    BOOST_TEST(watcher.result == -ECONNRESET);
-  }
+void receiving_is_paused(Loop& loop, Pair& pair) {
+  pair.server.start_receiving();
+  pair.client.queue("first");
+  BOOST_TEST_REQUIRE(run_until(loop, [&] { return pair.server.received_bytes == 5; }));
+  pair.server.pause();
+  BOOST_TEST_REQUIRE(run_until(loop, [&] { return !pair.server.is_receiving(); }));
 }
 
-// Also when octets wait that nobody receives, and when the receive was paused in between.
-void watch_sees_a_reset_while_receiving_is_paused(const LoopFactory& make) {
+// Paused: also when octets wait that nobody receives.
+void watch_sees_a_reset_behind_the_end_and_while_receiving_is_paused(const LoopFactory& make) {
   const auto loop = make({});
-  for (const bool is_late : {false, true}) {
-    Pair pair(*loop);
-    Watcher watcher(*loop);
-    pair.server.start_receiving();
-    pair.client.queue("first");
-    BOOST_TEST_REQUIRE(run_until(*loop, [&] { return pair.server.received_bytes == 5; }));
-    pair.server.pause();
-    BOOST_TEST_REQUIRE(run_until(*loop, [&] { return !pair.server.is_receiving(); }));
-    if (!is_late) watcher.start(pair.server);
-    pair.client.queue("never received");
-    BOOST_TEST_REQUIRE(run_until(*loop, [&] { return pair.client.has_sent_all(); }));
-    run_turns(*loop, 5);
-    BOOST_TEST(watcher.result == 0);
-    pair.client.close(Loop::Ending::abort);
-    run_turns(*loop, 5);
-    if (is_late) watcher.start(pair.server);
-    BOOST_TEST(run_until(*loop, [&] { return !watcher.is_watching(); }));
-    BOOST_TEST(watcher.result == -ECONNRESET);
+  for (const bool is_paused : {false, true}) {
+    for (const bool is_late : {false, true}) {
+      Pair pair(*loop);
+      Watcher watcher(*loop);
+      if (is_paused) receiving_is_paused(*loop, pair);
+      else end_of_client_is_received(*loop, pair);
+      if (!is_late) watcher.start(pair.server);
+      if (is_paused) pair.client.queue("never received");
+      BOOST_TEST_REQUIRE(run_until(*loop, [&] { return pair.client.has_sent_all(); }));
+      run_turns(*loop, 5);
+      BOOST_TEST(watcher.result == 0);
+      pair.client.close(Loop::Ending::abort);
+      run_turns(*loop, 5);
+      if (is_late) watcher.start(pair.server);
+      BOOST_TEST(run_until(*loop, [&] { return !watcher.is_watching(); }));
+      BOOST_TEST(watcher.result == -ECONNRESET);
+    }
   }
 }
 
@@ -158,10 +148,8 @@ std::vector<Case> reset_cases() {
   Case { #name, &name }
   return {CASE(reset_behind_many_octets_ends_a_receive),
           CASE(reset_together_with_octets_ends_a_receive),
-          CASE(watch_sees_a_reset_behind_the_end),
-          CASE(watch_sees_a_reset_while_receiving_is_paused),
-          CASE(watch_keeps_silent_at_an_orderly_end),
-          CASE(unwatch_leaves_no_trace)};
+          CASE(watch_sees_a_reset_behind_the_end_and_while_receiving_is_paused),
+          CASE(watch_keeps_silent_at_an_orderly_end), CASE(unwatch_leaves_no_trace)};
 #undef CASE
 }
 

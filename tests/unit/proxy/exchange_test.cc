@@ -74,6 +74,17 @@ const auto kWorlds = kKinds * kTopologies;
 
 constexpr size_t kMegabyte = 1024 * 1024;
 
+// act(breaker, other) with the client and then with the server as the breaker of an exchange.
+template <class Act>
+void each_side_breaks(World& world, Act&& act) {
+  for (const bool is_client : {true, false}) {
+    auto client = world.connect();
+    auto served = world.server.accept();
+    act(is_client ? client : served, is_client ? served : client);
+  }
+  world.quiesce();
+}
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(exchange)
@@ -163,25 +174,16 @@ BOOST_DATA_TEST_CASE(reset_by_the_client_is_a_reset_for_the_server, kWorlds, kin
 // With more in flight than every buffer on the way holds, a reset must not look like an end.
 BOOST_DATA_TEST_CASE(reset_with_a_megabyte_in_flight_is_never_an_end, kWorlds, kind, topology) {
   World world(static_cast<io::LoopKind>(kind), static_cast<Topology>(topology));
-  for (const bool is_client : {true, false}) {
-    auto client = world.connect();
-    auto served = world.server.accept();
-    auto& breaker = is_client ? client : served;
-    auto& other = is_client ? served : client;
+  each_side_breaks(world, [](BlockingSocket& breaker, BlockingSocket& other) {
     breaker.send(random_octets(kMegabyte, 5));
     breaker.reset();
     BOOST_TEST((other.drain() == Outcome::reset));
-  }
-  world.quiesce();
+  });
 }
 
 BOOST_DATA_TEST_CASE(reset_after_a_half_close_is_still_a_reset, kWorlds, kind, topology) {
   World world(static_cast<io::LoopKind>(kind), static_cast<Topology>(topology));
-  for (const bool is_client : {true, false}) {
-    auto client = world.connect();
-    auto served = world.server.accept();
-    auto& breaker = is_client ? client : served;
-    auto& other = is_client ? served : client;
+  each_side_breaks(world, [](BlockingSocket& breaker, BlockingSocket& other) {
     breaker.send("last words");
     breaker.shutdown_send();
     std::string got;
@@ -189,23 +191,17 @@ BOOST_DATA_TEST_CASE(reset_after_a_half_close_is_still_a_reset, kWorlds, kind, t
     BOOST_TEST(got == "last words");
     breaker.reset();
     BOOST_TEST(other.sees_reset());
-  }
-  world.quiesce();
+  });
 }
 
 // The octets before it fill every window, so nobody receives where the reset arrives.
 BOOST_DATA_TEST_CASE(reset_reaches_who_never_reads, kWorlds, kind, topology) {
   World world(static_cast<io::LoopKind>(kind), static_cast<Topology>(topology));
-  for (const bool is_client : {true, false}) {
-    auto client = world.connect();
-    auto served = world.server.accept();
-    auto& breaker = is_client ? client : served;
-    auto& other = is_client ? served : client;
+  each_side_breaks(world, [](BlockingSocket& breaker, BlockingSocket& other) {
     breaker.fill();
     breaker.reset();
     BOOST_TEST(other.sees_reset());
-  }
-  world.quiesce();
+  });
 }
 
 BOOST_DATA_TEST_CASE(refusing_backend_is_not_noticed_while_another_serves, kKinds, kind) {

@@ -17,6 +17,22 @@ proxy::Credentials credentials(const TestCa& ca, const std::string& name) {
 
 constexpr auto kKind = io::LoopKind::epoll;
 
+// Two linked sites whose control threads can talk.
+struct Neighbours {
+  explicit Neighbours(uint32_t east_workers = 1) : east("east", kKind, east_workers) {
+    const TestCa ca("test");
+    const uint16_t links = BlockingSocket::reserve().port();
+    east.accept_links(links, credentials(ca, "east"));
+    BOOST_REQUIRE(east.publish().empty());
+    west.dial("link1", links, credentials(ca, "west"));
+    west.publish();
+    west.wait_until([&] { return west.mesh_sites.contains("east-id"); }, "the mesh in west");
+    east.wait_until([&] { return east.mesh_sites.contains("west-id"); }, "the mesh in east");
+  }
+  TestSite east;
+  TestSite west{"west", kKind};
+};
+
 }  // namespace
 
 BOOST_AUTO_TEST_SUITE(link)
@@ -50,16 +66,8 @@ BOOST_DATA_TEST_CASE(every_worker_gets_its_connection,
 }
 
 BOOST_AUTO_TEST_CASE(mesh_messages_reach_the_other_control_thread) {
-  const TestCa ca("test");
-  TestSite east("east", kKind, 2);
-  const uint16_t links = BlockingSocket::reserve().port();
-  east.accept_links(links, credentials(ca, "east"));
-  BOOST_REQUIRE(east.publish().empty());
-  TestSite west("west", kKind);
-  west.dial("link1", links, credentials(ca, "west"));
-  west.publish();
-  west.wait_until([&] { return west.mesh_sites.contains("east-id"); }, "the mesh in west");
-  east.wait_until([&] { return east.mesh_sites.contains("west-id"); }, "the mesh in east");
+  Neighbours pair(2);
+  auto& [east, west] = pair;
   const std::string long_message(1024 * 1024, 'm');
   west.dataplane().send_mesh("east-id", "hello");
   east.wait_until([&] { return east.mesh_messages.size() == 1; }, "a message");
@@ -74,15 +82,8 @@ BOOST_AUTO_TEST_CASE(mesh_messages_reach_the_other_control_thread) {
 }
 
 BOOST_AUTO_TEST_CASE(a_mesh_message_that_breaks_a_rule_ends_its_link_with_the_reason) {
-  const TestCa ca("test");
-  TestSite east("east", kKind);
-  const uint16_t links = BlockingSocket::reserve().port();
-  east.accept_links(links, credentials(ca, "east"));
-  BOOST_REQUIRE(east.publish().empty());
-  TestSite west("west", kKind);
-  west.dial("link1", links, credentials(ca, "west"));
-  west.publish();
-  west.wait_until([&] { return west.mesh_sites.contains("east-id"); }, "the mesh in west");
+  Neighbours pair;
+  auto& [east, west] = pair;
   west.dataplane().send_mesh("east-id", std::string(TestSite::kNonsense));
   const std::string reason = "amqp:decode-error: nonsense is no message";
   east.wait_until([&] { return !east.link_errors.empty(); }, "the reason in east");
