@@ -347,8 +347,8 @@ DocumentMap<RouterAccessDocument> router_accesses(const Desired& desired,
     return std::any_of(roles.begin(), roles.end(),
                        [](const auto& role) { return role.name == "inter-router"; });
   });
-  const bool is_asked = observed.is_link_access_asked || !desired.grants.empty() ||
-                        (desired.site() && desired.site()->accepts_links());
+  const bool is_asked =
+      observed.is_link_access_asked || (desired.site() && desired.site()->accepts_links());
   if (is_written || !is_asked) return accesses;
   RouterAccessDocument implied;
   if (desired.site()) implied.origin = desired.site()->origin;

@@ -35,8 +35,8 @@ Compiled compile(const Desired& desired, const Observed& observed);
 // Host names (not numeric) that have to be in Observed::hosts, each as written.
 std::set<std::string> hosts_to_resolve(const Desired& desired);
 
-// The RouterAccess documents that hold here: those written, and the implied one when Site or a
-// grant asks for link access and none was written. The controller chooses ports and certificates
+// The RouterAccess documents that hold here: those written, and the implied one when the Site or
+// `observed` asks for link access and none was written. SiteAccess chooses ports and certificates
 // for them.
 DocumentMap<RouterAccessDocument> router_accesses(const Desired& desired, const Observed& observed);
 

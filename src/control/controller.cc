@@ -353,6 +353,11 @@ void Controller::arm_timer() {
   const bool is_behind = !observed_.running_problems.empty() || !status_error_.empty();
   if (is_behind) next = std::min(next, loop_.now() + kTryAgain);
   if (access_->has_failed()) next = std::min(next, loop_.now() + kOpenAgain);
+  if (const auto end = access_->next_end()) {
+    // The wall clock is read in whole seconds, rounded down: this is never too early.
+    const auto left = std::max(std::chrono::seconds(0), *end - wall_now());
+    next = std::min(next, loop_.now() + Duration::seconds(left.count()));
+  }
   loop_.timers().arm(timer_, next);
 }
 

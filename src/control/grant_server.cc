@@ -309,9 +309,13 @@ GrantServer::Answer GrantServer::redeem(const Grant& grant, const std::string& n
           .content_type = "application/yaml"};
 }
 
-void GrantServer::close() {
+void GrantServer::stop_accepting() {
   is_closing_ = true;
   for (Listening& listening : listening_) listening.close();
+}
+
+void GrantServer::close() {
+  stop_accepting();
   for (Connection& connection : connections_) {
     connection.close(io::Loop::Ending::abort, "the site stops");
   }

@@ -16,8 +16,8 @@
 // connections are dropped before TLS. When all sources together failed 300 times in a minute, one
 // failure of its own is what a source may have. Counts live in memory, of at most 4096 sources.
 //
-// Owned by the controller, control thread only; borrows loop, state and sink. Ends with close(),
-// then is_idle() once the last connection is gone.
+// Owned by SiteAccess, control thread only; borrows loop, state and sink. Ends with close(), or
+// gently with stop_accepting(), then is_idle() once the last connection is gone.
 #pragma once
 
 #include <cstdint>
@@ -85,6 +85,8 @@ class GrantServer {
   void set_link_addresses(std::vector<LinkAddress> addresses);
   const GrantServerMetrics& metrics() const { return metrics_; }
 
+  // Takes no more connections; those that are there have their time to end.
+  void stop_accepting();
   void close();
   bool is_idle() const;
 
@@ -113,7 +115,7 @@ class GrantServer {
   std::map<std::string, uint32_t> per_source_;  // open connections
   std::string dummy_code_;
   uint16_t port_ = 0;
-  bool is_closing_ = false;
+  bool is_closing_ = false;  // no more connections
   GrantServerMetrics metrics_;
 };
 

@@ -44,6 +44,7 @@ struct GrantState {
   uint32_t redemptions = 0;
   std::string expiration_time;  // RFC 3339
   std::string error;
+  std::string ended;  // why it cannot be redeemed any more; then url, code and ca are empty
 };
 
 struct TokenState {
@@ -75,7 +76,8 @@ struct Observed {
   std::map<std::string, proxy::Credentials> credentials;
   // The port that was chosen for a RouterAccess that asks for none, by its name.
   std::map<std::string, uint16_t> access_ports;
-  // A grant needs the link port open although neither Site nor RouterAccess asked.
+  // The link port is needed although neither Site nor RouterAccess asked: by a grant that can be
+  // redeemed, or by a site that holds a certificate and may come back.
   bool is_link_access_asked = false;
 
   // Backends that are set aside: by connector, then by address, with the reason.

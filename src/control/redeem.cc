@@ -19,6 +19,11 @@ using transport::TlsTransport;
 
 namespace {
 
+// A site closes its port when no token can be redeemed any more.
+constexpr const char* kNobody =
+    "; the site does not run, or the token expired or was used up: then ask for a new one with "
+    "`istmo token create`";
+
 bool is_numeric(const std::string& host) { return io::Address::parse(host, 0).has_value(); }
 
 // One address to try, and the name that its certificate must carry.
@@ -162,6 +167,7 @@ class Redeemer::State final : public transport::TransportSink {
     site_id_ = site_id;
     key_log_ = key_log;
     errors_.clear();
+    was_refused_ = false;
     is_cancelled_ = false;
     result_.reset();
     places_ = places_of(token, addresses, errors_);
@@ -190,7 +196,8 @@ class Redeemer::State final : public transport::TransportSink {
 
   void try_place() {
     if (place_ == places_.size()) {
-      return finish(Error::refused("redemption failed: " + errors_));
+      return finish(
+          Error::refused("redemption failed: " + errors_ + (was_refused_ ? kNobody : "")));
     }
     phase_ = Phase::connecting;
     is_late_ = false;
@@ -212,7 +219,10 @@ class Redeemer::State final : public transport::TransportSink {
       phase_ = Phase::idle;
       return;
     }
-    if (done.failed()) return try_next(Error::from_errno(-done.result, "connect").text());
+    if (done.failed()) {
+      was_refused_ |= done.result == -ECONNREFUSED;
+      return try_next(Error::from_errno(-done.result, "connect").text());
+    }
     const std::string& host = places_[place_].url.host;
     auto context = TlsContext::create({.role = transport::TlsRole::client,
                                        .ca_pem = token_.ca,
@@ -319,7 +329,8 @@ class Redeemer::State final : public transport::TransportSink {
   const transport::KeyLog* key_log_ = nullptr;
   std::vector<Place> places_;
   size_t place_ = 0;
-  std::string errors_;  // of the places tried so far
+  std::string errors_;        // of the places tried so far
+  bool was_refused_ = false;  // at one of them nobody listens
   std::string received_;
   std::optional<Result<Redemption>> result_;
   std::optional<TlsTransport> transport_;

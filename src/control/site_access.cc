@@ -91,9 +91,26 @@ SiteAccess::SiteAccess(io::Loop& loop, SiteState& state, SiteAccessSink& sink,
 
 void SiteAccess::update(const Desired& desired, Observed& observed) {
   has_failed_ = false;
+  now_ = options_.clock();
+  update_ledger(desired, observed);
+  observed.is_link_access_asked = has_redeemable_grant() || state_.issued_until(now_).has_value();
   update_accesses(desired, observed);
-  update_grants(desired, observed);
+  update_grant_server(observed);
+  find_next_end();
   std::erase_if(closing_, [](const auto& server) { return server->is_idle(); });
+}
+
+bool SiteAccess::has_redeemable_grant() const {
+  return std::ranges::any_of(state_.grants(),
+                             [&](const auto& entry) { return is_redeemable(entry.second); });
+}
+
+void SiteAccess::find_next_end() {
+  next_end_ = state_.issued_until(now_);
+  for (const auto& [uid, grant] : state_.grants()) {
+    if (!is_redeemable(grant)) continue;
+    next_end_ = next_end_ ? std::min(*next_end_, grant.expires) : grant.expires;
+  }
 }
 
 uint16_t SiteAccess::port_for(const RouterAccessDocument& access, const RouterAccessRole& role) {
@@ -131,7 +148,7 @@ void SiteAccess::update_accesses(const Desired& desired, Observed& observed) {
       link_addresses_.push_back({host, port});
     }
     if (!makes_credentials(access, desired)) continue;
-    auto credentials = state_.server_credentials(access.tls_credentials, hosts, wall_now());
+    auto credentials = state_.server_credentials(access.tls_credentials, hosts, now_);
     if (credentials) {
       observed.credentials[access.tls_credentials] = std::move(*credentials);
       continue;
@@ -144,11 +161,10 @@ void SiteAccess::update_accesses(const Desired& desired, Observed& observed) {
   }
 }
 
-void SiteAccess::update_grants(const Desired& desired, Observed& observed) {
-  observed.grants.clear();
+// A document that was read and is not there any more was deleted. One that was never read may be
+// what could not be read: its count must outlive that.
+void SiteAccess::remove_grants_without_document(const Desired& desired, const Observed& observed) {
   for (const auto& [name, document] : desired.grants) grants_seen_.insert(name);
-  // A document that was read and is not there any more was deleted. One that was never read may
-  // be what could not be read: its count must outlive that.
   std::vector<std::string> gone;
   for (const auto& [uid, grant] : state_.grants()) {
     if (desired.grants.contains(grant.name)) continue;
@@ -162,41 +178,58 @@ void SiteAccess::update_grants(const Desired& desired, Observed& observed) {
       LOG_WARNING("grant not removed", "grant", name, "error", removed.error().text());
     }
   }
-  if (desired.grants.empty()) return close_grant_server();
-  const Result<> opened = open_grant_server();
-  if (grant_server_) grant_server_->set_link_addresses(link_addresses_);
+}
+
+void SiteAccess::update_ledger(const Desired& desired, Observed& observed) {
+  remove_grants_without_document(desired, observed);
+  observed.grants.clear();
   for (const auto& [name, document] : desired.grants) {
     std::chrono::seconds window = kDefaultWindow;
     if (document.expiration_window) {
-      window = std::chrono::seconds(document.expiration_window->to_milliseconds() / 1000);
+      // Whole seconds, and never none.
+      window = std::chrono::seconds((document.expiration_window->to_milliseconds() + 999) / 1000);
     }
     const auto grant = state_.put_grant({.name = name,
                                          .code = document.code,
                                          .redemptions_allowed = document.redemptions_allowed,
                                          .expiration_window = window},
-                                        wall_now());
+                                        now_);
     GrantState& state = observed.grants[name];
-    if (!grant) state.error = grant.error().text();
-    else if (!opened) state.error = opened.error().text();
-    if (!state.error.empty()) {
-      has_failed_ = true;
+    if (grant) {
+      state.redemptions = grant->redemptions();
+      state.expiration_time = to_rfc3339(grant->expires);
+      state.ended = grant->why_closed(now_);
       continue;
     }
-    const auto urls = grant_urls(options_.ingress_hosts, grant_server_->port(), grant->uid);
-    state = {.url = urls.front(),
-             .code = grant->code,
-             .ca = state_.ca_certificates(),
-             .redemptions = grant->redemptions(),
-             .expiration_time = to_rfc3339(grant->expires),
-             .error = {}};
+    state.error = grant.error().text();
+    has_failed_ = true;
+  }
+}
+
+void SiteAccess::update_grant_server(Observed& observed) {
+  if (!has_redeemable_grant()) return close_grant_server();
+  const Result<> opened = open_grant_server();
+  if (!opened) has_failed_ = true;
+  if (grant_server_) grant_server_->set_link_addresses(link_addresses_);
+  for (auto& [name, state] : observed.grants) {
+    if (!state.error.empty() || !state.ended.empty()) continue;
+    if (!opened) {
+      state.error = opened.error().text();
+      continue;
+    }
+    const Grant& grant = *state_.find_grant_by_name(name);
+    state.url = grant_urls(options_.ingress_hosts, grant_server_->port(), grant.uid).front();
+    state.code = grant.code;
+    state.ca = state_.ca_certificates();
   }
 }
 
 Result<> SiteAccess::open_grant_server() {
   if (!grant_server_) {
     GrantServerSink& sink = *this;
-    auto server = std::make_unique<GrantServer>(loop_, state_, sink,
-                                                GrantServerOptions{.key_log = options_.key_log});
+    auto server = std::make_unique<GrantServer>(
+        loop_, state_, sink,
+        GrantServerOptions{.clock = options_.clock, .key_log = options_.key_log});
     const std::vector<std::string> any{has_ipv6() ? "::" : "0.0.0.0"};
     uint16_t first = state_.port("grant").value_or(kGrantPort);
     if (!is_free_everywhere(first)) first = kGrantPort;
@@ -206,13 +239,15 @@ Result<> SiteAccess::open_grant_server() {
     LOG_INFO("tokens can be redeemed", "port", grant_server_->port());
   }
   const auto credentials =
-      TRY(state_.server_credentials(kGrantServerSecret, options_.ingress_hosts, wall_now()));
+      TRY(state_.server_credentials(kGrantServerSecret, options_.ingress_hosts, now_));
   return grant_server_->set_certificate(credentials);
 }
 
+// The answer to the last redemption is still on its way.
 void SiteAccess::close_grant_server() {
   if (!grant_server_) return;
-  grant_server_->close();
+  LOG_INFO("no token can be redeemed any more", "port", grant_server_->port());
+  grant_server_->stop_accepting();
   closing_.push_back(std::move(grant_server_));
 }
 
@@ -226,16 +261,20 @@ Result<std::vector<Document>> SiteAccess::generate_link(const std::string& name,
   std::vector<LinkAddress> addresses = link_addresses_;
   if (!host.empty()) addresses = {{host, link_addresses_.front().port}};
   const auto credentials = TRY(state_.issue_for({.common_name = name, .lifetime = kGivenLifetime},
-                                                "link generate", wall_now()));
+                                                "link generate", options_.clock()));
   return make_link_documents(name, credentials, addresses, cost);
 }
 
 Result<Document> SiteAccess::make_token(const std::string& grant_name,
                                         const std::vector<std::string>& hosts) {
   const Grant* grant = state_.find_grant_by_name(grant_name);
-  if (grant == nullptr || !grant->is_wanted || !grant_server_) {
+  if (grant == nullptr || !grant->is_wanted) {
     return Error::config("there is no AccessGrant '" + grant_name + "'");
   }
+  if (const std::string why = grant->why_closed(options_.clock()); !why.empty()) {
+    return Error::config("AccessGrant '" + grant_name + "' cannot be redeemed any more: " + why);
+  }
+  if (!grant_server_) return Error::config("the grant port is not open, see `istmo token status`");
   // Hosts that are named here only must be in the certificate too, as long as the site runs.
   bool has_new_host = false;
   for (const std::string& host : hosts) {
@@ -257,7 +296,10 @@ void SiteAccess::on_port_refused(const std::string& access) {
   ports_.erase(chosen);
 }
 
-void SiteAccess::close() { close_grant_server(); }
+void SiteAccess::close() {
+  close_grant_server();
+  for (const auto& server : closing_) server->close();
+}
 
 bool SiteAccess::is_idle() const {
   return !grant_server_ &&

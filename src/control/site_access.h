@@ -2,13 +2,20 @@
 // into an open grant server, chosen ports and issued credentials, and tells what it did in
 // Observed.
 //
-// Owned by the controller, control thread only; borrows loop and state. Nothing is opened unless a
-// document asks. close(), then wait for is_idle() on the loop, before it is destroyed.
+// The grant port is open while a grant can be redeemed. The link port is open while a document
+// asks for it, while a grant can be redeemed, and as long as another site holds a certificate that
+// is valid: a site that was linked must be able to come back.
+//
+// Owned by the controller, control thread only; borrows loop and state. close(), then wait for
+// is_idle() on the loop, before it is destroyed.
 #pragma once
 
+#include <functional>
 #include <list>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,6 +39,7 @@ class SiteAccessSink {
 struct SiteAccessOptions {
   std::vector<std::string> ingress_hosts;  // what tokens and certificates name
   const transport::KeyLog* key_log = nullptr;
+  std::function<WallTime()> clock = &wall_now;
 };
 
 class SiteAccess final : private GrantServerSink {
@@ -39,8 +47,11 @@ class SiteAccess final : private GrantServerSink {
   SiteAccess(io::Loop& loop, SiteState& state, SiteAccessSink& sink, SiteAccessOptions options);
 
   // Brings everything in line with `desired` and writes its part of `observed`: credentials,
-  // access_ports, grants, endpoints. Call it when documents changed and once a day.
+  // access_ports, is_link_access_asked, grants, endpoints. Call it when documents changed, at
+  // next_end(), and once a day.
   void update(const Desired& desired, Observed& observed);
+  // When, of what keeps a port open now, the first ends by itself; nothing: nothing does.
+  std::optional<WallTime> next_end() const { return next_end_; }
   // Something that documents ask for could not be done: update() again after a while.
   bool has_failed() const { return has_failed_; }
 
@@ -60,7 +71,12 @@ class SiteAccess final : private GrantServerSink {
   void on_grant_redeemed(const Grant& grant) override;
   uint16_t port_for(const RouterAccessDocument& access, const RouterAccessRole& role);
   void update_accesses(const Desired& desired, Observed& observed);
-  void update_grants(const Desired& desired, Observed& observed);
+  void remove_grants_without_document(const Desired& desired, const Observed& observed);
+  void update_ledger(const Desired& desired, Observed& observed);
+  void update_grant_server(Observed& observed);
+  bool is_redeemable(const Grant& grant) const { return grant.is_wanted && grant.is_open(now_); }
+  bool has_redeemable_grant() const;
+  void find_next_end();
   Result<> open_grant_server();
   void close_grant_server();
 
@@ -72,6 +88,8 @@ class SiteAccess final : private GrantServerSink {
   uint16_t next_port_;                     // where the search for a link port begins
   std::set<std::string> grants_seen_;      // AccessGrants that were there in this run
   bool has_failed_ = false;
+  WallTime now_;  // of the last update()
+  std::optional<WallTime> next_end_;
   std::vector<LinkAddress> link_addresses_;
   std::unique_ptr<GrantServer> grant_server_;
   std::list<std::unique_ptr<GrantServer>> closing_;

@@ -233,6 +233,14 @@ Result<> remove_record(const fs::path& folder, const std::string& name) {
 
 }  // namespace
 
+std::string Grant::why_closed(WallTime now) const {
+  if (redemptions() >= redemptions_allowed) {
+    return "used up: " + std::to_string(redemptions()) + " of " +
+           std::to_string(redemptions_allowed) + " redemptions";
+  }
+  return is_open(now) ? std::string() : "expired at " + to_rfc3339(expires);
+}
+
 Result<SiteState> SiteState::open(const SiteStateOptions& options, WallTime now) {
   SiteState state;
   state.runtime_ = options.runtime;
@@ -414,6 +422,14 @@ std::vector<IssuedCertificate> SiteState::issued() const {
   return all;
 }
 
+std::optional<WallTime> SiteState::issued_until(WallTime now) const {
+  std::optional<WallTime> last;
+  for (const auto& [serial, issued] : issued_) {
+    if (issued.expires > now && (!last || issued.expires > *last)) last = issued.expires;
+  }
+  return last;
+}
+
 Result<> SiteState::write_grant(const Grant& grant) const {
   return write_record(runtime_ / "grants", grant.uid, to_record(grant));
 }
@@ -478,18 +494,6 @@ Result<> SiteState::record_claim(const std::string& uid, const Claim& claim) {
   const auto on_disk = read_grant(TRY(record_path(runtime_ / "grants", uid)));
   if (on_disk && on_disk->claims.size() < grant.claims.size()) grant.claims.pop_back();
   return written;
-}
-
-Result<> SiteState::forget_expired_grants(WallTime now, std::chrono::seconds age) {
-  for (auto at = grants_.begin(); at != grants_.end();) {
-    if (at->second.expires + age >= now) {
-      ++at;
-      continue;
-    }
-    TRY(remove_record(runtime_ / "grants", at->first));
-    at = grants_.erase(at);
-  }
-  return {};
 }
 
 Result<> SiteState::reserve_redeemed(const std::string& name) {

@@ -57,6 +57,8 @@ struct Grant {
   bool is_wanted = false;
   uint32_t redemptions() const { return static_cast<uint32_t>(claims.size()); }
   bool is_open(WallTime now) const { return now < expires && redemptions() < redemptions_allowed; }
+  // Why it is not open, for people; empty while it is.
+  std::string why_closed(WallTime now) const;
 };
 
 // A certificate that this site's CA signed for others.
@@ -111,6 +113,8 @@ class SiteState {
                                     const CertificateRequest& request, const std::string& reason,
                                     WallTime now);
   std::vector<IssuedCertificate> issued() const;
+  // When the last certificate that others hold ends; nothing: they hold none that is valid.
+  std::optional<WallTime> issued_until(WallTime now) const;
 
   // --- the ledger of grants ------------------------------------------------------------------
   // A new grant, or the existing one of this name with the number of redemptions and the code that
@@ -130,8 +134,6 @@ class SiteState {
   // Raises the count. It is on disk when this returns without an error. After an error the count
   // is what it was if the ledger on disk lacks the claim; in doubt the claim counts.
   Result<> record_claim(const std::string& uid, const Claim& claim);
-  // Drops grants that expired more than `age` ago.
-  Result<> forget_expired_grants(WallTime now, std::chrono::seconds age = std::chrono::days(7));
 
   // --- tokens redeemed here ------------------------------------------------------------------
   // Before a token is used up: an error when what it gives could not be written.

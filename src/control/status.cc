@@ -265,16 +265,20 @@ class Derivation {
     else if (state == observed_.grants.end()) pending("Processed", "Not processed yet");
     else if (!state->second.error.empty()) add("Processed", Verdict::error, state->second.error);
     else ready("Processed");
-    if (state == observed_.grants.end() || state->second.url.empty()) {
+    if (state == observed_.grants.end()) {
       return pending("Resolved", "The grant server is not open yet");
     }
-    ready("Resolved");
     const GrantState& known = state->second;
+    if (!known.expiration_time.empty()) {
+      extra.set("redemptions", known.redemptions);
+      extra.set("expirationTime", known.expiration_time);
+    }
+    if (!known.ended.empty()) return pending("Resolved", known.ended);
+    if (known.url.empty()) return pending("Resolved", "The grant server is not open yet");
+    ready("Resolved");
     extra.set("url", known.url);
     extra.set("code", known.code);
     extra.set("ca", known.ca);
-    extra.set("redemptions", known.redemptions);
-    extra.set("expirationTime", known.expiration_time);
   }
 
   void derive(const AccessTokenDocument& token, Value& extra) {

@@ -22,6 +22,9 @@ def test_a_token_works_once(world, pair):
     token = east.link_to(west)
     third = world.site("third").init()
     refused = third.istmo("link", "create", token, expect=1)
+    assert "was used up" in refused.stderr  # the port is closed: nothing can be redeemed
+    west.istmo("token", "create", world.folder / "another.token")
+    refused = third.istmo("link", "create", token, expect=1)
     assert "No such claim" in refused.stderr
     assert third.json("link", "status")["items"] == []
 
@@ -42,9 +45,14 @@ def test_a_token_with_two_uses_works_twice_and_says_so(world, pair):
 def test_an_expired_token_is_refused_with_the_reason(world, pair):
     west, east = pair
     token = world.folder / "short.token"
-    west.istmo("token", "create", token, "--expiry", "1ms")
+    west.istmo("token", "create", token, "--expiry", "2s")
+    wait_until(lambda: "Status: expired at 2" in west.istmo("token", "status", token).stdout,
+               "the token to expire")
     refused = east.istmo("link", "create", token, expect=1)
-    assert "No such claim" in refused.stderr or "expired" in refused.stderr
+    assert "the token expired" in refused.stderr
+    west.istmo("token", "create", world.folder / "another.token")
+    refused = east.istmo("link", "create", token, expect=1)
+    assert "No such claim" in refused.stderr
 
 
 def test_a_wrong_code_is_refused(world, pair):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.sockets import connect, exchange
+from harness.sockets import can_connect, connect, exchange, is_refused
 from harness.waiting import wait_until
 
 HOST = "127.0.0.1"
@@ -19,6 +19,16 @@ def granting_site(world, doc, *documents, **grant):
 def token_of(site):
     (token,) = site.ask("token", name="grant", hosts=[HOST])
     return token
+
+
+def keep_grant_port_open(site, doc):
+    """So that a token which cannot be redeemed gets an answer."""
+    site.put(doc.document("AccessGrant", "other"))
+    site.wait_status("AccessGrant", "other")
+
+
+def port_of(url):
+    return int(url.rsplit(":", 1)[1].split("/")[0])
 
 
 def redemptions(site):
@@ -72,6 +82,7 @@ def test_a_token_that_is_refused_is_not_asked_for_again(world, doc):
 
 def test_an_edited_grant_holds_at_once(world, doc):
     west = granting_site(world, doc, code="abc", redemptionsAllowed=5)
+    keep_grant_port_open(west, doc)
     old = token_of(west)
     west.put(doc.document("AccessGrant", "grant", {"code": "def", "redemptionsAllowed": 1}))
     wait_until(lambda: west.status_of("AccessGrant", "grant")["code"] == "def", "the edit")
@@ -88,6 +99,7 @@ def test_an_edited_grant_holds_at_once(world, doc):
 @pytest.mark.parametrize("broken", ["kind: [", None], ids=["syntax", "value"])
 def test_a_used_up_grant_stays_so_when_its_document_was_broken_at_a_start(world, doc, broken):
     west = granting_site(world, doc)
+    keep_grant_port_open(west, doc)
     token = token_of(west)
     east = world.run_site("east", [doc.site("east"), token])
     east.wait_status("AccessToken", "grant")
@@ -98,11 +110,39 @@ def test_a_used_up_grant_stays_so_when_its_document_was_broken_at_a_start(world,
         west.put(doc.document("AccessGrant", "grant", {"redemptionsAllowed": "several"}))
     west.start()
     west.put(doc.document("AccessGrant", "grant"))
-    west.wait_status("AccessGrant", "grant")
+    assert (west.wait_status("AccessGrant", "grant", "Pending")["message"]
+            == "used up: 1 of 1 redemptions")
     assert redemptions(west) == 1
     token["metadata"]["name"] = "again"
     east.put(token)
     assert "No such claim" in east.wait_status("AccessToken", "again", "Error")["message"]
+
+
+def test_ports_close_when_the_grant_expires(world, doc):
+    west = world.run_site("west", [doc.site("west"), doc.document(
+        "AccessGrant", "grant", {"expirationWindow": "3s"})])
+    url = west.wait_status("AccessGrant", "grant")["url"]
+    (access,) = west.ask("documents", kind="RouterAccess")
+    ports = [port_of(url), *(int(end["port"]) for end in access["status"]["endpoints"])]
+    assert all(can_connect((HOST, port)) for port in ports)
+    status = west.wait_status("AccessGrant", "grant", "Pending")
+    assert status["message"] == f"expired at {status['expirationTime']}"
+    assert "url" not in status
+    for port in ports:
+        wait_until(lambda port=port: is_refused((HOST, port)), f"port {port} to close")
+    assert west.ask("documents", kind="RouterAccess") == []
+
+
+def test_a_site_comes_back_after_its_token_was_used_up(world, doc):
+    west = world.run_site("west", [doc.site("west"), doc.document("AccessGrant", "grant")])
+    url = west.wait_status("AccessGrant", "grant")["url"]
+    east = world.run_site("east", [doc.site("east"), token_of(west)])
+    east.wait_status("Link", "grant")
+    wait_until(lambda: is_refused((HOST, port_of(url))), "the grant port to close")
+    assert west.stop() == 0
+    west.remove("AccessGrant", "grant")
+    west.start()
+    west.wait_linked()
 
 
 def test_a_token_that_could_not_be_written_leaves_no_grant(world):

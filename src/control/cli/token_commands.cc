@@ -56,7 +56,7 @@ Result<MadeToken> claim_token(const LocalSite& site, const Arguments& arguments)
   TRY(check_document(grant));
   TRY(site.write(grant));
   const auto ready = site.wait_for(id_of(grant), kGrantPatience, [](const Value& found) {
-    return !text_at(found, "status", "url").empty() ||
+    return !text_at(found, "status", "expirationTime").empty() ||
            text_at(found, "status", "status") == "Error";
   });
   if (!ready || text_at(*ready, "status", "url").empty()) {

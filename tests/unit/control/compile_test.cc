@@ -430,6 +430,13 @@ BOOST_AUTO_TEST_CASE(grants_and_tokens_tell_their_state) {
   const Value grant = derive_one(text, seen, "AccessGrant", "g");
   BOOST_TEST(summary(grant) == "Ready: OK");
   BOOST_TEST(text_of(grant, "redemptions") == "1");
+  seen.grants["g"] = {.redemptions = 1,
+                      .expiration_time = "2026-01-01T00:00:00Z",
+                      .ended = "used up: 1 of 1 redemptions"};
+  const Value ended = derive_one(text, seen, "AccessGrant", "g");
+  BOOST_TEST(summary(ended) == "Pending: used up: 1 of 1 redemptions");
+  BOOST_TEST(text_of(ended, "redemptions") == "1");
+  BOOST_TEST(ended.find("url") == nullptr);
   BOOST_TEST(summary(derive_one(text, seen, "AccessToken", "t")) == "Error: 404 No such claim");
   seen.tokens["t"] = {true, ""};
   BOOST_TEST(text_of(derive_one(text, seen, "AccessToken", "t"), "redeemed") == "true");

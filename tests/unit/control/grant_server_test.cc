@@ -252,6 +252,22 @@ BOOST_AUTO_TEST_CASE(connections_are_bounded) {
   run_until(*world.loop, [&] { return first.is_done() && second.is_done(); });
 }
 
+BOOST_AUTO_TEST_CASE(who_is_there_when_the_port_closes_is_answered) {
+  GrantWorld world;
+  const std::string whole = world.request(world.grant.code);
+  RawClient early(*world.loop, world.server->port(), whole.substr(0, whole.size() - 1));
+  run_until(*world.loop, [&] { return early.was_opened(); });
+  world.server->stop_accepting();
+  RawClient late(*world.loop, world.server->port(), whole);
+  run_until(*world.loop, [&] { return late.is_done(); });
+  BOOST_TEST(!late.was_opened());
+  BOOST_TEST(!early.is_done());
+  early.send_more(whole.substr(whole.size() - 1));
+  run_until(*world.loop, [&] { return early.is_done(); });
+  BOOST_TEST(early.status() == 200);
+  run_until(*world.loop, [&] { return world.server->is_idle(); });
+}
+
 BOOST_AUTO_TEST_CASE(the_next_free_port_is_taken) {
   GrantWorld world;
   struct Ignoring final : GrantServerSink {

@@ -210,6 +210,7 @@ BOOST_AUTO_TEST_CASE(blocking_redemption_reports_refused_connections) {
   const auto result = redeem_blocking(token, test::kRedeemingSite);
   BOOST_REQUIRE(!result.has_value());
   BOOST_TEST(has(result.error().text(), "refused"));
+  BOOST_TEST(has(result.error().text(), "the token expired or was used up"));
 }
 
 BOOST_AUTO_TEST_CASE(urls_are_parsed) {

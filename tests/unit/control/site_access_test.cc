@@ -1,5 +1,9 @@
 #include "control/site_access.h"
 
+#include <sys/socket.h>
+
+#include <filesystem>
+
 #include "grant_world.h"
 
 using namespace istmo;
@@ -18,7 +22,9 @@ class AccessWorld final : public SiteAccessSink {
     state.emplace(
         SiteState::open({.runtime = folder.path(), .site_name = "west", .site_id = {}}, wall_now())
             .value());
-    access.emplace(*loop, *state, *this, SiteAccessOptions{.ingress_hosts = {"127.0.0.1"}});
+    access.emplace(
+        *loop, *state, *this,
+        SiteAccessOptions{.ingress_hosts = {"127.0.0.1"}, .clock = [this] { return now; }});
   }
   void stop() {
     access->close();
@@ -29,15 +35,54 @@ class AccessWorld final : public SiteAccessSink {
     stop();
     start();
   }
-  void update() { access->update(desired, observed); }
-  void put_grant(const std::string& name) {
+  void update() {
+    is_dirty = false;
+    access->update(desired, observed);
+  }
+  void put_grant(const std::string& name, uint32_t redemptions_allowed = 1) {
     AccessGrantDocument grant;
     grant.metadata.name = name;
+    grant.redemptions_allowed = redemptions_allowed;
     desired.put(grant);
     update();
   }
+  // As a site that gets the token does it; this one is updated meanwhile as a controller does.
+  Result<Redemption> redeem(const std::string& grant) {
+    const auto token = std::get<AccessTokenDocument>(access->make_token(grant, {}).value());
+    test::ResultSink sink;
+    Redeemer redeemer(*loop, sink);
+    redeemer.start(token, test::kRedeemingSite, {}, nullptr);
+    run_until(*loop, [&] {
+      if (is_dirty) update();
+      return sink.has_result();
+    });
+    return std::move(sink.result());
+  }
+  uint16_t grant_port() const { return state->port("grant").value(); }
+  // By this process: ports of other processes are theirs.
+  bool is_grant_port_open() {
+    loop->run_turn(Duration::milliseconds(1));  // a socket that was closed is gone after a turn
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      const int fd = std::stoi(entry.path().filename());
+      int is_listening = 0;
+      socklen_t size = sizeof is_listening;
+      if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &is_listening, &size) != 0) continue;
+      sockaddr_storage bound{};
+      size = sizeof bound;
+      if (is_listening == 0 || getsockname(fd, reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
+        continue;
+      }
+      const auto address =
+          io::Address::from_sockaddr(reinterpret_cast<const sockaddr*>(&bound), size);
+      if (address.port() == grant_port()) return true;
+    }
+    return false;
+  }
+  const GrantState& grant(const std::string& name) const { return observed.grants.at(name); }
   bool has_ledger(const std::string& name) const { return state->find_grant_by_name(name); }
 
+  WallTime now = wall_now();
+  bool is_dirty = false;
   test::TemporaryFolder folder;
   std::unique_ptr<io::Loop> loop = test::make_test_loop();
   std::optional<SiteState> state;
@@ -46,7 +91,7 @@ class AccessWorld final : public SiteAccessSink {
   Observed observed;
 
  private:
-  void on_access_changed() override {}
+  void on_access_changed() override { is_dirty = true; }
 };
 
 }  // namespace
@@ -88,6 +133,68 @@ BOOST_AUTO_TEST_CASE(the_ledger_outlives_a_start_at_which_its_document_cannot_be
   world.observed.unread = {};
   world.update();
   BOOST_TEST(!world.has_ledger("g"));
+}
+
+BOOST_AUTO_TEST_CASE(ports_are_open_until_the_grant_expires) {
+  AccessWorld world;
+  world.update();
+  BOOST_TEST(!world.observed.is_link_access_asked);
+  BOOST_TEST(!world.access->next_end().has_value());
+  world.put_grant("g");
+  BOOST_TEST(world.is_grant_port_open());
+  BOOST_TEST(world.observed.is_link_access_asked);
+  const WallTime end = world.access->next_end().value();
+  BOOST_TEST((end == world.now + std::chrono::minutes(15)));
+  world.now = end - std::chrono::seconds(1);
+  world.update();
+  BOOST_TEST(world.is_grant_port_open());
+  world.now = end;
+  world.update();
+  BOOST_TEST(world.grant("g").ended == "expired at " + to_rfc3339(end));
+  BOOST_TEST(world.grant("g").url.empty());
+  BOOST_TEST(!world.is_grant_port_open());
+  BOOST_TEST(!world.observed.is_link_access_asked);
+  BOOST_TEST(world.observed.endpoints.empty());
+  BOOST_TEST(!world.access->next_end().has_value());
+  BOOST_TEST(world.access->make_token("g", {}).error().text().contains("expired at"));
+  // It opens again where it was.
+  const uint16_t port = world.grant_port();
+  world.put_grant("h");
+  BOOST_TEST(world.grant_port() == port);
+  BOOST_TEST(world.is_grant_port_open());
+}
+
+BOOST_AUTO_TEST_CASE(the_last_redemption_is_answered_and_closes_the_grant_port) {
+  AccessWorld world;
+  world.put_grant("g", 2);
+  BOOST_TEST(world.redeem("g").has_value());
+  BOOST_TEST(world.grant("g").ended.empty());
+  BOOST_TEST(world.is_grant_port_open());
+  BOOST_TEST(world.redeem("g").has_value());
+  BOOST_TEST(world.grant("g").ended == "used up: 2 of 2 redemptions");
+  BOOST_TEST(world.grant("g").redemptions == 2u);
+  BOOST_TEST(!world.is_grant_port_open());
+}
+
+BOOST_AUTO_TEST_CASE(a_site_that_was_linked_can_come_back_as_long_as_its_certificate_is_valid) {
+  AccessWorld world;
+  world.put_grant("g");
+  BOOST_TEST(world.redeem("g").has_value());
+  world.desired = {};
+  world.restart();
+  world.update();
+  BOOST_TEST(!world.has_ledger("g"));
+  BOOST_TEST(world.observed.is_link_access_asked);
+  BOOST_TEST(world.observed.endpoints.size() == 1u);
+  const WallTime end = world.access->next_end().value();
+  BOOST_TEST((end > world.now + kGivenLifetime - std::chrono::days(1)));
+  world.now = end - std::chrono::seconds(1);
+  world.update();
+  BOOST_TEST(world.observed.is_link_access_asked);
+  world.now = end;
+  world.update();
+  BOOST_TEST(!world.observed.is_link_access_asked);
+  BOOST_TEST(world.observed.endpoints.empty());
 }
 
 BOOST_AUTO_TEST_SUITE_END()

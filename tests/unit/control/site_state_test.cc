@@ -248,15 +248,33 @@ BOOST_AUTO_TEST_CASE(a_claim_of_which_nobody_knows_whether_it_is_on_disk_counts)
   BOOST_TEST(!state.find_grant(grant.uid)->is_open(kNow));
 }
 
-BOOST_AUTO_TEST_CASE(expired_grants_are_forgotten_after_a_week) {
+BOOST_AUTO_TEST_CASE(a_grant_says_why_it_is_closed) {
   const test::TemporaryFolder folder;
   SiteState state = open_state(folder.path());
-  const std::string uid = state.put_grant({.name = "g", .code = {}}, kNow)->uid;
-  BOOST_TEST(state.forget_expired_grants(kNow + std::chrono::days(6)).has_value());
-  BOOST_TEST(state.find_grant(uid));
-  BOOST_TEST(state.forget_expired_grants(kNow + std::chrono::days(8)).has_value());
-  BOOST_TEST(!state.find_grant(uid));
-  BOOST_TEST(fs::is_empty(folder.path() / "grants"));
+  const Grant grant =
+      state.put_grant({.name = "g", .code = {}, .redemptions_allowed = 1}, kNow).value();
+  BOOST_TEST(grant.why_closed(grant.expires - std::chrono::seconds(1)).empty());
+  BOOST_TEST(grant.why_closed(grant.expires) == "expired at " + to_rfc3339(grant.expires));
+  BOOST_TEST(state.record_claim(grant.uid, claim_number(1)).has_value());
+  const Grant& used = *state.find_grant(grant.uid);
+  BOOST_TEST(used.why_closed(kNow) == "used up: 1 of 1 redemptions");
+  BOOST_TEST(used.why_closed(grant.expires) == "used up: 1 of 1 redemptions");
+}
+
+BOOST_AUTO_TEST_CASE(the_last_certificate_of_others_says_how_long_they_may_come) {
+  const test::TemporaryFolder folder;
+  SiteState state = open_state(folder.path());
+  BOOST_TEST(!state.issued_until(kNow).has_value());
+  for (const int days : {9, 3}) {
+    BOOST_TEST(state
+                   .issue_for({.common_name = "east", .lifetime = std::chrono::days(days)},
+                              "link generate", kNow)
+                   .has_value());
+  }
+  const WallTime last = state.issued_until(kNow).value();
+  BOOST_TEST((last > kNow + std::chrono::days(8)));
+  BOOST_TEST((state.issued_until(last - std::chrono::seconds(1)) == last));
+  BOOST_TEST(!state.issued_until(last).has_value());
 }
 
 BOOST_AUTO_TEST_CASE(names_cannot_leave_the_folder) {
