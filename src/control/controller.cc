@@ -15,7 +15,6 @@ namespace {
 
 constexpr Duration kCertificateCheck = Duration::seconds(6 * 3600);
 constexpr Duration kTryAgain = Duration::seconds(1);
-constexpr Duration kOpenAgain = Duration::seconds(5);
 constexpr Duration kEndPatience = Duration::seconds(2);
 
 bool run_the_same(const proxy::Snapshot& a, const proxy::Snapshot& b) {
@@ -136,15 +135,21 @@ void Controller::on_host_resolved(const std::string& host, const HostAddresses& 
 }
 
 void Controller::on_published(uint64_t generation, std::vector<proxy::Problem> problems) {
-  for (const proxy::Problem& problem : problems) {
+  bool is_new = false;
+  for (proxy::Problem& problem : problems) {
     const bool is_taken = problem.error_class == ErrorClass::taken;
-    if (problem.kind == "RouterAccess" && is_taken) access_->on_port_refused(problem.name);
+    if (problem.kind == "RouterAccess" && is_taken) {
+      problem.text += access_->on_port_refused(problem.name);
+    }
     const auto is_same = [&](const proxy::Problem& old) {
       return old.kind == problem.kind && old.name == problem.name && old.text == problem.text;
     };
     if (std::ranges::any_of(observed_.running_problems, is_same)) continue;  // told before
+    is_new = true;
     LOG_ERROR("cannot run", "kind", problem.kind, "name", problem.name, "error", problem.text);
   }
+  if (is_new || problems.empty()) bind_pace_.reset();
+  if (!problems.empty()) bind_pace_.on_failed(loop_.now());
   observed_.running_problems = std::move(problems);
   observed_.published_generation = generation;
   if (generation == publishing_) publishing_ = 0;
@@ -276,6 +281,8 @@ void Controller::refresh_observed() {
     observed_.backends_set_aside[std::get<0>(backend)].emplace(std::get<1>(backend), error);
   }
   access_->update(desired_, observed_);
+  if (access_->has_failed()) access_pace_.on_failed(loop_.now());
+  else access_pace_.reset();
   std::set<std::string> hosts = hosts_to_resolve(desired_);
   hosts.merge(tokens_->hosts_to_resolve(desired_));
   resolver_->watch(hosts);
@@ -289,13 +296,12 @@ void Controller::publish_if_changed() {
   static const proxy::Snapshot kNothing;
   const proxy::Snapshot& next = *compiled_.snapshot;
   const proxy::Snapshot& running = running_ ? *running_ : kNothing;
-  const bool binds_again = !observed_.running_problems.empty() && loop_.now() >= bind_again_at_;
+  const bool binds_again = loop_.now() >= bind_pace_.due();
   if (running_ && run_the_same(next, running) && !binds_again) return;
   auto snapshot = std::make_unique<proxy::Snapshot>(next);
   snapshot->generation = ++observed_.generation;
   running_ = std::make_unique<proxy::Snapshot>(*snapshot);
   publishing_ = snapshot->generation;
-  bind_again_at_ = loop_.now() + kTryAgain;
   dataplane_->publish(std::move(snapshot));
 }
 
@@ -349,10 +355,10 @@ void Controller::announce() {
 }
 
 void Controller::arm_timer() {
-  Instant next = std::min({mesh_->next_deadline(), next_certificate_check_, news_.due()});
-  const bool is_behind = !observed_.running_problems.empty() || !status_error_.empty();
-  if (is_behind) next = std::min(next, loop_.now() + kTryAgain);
-  if (access_->has_failed()) next = std::min(next, loop_.now() + kOpenAgain);
+  Instant next =
+      std::min({mesh_->next_deadline(), next_certificate_check_, news_.due(), access_pace_.due()});
+  if (publishing_ == 0) next = std::min(next, bind_pace_.due());
+  if (!status_error_.empty()) next = std::min(next, loop_.now() + kTryAgain);
   if (const auto end = access_->next_end()) {
     // The wall clock is read in whole seconds, rounded down: this is never too early.
     const auto left = std::max(std::chrono::seconds(0), *end - wall_now());

@@ -30,6 +30,7 @@
 #include "control/news_pace.h"
 #include "control/observed.h"
 #include "control/resolver.h"
+#include "control/retry_pace.h"
 #include "control/site_access.h"
 #include "control/site_state.h"
 #include "control/status.h"
@@ -138,7 +139,8 @@ class Controller final : private DataplaneSink,
   std::unique_ptr<proxy::Snapshot> running_;  // what was published last
   std::vector<Problem> told_problems_;        // logged already
   std::string status_error_;                  // why status is not on disk; empty: it is
-  Instant bind_again_at_;
+  RetryPace bind_pace_;                       // of what the workers could not bind
+  RetryPace access_pace_;                     // of what SiteAccess could not do
   uint64_t publishing_ = 0;  // generation that the workers have not all applied; 0: none
   std::map<std::string, bool> open_meshes_;
   std::set<std::string> not_understood_;  // sites, told once while their mesh is open

@@ -15,7 +15,6 @@ using transport::TlsTransport;
 
 namespace {
 
-constexpr uint32_t kPortsTriedMax = 200;
 constexpr Duration kAcceptPause = Duration::seconds(1);  // after a failure that is not the loop's
 constexpr Duration kReadingTime = Duration::seconds(2);  // for the client to take the reply
 constexpr size_t kSubjectBytesMax = 63;
@@ -155,13 +154,14 @@ GrantServer::GrantServer(io::Loop& loop, SiteState& state, GrantServerSink& sink
 
 GrantServer::~GrantServer() { ASSERT(is_idle()); }
 
-Result<> GrantServer::open(const std::vector<std::string>& hosts, uint16_t first_port) {
+Result<> GrantServer::open(const std::vector<std::string>& hosts, uint16_t first_port,
+                           uint32_t ports_tried_max) {
   ASSERT(listening_.empty());
   if (hosts.empty()) {
-    if (open({"::"}, first_port)) return {};
-    return open({"0.0.0.0"}, first_port);  // a kernel without IPv6
+    if (open({"::"}, first_port, ports_tried_max)) return {};
+    return open({"0.0.0.0"}, first_port, ports_tried_max);  // a kernel without IPv6
   }
-  const uint32_t tries = std::min<uint32_t>(kPortsTriedMax, UINT16_MAX - first_port + 1u);
+  const uint32_t tries = std::min<uint32_t>(ports_tried_max, UINT16_MAX - first_port + 1u);
   for (uint32_t i = 0;; ++i) {
     const auto port = static_cast<uint16_t>(first_port == 0 ? 0 : first_port + i);
     auto opened = open_port(hosts, port);

@@ -74,10 +74,12 @@ class GrantServer {
   GrantServer(io::Loop& loop, SiteState& state, GrantServerSink& sink, GrantServerOptions options);
   ~GrantServer();
 
-  // Once. Binds the first port from `first_port` (0: any) that is free on every host. Hosts are
-  // numeric, one socket each ("::" takes IPv4 too); none: every address of the machine. Nobody is
-  // answered before set_certificate().
-  Result<> open(const std::vector<std::string>& hosts, uint16_t first_port);
+  // Once. Binds the first port from `first_port` (0: any) that is free on every host, of so many
+  // that are tried. Hosts are numeric, one socket each ("::" takes IPv4 too); none: every address
+  // of the machine. Nobody is answered before set_certificate(). Error::taken: all are somebody
+  // else's.
+  Result<> open(const std::vector<std::string>& hosts, uint16_t first_port,
+                uint32_t ports_tried_max = 200);
   uint16_t port() const { return port_; }
   // The certificate of new connections: SiteState::server_credentials(kGrantServerSecret, ...).
   Result<> set_certificate(const proxy::Credentials& credentials);

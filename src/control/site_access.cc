@@ -54,6 +54,12 @@ bool is_reachable_from_outside(const ifaddrs& entry) {
   return !IN6_IS_ADDR_LINKLOCAL(&address) && !IN6_IS_ADDR_LOOPBACK(&address);
 }
 
+std::string waiting_for_port(const std::string& holders) {
+  return "; " + holders +
+         " that were given out name this port, so the site waits for it: end what listens there "
+         "(`ss -ltnp` shows it)";
+}
+
 }  // namespace
 
 std::vector<std::string> default_ingress_hosts() {
@@ -120,7 +126,8 @@ uint16_t SiteAccess::port_for(const RouterAccessDocument& access, const RouterAc
   const std::string purpose = "link/" + access.name();
   uint16_t port = state_.port(purpose).value_or(0);
   const bool was_refused = port >= kLinkPort && port < next_port_;
-  if (port == 0 || was_refused || !is_free_everywhere(port)) port = first_free_port(next_port_);
+  const bool may_move = !is_link_port_given() && (was_refused || !is_free_everywhere(port));
+  if (port == 0 || may_move) port = first_free_port(next_port_);
   if (const auto saved = state_.set_port(purpose, port); !saved) {
     LOG_WARNING("port not remembered", "purpose", purpose, "error", saved.error().text());
   }
@@ -189,6 +196,7 @@ void SiteAccess::update_ledger(const Desired& desired, Observed& observed) {
       // Whole seconds, and never none.
       window = std::chrono::seconds((document.expiration_window->to_milliseconds() + 999) / 1000);
     }
+    const bool is_known = state_.find_grant_by_name(name) != nullptr;
     const auto grant = state_.put_grant({.name = name,
                                          .code = document.code,
                                          .redemptions_allowed = document.redemptions_allowed,
@@ -196,6 +204,7 @@ void SiteAccess::update_ledger(const Desired& desired, Observed& observed) {
                                         now_);
     GrantState& state = observed.grants[name];
     if (grant) {
+      if (!is_known) grants_untold_.insert(grant->uid);
       state.redemptions = grant->redemptions();
       state.expiration_time = to_rfc3339(grant->expires);
       state.ended = grant->why_closed(now_);
@@ -209,7 +218,11 @@ void SiteAccess::update_ledger(const Desired& desired, Observed& observed) {
 void SiteAccess::update_grant_server(Observed& observed) {
   if (!has_redeemable_grant()) return close_grant_server();
   const Result<> opened = open_grant_server();
-  if (!opened) has_failed_ = true;
+  if (!opened) {
+    has_failed_ = true;
+    if (grant_error_ != opened.error().text()) LOG_ERROR(opened.error().text());
+  }
+  grant_error_ = opened ? std::string() : opened.error().text();
   if (grant_server_) grant_server_->set_link_addresses(link_addresses_);
   for (auto& [name, state] : observed.grants) {
     if (!state.error.empty() || !state.ended.empty()) continue;
@@ -221,7 +234,27 @@ void SiteAccess::update_grant_server(Observed& observed) {
     state.url = grant_urls(options_.ingress_hosts, grant_server_->port(), grant.uid).front();
     state.code = grant.code;
     state.ca = state_.ca_certificates();
+    grants_untold_.erase(grant.uid);
   }
+}
+
+// Someone may hold a token that names it. A grant of an earlier run was told.
+bool SiteAccess::is_grant_port_given() const {
+  return state_.port("grant") && std::ranges::any_of(state_.grants(), [&](const auto& entry) {
+           return entry.second.is_open(now_) && !grants_untold_.contains(entry.first);
+         });
+}
+
+Result<> SiteAccess::bind_grant_server(GrantServer& server) const {
+  const std::vector<std::string> any{has_ipv6() ? "::" : "0.0.0.0"};
+  uint16_t first = state_.port("grant").value_or(kGrantPort);
+  if (is_grant_port_given()) {
+    auto bound = server.open(any, first, 1);
+    if (bound || bound.error().error_class() != ErrorClass::taken) return bound;
+    return Error::taken(bound.error().text() + waiting_for_port("tokens"));
+  }
+  if (!is_free_everywhere(first)) first = kGrantPort;
+  return server.open(any, first_free_port(first));
 }
 
 Result<> SiteAccess::open_grant_server() {
@@ -230,10 +263,7 @@ Result<> SiteAccess::open_grant_server() {
     auto server = std::make_unique<GrantServer>(
         loop_, state_, sink,
         GrantServerOptions{.clock = options_.clock, .key_log = options_.key_log});
-    const std::vector<std::string> any{has_ipv6() ? "::" : "0.0.0.0"};
-    uint16_t first = state_.port("grant").value_or(kGrantPort);
-    if (!is_free_everywhere(first)) first = kGrantPort;
-    TRY(server->open(any, first_free_port(first)));
+    TRY(bind_grant_server(*server));
     TRY(state_.set_port("grant", server->port()));
     grant_server_ = std::move(server);
     LOG_INFO("tokens can be redeemed", "port", grant_server_->port());
@@ -288,12 +318,14 @@ Result<Document> SiteAccess::make_token(const std::string& grant_name,
   return make_access_token(grant_name, *grant, urls, state_.ca_certificates(), std::nullopt);
 }
 
-void SiteAccess::on_port_refused(const std::string& access) {
+std::string SiteAccess::on_port_refused(const std::string& access) {
   const auto chosen = ports_.find(access);
-  if (chosen == ports_.end()) return;
+  if (chosen == ports_.end()) return "; end what listens there, or name another port in spec.roles";
+  if (is_link_port_given()) return waiting_for_port("links");
   LOG_INFO("link port taken by another site", "access", access, "port", chosen->second);
   next_port_ = std::max(next_port_, static_cast<uint16_t>(chosen->second + 1));
   ports_.erase(chosen);
+  return {};
 }
 
 void SiteAccess::close() {

@@ -6,6 +6,10 @@
 // asks for it, while a grant can be redeemed, and as long as another site holds a certificate that
 // is valid: a site that was linked must be able to come back.
 //
+// Both ports are the first free ones, and remembered. As long as something that others hold names
+// such a port (a grant that can be redeemed, a certificate that came with a Link) it does not move:
+// taken by somebody else it is an error, and tried again.
+//
 // Owned by the controller, control thread only; borrows loop and state. close(), then wait for
 // is_idle() on the loop, before it is destroyed.
 #pragma once
@@ -61,9 +65,10 @@ class SiteAccess final : private GrantServerSink {
   // For `token create`: what the other site needs to redeem a grant. `hosts`: instead of the
   // ingress hosts.
   Result<Document> make_token(const std::string& grant_name, const std::vector<std::string>& hosts);
-  // Another site was faster to take the port that was chosen for this RouterAccess: the next
-  // update() chooses another. No effect on a port that the document names.
-  void on_port_refused(const std::string& access);
+  // Somebody else has the port of this RouterAccess. Where nobody was told of it the next update()
+  // chooses another, and the text is empty. Else the port stays, to be tried again; the text tells
+  // what to do about it, to be added to the error.
+  std::string on_port_refused(const std::string& access);
   void close();
   bool is_idle() const;
 
@@ -76,8 +81,11 @@ class SiteAccess final : private GrantServerSink {
   void update_grant_server(Observed& observed);
   bool is_redeemable(const Grant& grant) const { return grant.is_wanted && grant.is_open(now_); }
   bool has_redeemable_grant() const;
+  bool is_link_port_given() const { return state_.issued_until(now_).has_value(); }
+  bool is_grant_port_given() const;
   void find_next_end();
   Result<> open_grant_server();
+  Result<> bind_grant_server(GrantServer& server) const;
   void close_grant_server();
 
   io::Loop& loop_;
@@ -87,9 +95,11 @@ class SiteAccess final : private GrantServerSink {
   std::map<std::string, uint16_t> ports_;  // chosen in this run, by RouterAccess
   uint16_t next_port_;                     // where the search for a link port begins
   std::set<std::string> grants_seen_;      // AccessGrants that were there in this run
+  std::set<std::string> grants_untold_;    // by uid: made in this run, with no URL told yet
   bool has_failed_ = false;
   WallTime now_;  // of the last update()
   std::optional<WallTime> next_end_;
+  std::string grant_error_;  // why the grant port is not open; logged once
   std::vector<LinkAddress> link_addresses_;
   std::unique_ptr<GrantServer> grant_server_;
   std::list<std::unique_ptr<GrantServer>> closing_;

@@ -31,6 +31,11 @@ def port_of(url):
     return int(url.rsplit(":", 1)[1].split("/")[0])
 
 
+def link_port(site):
+    (access,) = site.ask("documents", kind="RouterAccess")
+    return int(access["status"]["endpoints"][0]["port"])
+
+
 def redemptions(site):
     return int(site.status_of("AccessGrant", "grant").get("redemptions", 0))
 
@@ -122,8 +127,7 @@ def test_ports_close_when_the_grant_expires(world, doc):
     west = world.run_site("west", [doc.site("west"), doc.document(
         "AccessGrant", "grant", {"expirationWindow": "3s"})])
     url = west.wait_status("AccessGrant", "grant")["url"]
-    (access,) = west.ask("documents", kind="RouterAccess")
-    ports = [port_of(url), *(int(end["port"]) for end in access["status"]["endpoints"])]
+    ports = port_of(url), link_port(west)
     assert all(can_connect((HOST, port)) for port in ports)
     status = west.wait_status("AccessGrant", "grant", "Pending")
     assert status["message"] == f"expired at {status['expirationTime']}"
@@ -143,6 +147,30 @@ def test_a_site_comes_back_after_its_token_was_used_up(world, doc):
     west.remove("AccessGrant", "grant")
     west.start()
     west.wait_linked()
+
+
+def test_ports_that_others_were_told_of_do_not_move(world, doc):
+    west = world.run_site("west", [doc.site("west"), doc.document("AccessGrant", "grant")])
+    east = world.run_site("east", [doc.site("east"), token_of(west)])
+    east.wait_status("Link", "grant")
+    west.put(doc.document("AccessGrant", "open"))
+    ports = {"AccessGrant": port_of(west.wait_status("AccessGrant", "open")["url"]),
+             "RouterAccess": link_port(west)}
+    assert west.stop() == 0
+    others = [world.backend(host="0.0.0.0", port=port) for port in ports.values()]
+    west.start(wait=False)
+    wait_until(lambda: west.ask("site"), "the site to answer")
+    for kind, name in (("AccessGrant", "open"), ("RouterAccess", "istmo-router")):
+        message = west.wait_status(kind, name, "Error")["message"]
+        assert f":{ports[kind]}" in message and "in use" in message
+        assert "name this port" in message and "end what listens there" in message
+    for other in others:
+        other.close()
+        world.backends.remove(other)
+    west.wait_status("RouterAccess", "istmo-router")
+    west.wait_linked()
+    assert port_of(west.wait_status("AccessGrant", "open")["url"]) == ports["AccessGrant"]
+    assert link_port(west) == ports["RouterAccess"]
 
 
 def test_a_token_that_could_not_be_written_leaves_no_grant(world):

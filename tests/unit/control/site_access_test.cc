@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "control/compile.h"
 #include "grant_world.h"
 
 using namespace istmo;
@@ -79,6 +80,7 @@ class AccessWorld final : public SiteAccessSink {
     return false;
   }
   const GrantState& grant(const std::string& name) const { return observed.grants.at(name); }
+  uint16_t link_port() const { return observed.access_ports.at(kImpliedAccess); }
   bool has_ledger(const std::string& name) const { return state->find_grant_by_name(name); }
 
   WallTime now = wall_now();
@@ -92,6 +94,20 @@ class AccessWorld final : public SiteAccessSink {
 
  private:
   void on_access_changed() override { is_dirty = true; }
+};
+
+// Somebody else, who listens on a port of every address.
+class Neighbour {
+ public:
+  Neighbour(io::Loop& loop, uint16_t port)
+      : loop_(loop),
+        fd_(loop.listen(io::Address::parse("0.0.0.0", port).value(), {.reuse_port = false})
+                .value()) {}
+  ~Neighbour() { loop_.close(fd_, io::Loop::Ending::orderly); }
+
+ private:
+  io::Loop& loop_;
+  io::Fd fd_;
 };
 
 }  // namespace
@@ -195,6 +211,62 @@ BOOST_AUTO_TEST_CASE(a_site_that_was_linked_can_come_back_as_long_as_its_certifi
   world.update();
   BOOST_TEST(!world.observed.is_link_access_asked);
   BOOST_TEST(world.observed.endpoints.empty());
+}
+
+BOOST_AUTO_TEST_CASE(ports_that_nobody_was_told_of_move_when_they_are_taken) {
+  AccessWorld world;
+  world.put_grant("g");
+  const uint16_t link_port = world.link_port();
+  const uint16_t grant_port = world.grant_port();
+  world.now += std::chrono::hours(1);  // the grant is over, its token worth nothing
+  world.restart();
+  const Neighbour at_link(*world.loop, link_port);
+  const Neighbour at_grant(*world.loop, grant_port);
+  world.put_grant("h");
+  BOOST_TEST(!world.access->has_failed());
+  BOOST_TEST(world.link_port() > link_port);
+  BOOST_TEST(world.grant_port() > grant_port);
+  // Another site may be faster than this one, which saw it free.
+  const uint16_t seen_free = world.link_port();
+  BOOST_TEST(world.access->on_port_refused(kImpliedAccess).empty());
+  world.update();
+  BOOST_TEST(world.link_port() > seen_free);
+}
+
+BOOST_AUTO_TEST_CASE(a_link_port_that_links_name_stays_while_somebody_else_has_it) {
+  AccessWorld world;
+  world.put_grant("g");
+  BOOST_TEST(world.redeem("g").has_value());
+  const uint16_t port = world.link_port();
+  world.restart();
+  const Neighbour neighbour(*world.loop, port);
+  world.update();
+  BOOST_TEST(world.link_port() == port);
+  const std::string text = world.access->on_port_refused(kImpliedAccess);
+  BOOST_TEST(text.contains("links that were given out name this port"));
+  world.update();
+  BOOST_TEST(world.link_port() == port);
+}
+
+BOOST_AUTO_TEST_CASE(a_grant_port_that_tokens_name_stays_while_somebody_else_has_it) {
+  AccessWorld world;
+  world.put_grant("g");
+  const std::string url = world.grant("g").url;
+  const uint16_t port = world.grant_port();
+  world.restart();
+  {
+    const Neighbour neighbour(*world.loop, port);
+    world.put_grant("h");  // a new one has to wait, too
+    BOOST_TEST(world.access->has_failed());
+    for (const char* name : {"g", "h"}) {
+      BOOST_TEST(world.grant(name).error.contains(std::to_string(port)));
+      BOOST_TEST(world.grant(name).error.contains("tokens that were given out name this port"));
+    }
+  }
+  world.update();
+  BOOST_TEST(!world.access->has_failed());
+  BOOST_TEST(world.grant("g").url == url);
+  BOOST_TEST(world.is_grant_port_open());
 }
 
 BOOST_AUTO_TEST_SUITE_END()
