@@ -25,6 +25,16 @@ uint64_t number_of(const Value& request, std::string_view key, uint64_t otherwis
   return code == std::errc() && end == text.data() + text.size() ? number : otherwise;
 }
 
+// Of `host` and the list `hosts`.
+std::vector<std::string> hosts_of(const Value& request) {
+  std::vector<std::string> hosts;
+  if (const std::string host = text_of(request, "host"); !host.empty()) hosts.push_back(host);
+  if (const Value* list = request.find("hosts")) {
+    for (const Value& host : list->items()) hosts.push_back(host.text());
+  }
+  return hosts;
+}
+
 AdminAnswer failed(const Error& error) { return {.items = {}, .error = error.text()}; }
 
 Value connection_value(const proxy::ConnectionReport& connection) {
@@ -122,16 +132,12 @@ AdminAnswer Controller::answer_now(const std::string& verb, const Value& request
     return answer;
   }
   if (verb == "token") {
-    std::vector<std::string> hosts;
-    if (const Value* list = request.find("hosts")) {
-      for (const Value& host : list->items()) hosts.push_back(host.text());
-    }
-    const auto token = access_->make_token(text_of(request, "name"), hosts);
+    const auto token = access_->make_token(text_of(request, "name"), hosts_of(request));
     if (!token) return failed(token.error());
     return {.items = {to_value(*token)}, .error = {}};
   }
   if (verb == "generate-link") {
-    const auto made = access_->generate_link(text_of(request, "name"), text_of(request, "host"),
+    const auto made = access_->generate_link(text_of(request, "name"), hosts_of(request),
                                              static_cast<uint32_t>(number_of(request, "cost", 1)));
     if (!made) return failed(made.error());
     AdminAnswer answer;

@@ -54,6 +54,12 @@ bool is_reachable_from_outside(const ifaddrs& entry) {
   return !IN6_IS_ADDR_LINKLOCAL(&address) && !IN6_IS_ADDR_LOOPBACK(&address);
 }
 
+void add_missing(std::vector<std::string>& hosts, const std::vector<std::string>& more) {
+  for (const std::string& host : more) {
+    if (std::ranges::find(hosts, host) == hosts.end()) hosts.push_back(host);
+  }
+}
+
 std::string waiting_for_port(const std::string& holders) {
   return "; " + holders +
          " that were given out name this port, so the site waits for it: end what listens there "
@@ -85,6 +91,23 @@ uint16_t first_free_port(uint16_t first) {
     if (is_free_everywhere(static_cast<uint16_t>(port))) return static_cast<uint16_t>(port);
   }
   return first;  // binding it will say what is wrong
+}
+
+std::vector<std::string> SiteAccess::ingress_hosts() const {
+  std::vector<std::string> hosts = state_.ingress_hosts();
+  add_missing(hosts, options_.ingress_hosts);
+  return hosts;
+}
+
+Result<> SiteAccess::remember_hosts(std::vector<std::string> hosts,
+                                    const std::vector<std::string>& known) {
+  std::erase_if(hosts, [&](const std::string& host) {
+    return std::ranges::find(known, host) != known.end();
+  });
+  if (hosts.empty()) return {};
+  TRY(state_.add_ingress_hosts(hosts));
+  sink_.on_access_changed();
+  return {};
 }
 
 SiteAccess::SiteAccess(io::Loop& loop, SiteState& state, SiteAccessSink& sink,
@@ -149,7 +172,7 @@ void SiteAccess::update_accesses(const Desired& desired, Observed& observed) {
     const uint16_t port = port_for(access, *role);
     observed.access_ports[name] = port;
     std::vector<std::string> hosts = access.subject_alternative_names;
-    hosts.insert(hosts.end(), options_.ingress_hosts.begin(), options_.ingress_hosts.end());
+    add_missing(hosts, ingress_hosts());
     for (const std::string& host : hosts) {
       observed.endpoints.push_back({"inter-router", host, port, name});
       link_addresses_.push_back({host, port});
@@ -231,7 +254,7 @@ void SiteAccess::update_grant_server(Observed& observed) {
       continue;
     }
     const Grant& grant = *state_.find_grant_by_name(name);
-    state.url = grant_urls(options_.ingress_hosts, grant_server_->port(), grant.uid).front();
+    state.url = grant_urls(ingress_hosts(), grant_server_->port(), grant.uid).front();
     state.code = grant.code;
     state.ca = state_.ca_certificates();
     grants_untold_.erase(grant.uid);
@@ -269,7 +292,7 @@ Result<> SiteAccess::open_grant_server() {
     LOG_INFO("tokens can be redeemed", "port", grant_server_->port());
   }
   const auto credentials =
-      TRY(state_.server_credentials(kGrantServerSecret, options_.ingress_hosts, now_));
+      TRY(state_.server_credentials(kGrantServerSecret, ingress_hosts(), now_));
   return grant_server_->set_certificate(credentials);
 }
 
@@ -282,14 +305,19 @@ void SiteAccess::close_grant_server() {
 }
 
 Result<std::vector<Document>> SiteAccess::generate_link(const std::string& name,
-                                                        const std::string& host, uint32_t cost) {
+                                                        const std::vector<std::string>& hosts,
+                                                        uint32_t cost) {
   if (link_addresses_.empty()) {
     return Error::config(
         "this site does not let others link to it; let it with `istmo site update "
         "--enable-link-access`");
   }
-  std::vector<LinkAddress> addresses = link_addresses_;
-  if (!host.empty()) addresses = {{host, link_addresses_.front().port}};
+  std::vector<std::string> known = ingress_hosts();
+  for (const LinkAddress& address : link_addresses_) known.push_back(address.host);
+  TRY(remember_hosts(hosts, known));
+  std::vector<LinkAddress> addresses;
+  for (const std::string& host : hosts) addresses.push_back({host, link_addresses_.front().port});
+  if (hosts.empty()) addresses = link_addresses_;
   const auto credentials = TRY(state_.issue_for({.common_name = name, .lifetime = kGivenLifetime},
                                                 "link generate", options_.clock()));
   return make_link_documents(name, credentials, addresses, cost);
@@ -305,16 +333,10 @@ Result<Document> SiteAccess::make_token(const std::string& grant_name,
     return Error::config("AccessGrant '" + grant_name + "' cannot be redeemed any more: " + why);
   }
   if (!grant_server_) return Error::config("the grant port is not open, see `istmo token status`");
-  // Hosts that are named here only must be in the certificate too, as long as the site runs.
-  bool has_new_host = false;
-  for (const std::string& host : hosts) {
-    if (std::ranges::find(options_.ingress_hosts, host) != options_.ingress_hosts.end()) continue;
-    options_.ingress_hosts.push_back(host);
-    has_new_host = true;
-  }
-  if (has_new_host) TRY(open_grant_server());
+  TRY(remember_hosts(hosts, ingress_hosts()));
+  TRY(open_grant_server());  // the certificate
   const auto urls =
-      grant_urls(hosts.empty() ? options_.ingress_hosts : hosts, grant_server_->port(), grant->uid);
+      grant_urls(hosts.empty() ? ingress_hosts() : hosts, grant_server_->port(), grant->uid);
   return make_access_token(grant_name, *grant, urls, state_.ca_certificates(), std::nullopt);
 }
 

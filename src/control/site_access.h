@@ -34,14 +34,14 @@ namespace istmo::control {
 // Called from turns of the loop.
 class SiteAccessSink {
  public:
-  virtual void on_access_changed() = 0;  // a grant was redeemed
+  virtual void on_access_changed() = 0;  // a grant was redeemed, or a name was given
 
  protected:
   ~SiteAccessSink() = default;
 };
 
 struct SiteAccessOptions {
-  std::vector<std::string> ingress_hosts;  // what tokens and certificates name
+  std::vector<std::string> ingress_hosts;  // what tokens and certificates name, beside the state's
   const transport::KeyLog* key_log = nullptr;
   std::function<WallTime()> clock = &wall_now;
 };
@@ -59,9 +59,13 @@ class SiteAccess final : private GrantServerSink {
   // Something that documents ask for could not be done: update() again after a while.
   bool has_failed() const { return has_failed_; }
 
-  // For `link generate`: the documents with which another site links to this one.
-  Result<std::vector<Document>> generate_link(const std::string& name, const std::string& host,
-                                              uint32_t cost);
+  // Names that are given here are remembered: from now on, and after a restart, links and the
+  // certificates of both ports carry them.
+  //
+  // For `link generate`: the documents with which another site links to this one. `hosts`: instead
+  // of all where it can be reached.
+  Result<std::vector<Document>> generate_link(const std::string& name,
+                                              const std::vector<std::string>& hosts, uint32_t cost);
   // For `token create`: what the other site needs to redeem a grant. `hosts`: instead of the
   // ingress hosts.
   Result<Document> make_token(const std::string& grant_name, const std::vector<std::string>& hosts);
@@ -75,6 +79,9 @@ class SiteAccess final : private GrantServerSink {
  private:
   void on_grant_redeemed(const Grant& grant) override;
   uint16_t port_for(const RouterAccessDocument& access, const RouterAccessRole& role);
+  // Those that were given with tokens first: somebody chose them.
+  std::vector<std::string> ingress_hosts() const;
+  Result<> remember_hosts(std::vector<std::string> hosts, const std::vector<std::string>& known);
   void update_accesses(const Desired& desired, Observed& observed);
   void remove_grants_without_document(const Desired& desired, const Observed& observed);
   void update_ledger(const Desired& desired, Observed& observed);

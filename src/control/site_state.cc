@@ -1,5 +1,6 @@
 #include "control/site_state.h"
 
+#include <algorithm>
 #include <charconv>
 #include <utility>
 
@@ -283,6 +284,14 @@ Result<> SiteState::read_site(const SiteStateOptions& options) {
     if (port == 0 || port > UINT16_MAX) return chosen.missing(entry.key);
     ports_[entry.key] = static_cast<uint16_t>(port);
   }
+  // Not there in what an earlier version wrote.
+  const Value* hosts = record->find("ingressHosts");
+  if (hosts && !hosts->is_list()) return record->missing("ingressHosts");
+  if (!hosts) return {};
+  for (const Value& host : hosts->items()) {
+    if (host.kind() != Value::Kind::string) return record->missing("ingressHosts");
+    ingress_hosts_.push_back(host.text());
+  }
   return {};
 }
 
@@ -292,6 +301,9 @@ Result<> SiteState::write_site() const {
   Value ports = Value::map();
   for (const auto& [purpose, port] : ports_) ports.set(purpose, port);
   value.set("ports", std::move(ports));
+  Value hosts = Value::list();
+  for (const std::string& host : ingress_hosts_) hosts.add(host);
+  value.set("ingressHosts", std::move(hosts));
   return write_record(site_file(runtime_), value);
 }
 
@@ -529,6 +541,23 @@ Result<> SiteState::remove_renewal(const std::string& secret) {
   TRY(remove_record(runtime_ / "renewals", secret));
   renewals_.erase(secret);
   return {};
+}
+
+Result<> SiteState::add_ingress_hosts(const std::vector<std::string>& hosts) {
+  std::vector<std::string> all = ingress_hosts_;
+  for (const std::string& host : hosts) {
+    if (std::ranges::find(all, host) == all.end()) all.push_back(host);
+  }
+  if (all == ingress_hosts_) return {};
+  if (all.size() > kIngressHostsMax) {
+    return Error::config("this site was given " + std::to_string(kIngressHostsMax) +
+                         " names with --ingress-host already; use one of them: " + all.front() +
+                         ", ...");
+  }
+  std::swap(all, ingress_hosts_);
+  auto written = write_site();
+  if (!written) std::swap(all, ingress_hosts_);
+  return written;
 }
 
 std::optional<uint16_t> SiteState::port(const std::string& purpose) const {

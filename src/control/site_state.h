@@ -1,6 +1,6 @@
 // What a site must remember over restarts, in its private folder `runtime/` (0700, files 0600):
 //
-//   site.json                 id of the site, chosen ports
+//   site.json                 id of the site, chosen ports, names given with tokens
 //   issuers/istmo-site-ca.pem certificate and key of the site's CA, in one file (site_ca.h)
 //   certs/<name>.pem          certificates of this site with their keys: istmo-site-server,
 //                             istmo-grant-server
@@ -90,6 +90,9 @@ struct Renewal {
 
 class SiteState {
  public:
+  // A certificate has to hold them all.
+  static constexpr size_t kIngressHostsMax = 100;
+
   // Reads what is there and makes what is not: folders, id, CA. Error::config names the file.
   static Result<SiteState> open(const SiteStateOptions& options, WallTime now);
 
@@ -148,7 +151,12 @@ class SiteState {
   Result<> remove_renewal(const std::string& secret);
   const std::map<std::string, Renewal>& renewals() const { return renewals_; }
 
-  // --- ports ---------------------------------------------------------------------------------
+  // --- names and ports -----------------------------------------------------------------------
+  // Under which others reach this site, beside those that it is started with: tokens and links
+  // that exist name them. Adding what is there already writes nothing; after an error nothing has
+  // changed.
+  const std::vector<std::string>& ingress_hosts() const { return ingress_hosts_; }
+  Result<> add_ingress_hosts(const std::vector<std::string>& hosts);
   // What was chosen last time for a purpose ("grant", "link/<RouterAccess>"), so that a restart
   // asks for the same one first: tokens and links that exist name it.
   std::optional<uint16_t> port(const std::string& purpose) const;
@@ -172,6 +180,7 @@ class SiteState {
   std::filesystem::path runtime_;
   std::string site_id_;
   std::optional<SiteCa> ca_;
+  std::vector<std::string> ingress_hosts_;
   std::map<std::string, uint16_t> ports_;
   std::map<std::string, Grant, std::less<>> grants_;
   std::map<std::string, IssuedCertificate> issued_;  // by serial

@@ -55,6 +55,25 @@ def test_an_expired_token_is_refused_with_the_reason(world, pair):
     assert "No such claim" in refused.stderr
 
 
+@pytest.mark.parametrize("kind", ["claim", "cert"])
+def test_a_link_works_over_a_name_that_only_its_token_was_given(world, pair, kind):
+    west, east = pair
+    token = world.folder / "named.token"
+    west.istmo("token", "create", token, "-t", kind, "--ingress-host", "localhost")
+    assert "localhost" in token.read_text()
+    east.istmo("link", "create", token)
+    west.kill()
+    (path,) = (east.folder / "input" / "resources").glob("Link-*.yaml")
+    link = yaml.safe_load(path.read_text())
+    link["spec"]["endpoints"] = [end for end in link["spec"]["endpoints"]
+                                 if end["host"] == "localhost"]
+    path.write_text(yaml.safe_dump(link))
+    west.init()
+    east.istmo("link", "status", "--wait", "20")
+    (site,) = west.json("site", "status")["items"]
+    assert "localhost" in {end["host"] for end in site["status"]["endpoints"]}
+
+
 def test_a_wrong_code_is_refused(world, pair):
     west, east = pair
     token = world.folder / "wrong.token"

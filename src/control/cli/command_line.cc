@@ -362,7 +362,7 @@ void Parser::with_token_create(CLI::App& app) {
   app.add_option("--name", token.name, "Name of the token")->check(usage::resource_name, "");
   app.add_option("--password", token.password, "The secret code (default: random)");
   app.add_option("--ingress-host", arguments_.run.ingress_hosts,
-                 "Name or address that the token carries (repeatable)")
+                 "Name or address that the token carries; the site keeps it (repeatable)")
       ->check(usage::host, "")
       ->allow_extra_args(false);
 }

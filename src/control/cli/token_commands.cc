@@ -90,8 +90,7 @@ Result<MadeToken> certificate_token(const LocalSite& site, const Arguments& argu
   Value request = request_of("generate-link");
   request.set("name", arguments.token.name.empty() ? "link-" + site.namespace_name()
                                                    : arguments.token.name);
-  const auto& hosts = arguments.run.ingress_hosts;
-  request.set("host", hosts.empty() ? std::string() : hosts.front());
+  request.set("hosts", hosts_value(arguments.run.ingress_hosts));
   return MadeToken{joined_documents(TRY(site.ask(request))), std::nullopt};
 }
 

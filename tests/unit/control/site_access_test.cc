@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <filesystem>
 
 #include "control/compile.h"
@@ -211,6 +212,36 @@ BOOST_AUTO_TEST_CASE(a_site_that_was_linked_can_come_back_as_long_as_its_certifi
   world.update();
   BOOST_TEST(!world.observed.is_link_access_asked);
   BOOST_TEST(world.observed.endpoints.empty());
+}
+
+BOOST_AUTO_TEST_CASE(a_name_given_with_a_token_is_carried_by_links_and_certificates_from_then_on) {
+  AccessWorld world;
+  world.put_grant("g");
+  const auto carries = [&](const std::string& host) {
+    return std::ranges::find(world.observed.endpoints, host, &AccessEndpoint::host) !=
+               world.observed.endpoints.end() &&
+           names_hosts(world.observed.credentials.at(kSiteServerSecret).certificate, {host});
+  };
+  const auto token =
+      std::get<AccessTokenDocument>(world.access->make_token("g", {"west.example"}).value());
+  BOOST_TEST(token_urls(token).size() == 1u);
+  BOOST_TEST(token.url.starts_with("https://west.example:"));
+  BOOST_TEST(world.is_dirty);
+  BOOST_TEST(!carries("west.example"));
+  world.update();
+  BOOST_TEST(carries("west.example"));
+  BOOST_TEST(world.access->make_token("g", {"west.example"}).has_value());
+  BOOST_TEST(!world.is_dirty);  // nothing new
+
+  const auto link = world.access->generate_link("l", {"a.example", "127.0.0.1"}, 1).value();
+  const auto& endpoints = std::get<LinkDocument>(link.at(1)).endpoints;
+  BOOST_TEST(endpoints.size() == 2u);
+  BOOST_TEST(endpoints.at(0).host == "a.example");
+  world.restart();
+  world.update();
+  for (const char* host : {"west.example", "a.example", "127.0.0.1"}) BOOST_TEST(carries(host));
+  const auto grant_server = world.state->server_credentials(kGrantServerSecret, {}, world.now);
+  BOOST_TEST(names_hosts(grant_server->certificate, {"west.example", "127.0.0.1"}));
 }
 
 BOOST_AUTO_TEST_CASE(ports_that_nobody_was_told_of_move_when_they_are_taken) {

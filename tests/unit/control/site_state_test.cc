@@ -248,6 +248,28 @@ BOOST_AUTO_TEST_CASE(a_claim_of_which_nobody_knows_whether_it_is_on_disk_counts)
   BOOST_TEST(!state.find_grant(grant.uid)->is_open(kNow));
 }
 
+BOOST_AUTO_TEST_CASE(names_given_with_tokens_are_kept_each_once) {
+  const test::TemporaryFolder folder;
+  {
+    SiteState state = open_state(folder.path());
+    BOOST_TEST(state.ingress_hosts().empty());
+    BOOST_TEST(state.add_ingress_hosts({"west.example", "192.0.2.1"}).has_value());
+    BOOST_TEST(state.add_ingress_hosts({"192.0.2.1", "w.example", "w.example"}).has_value());
+  }
+  SiteState state = open_state(folder.path());
+  BOOST_TEST(
+      state.ingress_hosts() == (std::vector<std::string>{"west.example", "192.0.2.1", "w.example"}),
+      boost::test_tools::per_element());
+  fs::create_directories(folder.path() / "site.json.new" / "x");
+  BOOST_TEST(!state.add_ingress_hosts({"more.example"}).has_value());
+  BOOST_TEST(state.ingress_hosts().size() == 3u);
+  fs::remove_all(folder.path() / "site.json.new");
+  std::vector<std::string> many;
+  for (size_t i = 0; i < SiteState::kIngressHostsMax; ++i) many.push_back(std::to_string(i));
+  BOOST_TEST(state.add_ingress_hosts(many).error().text().contains("west.example"));
+  BOOST_TEST(state.ingress_hosts().size() == 3u);
+}
+
 BOOST_AUTO_TEST_CASE(a_grant_says_why_it_is_closed) {
   const test::TemporaryFolder folder;
   SiteState state = open_state(folder.path());
