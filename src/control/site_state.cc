@@ -112,6 +112,7 @@ Value to_record(const Grant& grant) {
   value.set("code", grant.code);
   value.set("isCodeGiven", grant.is_code_given);
   value.set("redemptionsAllowed", grant.redemptions_allowed);
+  if (grant.created) value.set("created", to_rfc3339(*grant.created));
   value.set("expires", to_rfc3339(grant.expires));
   Value claims = Value::list();
   for (const Claim& claim : grant.claims) {
@@ -130,12 +131,14 @@ Result<Grant> to_grant(const Record& record) {
               .name = TRY(record.text("name")),
               .code = TRY(record.text("code")),
               .redemptions_allowed = TRY(record.count("redemptionsAllowed")),
+              .created = {},
               .expires = TRY(record.time("expires")),
               .claims = {}};
   if (record.path().stem() != grant.uid) return record.missing("uid");
   // Not there in what an earlier version wrote.
   const Value* is_given = record.find("isCodeGiven");
   grant.is_code_given = is_given != nullptr && is_given->text() == "true";
+  if (record.find("created")) grant.created = TRY(record.time("created"));
   const Value* claims = record.find("claims");
   if (!claims || !claims->is_list()) return record.missing("claims");
   for (const Value& item : claims->items()) {
@@ -453,6 +456,7 @@ Result<Grant> SiteState::put_grant(const GrantRequest& request, WallTime now) {
               .code = request.code.empty() ? random_code() : request.code,
               .is_code_given = !request.code.empty(),
               .redemptions_allowed = request.redemptions_allowed,
+              .created = now,
               .expires = now + request.expiration_window,
               .claims = {},
               .is_wanted = true};
@@ -468,7 +472,11 @@ Result<Grant> SiteState::change_grant(const Grant& known, const GrantRequest& re
   changed.is_code_given = !request.code.empty();
   if (changed.is_code_given) changed.code = request.code;
   else if (known.is_code_given) changed.code = random_code();
-  const bool is_same = changed.redemptions_allowed == known.redemptions_allowed &&
+  // Where nobody knows when it was made, its window counts as not edited, this once.
+  if (!known.created) changed.created = known.expires - request.expiration_window;
+  changed.expires = *changed.created + request.expiration_window;
+  const bool is_same = changed.created == known.created && changed.expires == known.expires &&
+                       changed.redemptions_allowed == known.redemptions_allowed &&
                        changed.is_code_given == known.is_code_given && changed.code == known.code;
   if (!is_same) TRY(write_grant(changed));
   grants_.find(known.uid)->second = changed;

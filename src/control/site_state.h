@@ -50,6 +50,7 @@ struct Grant {
   std::string code;
   bool is_code_given = false;  // by the document; else it is random
   uint32_t redemptions_allowed = 1;
+  std::optional<WallTime> created;  // nothing: an earlier version did not write it down
   WallTime expires;
   std::vector<Claim> claims;
   // A document of this run asks for it. Not on disk: until its document was read again a grant is
@@ -120,9 +121,10 @@ class SiteState {
   std::optional<WallTime> issued_until(WallTime now) const;
 
   // --- the ledger of grants ------------------------------------------------------------------
-  // A new grant, or the existing one of this name with the number of redemptions and the code that
-  // are asked for now; the old code is dead. Claims and expiry stay, so that neither a restart nor
-  // an edit gives a second life. On disk when this returns; after an error nothing has changed.
+  // A new grant, or the existing one of this name with the number of redemptions, the window and
+  // the code that are asked for now; the old code is dead. Claims stay, and the window begins when
+  // the grant was made, so that a restart gives no second life. On disk when this returns; after an
+  // error nothing has changed.
   struct GrantRequest {
     std::string name;
     std::string code;  // empty: random

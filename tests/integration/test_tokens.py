@@ -101,6 +101,18 @@ def test_an_edited_grant_holds_at_once(world, doc):
     assert "No such claim" in east.wait_status("AccessToken", "again", "Error")["message"]
 
 
+def test_an_edited_expiration_window_holds_from_the_beginning_of_the_grant(world, doc):
+    west = granting_site(world, doc, expirationWindow="1h")
+    token = token_of(west)
+    west.put(doc.document("AccessGrant", "grant", {"expirationWindow": "1s"}))
+    message = west.wait_status("AccessGrant", "grant", "Pending")["message"]
+    assert message.startswith("expired at ")
+    west.put(doc.document("AccessGrant", "grant", {"expirationWindow": "2h"}))
+    west.wait_status("AccessGrant", "grant")
+    east = world.run_site("east", [doc.site("east"), token])
+    east.wait_status("Link", "grant")
+
+
 @pytest.mark.parametrize("broken", ["kind: [", None], ids=["syntax", "value"])
 def test_a_used_up_grant_stays_so_when_its_document_was_broken_at_a_start(world, doc, broken):
     west = granting_site(world, doc)

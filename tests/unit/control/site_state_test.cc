@@ -114,6 +114,37 @@ BOOST_AUTO_TEST_CASE(an_edited_grant_takes_over_fewer_redemptions_and_another_co
   BOOST_TEST(put("", 1)->code == open_state(folder.path()).find_grant(first.uid)->code);
 }
 
+BOOST_AUTO_TEST_CASE(an_edited_window_begins_when_the_grant_was_made) {
+  const test::TemporaryFolder folder;
+  SiteState state = open_state(folder.path());
+  const auto put = [&](std::chrono::minutes window, WallTime now) {
+    return state.put_grant({.name = "g", .code = {}, .expiration_window = window}, now).value();
+  };
+  const Grant first = put(std::chrono::minutes(10), kNow);
+  const WallTime later = kNow + std::chrono::minutes(5);
+  BOOST_TEST((put(std::chrono::minutes(60), later).expires == kNow + std::chrono::minutes(60)));
+  const auto on_disk = [&] { return open_state(folder.path()).find_grant(first.uid)->expires; };
+  BOOST_TEST((on_disk() == kNow + std::chrono::minutes(60)));
+  BOOST_TEST(!put(std::chrono::minutes(4), later).is_open(later));
+  BOOST_TEST((on_disk() == kNow + std::chrono::minutes(4)));
+  state = open_state(folder.path());
+  BOOST_TEST(put(std::chrono::minutes(6), later).is_open(later));
+}
+
+BOOST_AUTO_TEST_CASE(a_grant_of_an_earlier_version_ends_when_it_was_to_end) {
+  const test::TemporaryFolder folder;
+  const Grant grant = open_state(folder.path()).put_grant({.name = "g", .code = {}}, kNow).value();
+  const fs::path file = folder.path() / "grants" / (grant.uid + ".json");
+  std::string text = test::read_text(file);
+  const size_t line = text.find("\"created\"");
+  text.erase(line, text.find('\n', line) + 1 - line);
+  test::write_text(file, text);
+  SiteState state = open_state(folder.path());
+  BOOST_TEST(!state.find_grant(grant.uid)->created.has_value());
+  BOOST_TEST((state.put_grant({.name = "g", .code = {}}, kNow)->expires == grant.expires));
+  BOOST_TEST(open_state(folder.path()).find_grant(grant.uid)->created.has_value());
+}
+
 BOOST_AUTO_TEST_CASE(an_edit_that_cannot_be_written_changes_nothing) {
   const test::TemporaryFolder folder;
   SiteState state = open_state(folder.path());
