@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "control/ingress_hosts.h"
 
 namespace istmo::control {
 

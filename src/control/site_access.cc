@@ -1,7 +1,5 @@
 #include "control/site_access.h"
 
-#include <ifaddrs.h>
-#include <net/if.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -12,6 +10,7 @@
 
 #include "base/log.h"
 #include "control/compile.h"
+#include "control/ingress_hosts.h"
 
 namespace istmo::control {
 
@@ -45,21 +44,6 @@ bool has_ipv6() {
   return has;
 }
 
-bool is_reachable_from_outside(const ifaddrs& entry) {
-  if (entry.ifa_addr == nullptr || (entry.ifa_flags & IFF_UP) == 0) return false;
-  if ((entry.ifa_flags & IFF_LOOPBACK) != 0) return false;
-  if (entry.ifa_addr->sa_family == AF_INET) return true;
-  if (entry.ifa_addr->sa_family != AF_INET6) return false;
-  const auto& address = reinterpret_cast<const sockaddr_in6*>(entry.ifa_addr)->sin6_addr;
-  return !IN6_IS_ADDR_LINKLOCAL(&address) && !IN6_IS_ADDR_LOOPBACK(&address);
-}
-
-void add_missing(std::vector<std::string>& hosts, const std::vector<std::string>& more) {
-  for (const std::string& host : more) {
-    if (std::ranges::find(hosts, host) == hosts.end()) hosts.push_back(host);
-  }
-}
-
 std::string waiting_for_port(const std::string& holders) {
   return "; " + holders +
          " that were given out name this port, so the site waits for it: end what listens there "
@@ -67,24 +51,6 @@ std::string waiting_for_port(const std::string& holders) {
 }
 
 }  // namespace
-
-std::vector<std::string> default_ingress_hosts() {
-  std::vector<std::string> hosts;
-  ifaddrs* list = nullptr;
-  if (::getifaddrs(&list) == 0) {
-    for (const ifaddrs* entry = list; entry != nullptr; entry = entry->ifa_next) {
-      if (!is_reachable_from_outside(*entry)) continue;
-      const socklen_t size =
-          entry->ifa_addr->sa_family == AF_INET ? sizeof(sockaddr_in) : sizeof(sockaddr_in6);
-      hosts.push_back(io::Address::from_sockaddr(entry->ifa_addr, size).host());
-    }
-    ::freeifaddrs(list);
-  }
-  // IPv4 first: what most machines can reach.
-  std::ranges::stable_partition(hosts, [](const auto& host) { return !host.contains(':'); });
-  hosts.push_back("127.0.0.1");
-  return hosts;
-}
 
 uint16_t first_free_port(uint16_t first) {
   for (uint32_t port = first; port <= 65535; ++port) {
@@ -95,7 +61,7 @@ uint16_t first_free_port(uint16_t first) {
 
 std::vector<std::string> SiteAccess::ingress_hosts() const {
   std::vector<std::string> hosts = state_.ingress_hosts();
-  add_missing(hosts, options_.ingress_hosts);
+  add_missing_hosts(hosts, options_.ingress_hosts);
   return hosts;
 }
 
@@ -171,8 +137,7 @@ void SiteAccess::update_accesses(const Desired& desired, Observed& observed) {
     if (role == access.roles.end()) continue;
     const uint16_t port = port_for(access, *role);
     observed.access_ports[name] = port;
-    std::vector<std::string> hosts = access.subject_alternative_names;
-    add_missing(hosts, ingress_hosts());
+    const auto hosts = hosts_of_access(access, ingress_hosts(), default_ingress_hosts());
     for (const std::string& host : hosts) {
       observed.endpoints.push_back({"inter-router", host, port, name});
       link_addresses_.push_back({host, port});

@@ -112,9 +112,6 @@ class SiteAccess final : private GrantServerSink {
   std::list<std::unique_ptr<GrantServer>> closing_;
 };
 
-// Every address of this machine that others can reach, and 127.0.0.1 at the end.
-std::vector<std::string> default_ingress_hosts();
-
 // The first port from `first` that nobody listens on, on any address.
 uint16_t first_free_port(uint16_t first);
 

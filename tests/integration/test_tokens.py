@@ -185,6 +185,20 @@ def test_ports_that_others_were_told_of_do_not_move(world, doc):
     assert link_port(west) == ports["RouterAccess"]
 
 
+def test_links_name_only_what_the_bind_host_can_be_reached_at(world, doc):
+    access = doc.document("RouterAccess", "access", {
+        "roles": [{"name": "inter-router", "port": world.address()[1]}], "bindHost": world.host,
+        "tlsCredentials": "istmo-site-server", "generateTlsCredentials": True})
+    west = granting_site(world, doc, access)
+    west.wait_status("RouterAccess", "access")
+    for kind, name in (("RouterAccess", "access"), ("Site", "west")):
+        assert [end["host"] for end in west.status_of(kind, name)["endpoints"]] == [world.host]
+    east = world.run_site("east", [doc.site("east"), token_of(west)])
+    east.wait_status("Link", "grant")
+    (link,) = east.ask("documents", kind="Link")
+    assert [end["host"] for end in link["spec"]["endpoints"]] == [world.host]
+
+
 def test_a_token_that_could_not_be_written_leaves_no_grant(world):
     site = world.site("west").init()
     done = site.istmo("token", "create", world.folder / "nowhere" / "token", expect=1)
