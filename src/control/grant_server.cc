@@ -90,7 +90,7 @@ class GrantServer::Connection final : public transport::TransportSink {
  private:
   enum class State : uint8_t { reading, answered, closing };
 
-  void on_transport_open() override {}
+  void on_transport_open() override { is_open_ = true; }
   void on_transport_drained(uint64_t) override {}
 
   void on_transport_data(io::Chain&& bytes) override {
@@ -110,7 +110,13 @@ class GrantServer::Connection final : public transport::TransportSink {
   void on_transport_end() override { close(io::Loop::Ending::orderly, "the client has ended"); }
 
   void on_transport_closed(const Error& error) override {
-    if (error.error_class() == ErrorClass::protocol) {
+    // Who connects and says nothing looks whether somebody listens, and costs nothing.
+    const bool has_begun = transport_.received_at() != Instant{};
+    if (!is_open_ && has_begun && !server_.is_ended_) {
+      server_.metrics_.handshakes_failed.add();
+      server_.failures_.on_failure(source_, server_.loop_.now());
+      LOG_DEBUG("grant server: handshake failed", "source", source_, "error", error.text());
+    } else if (error.error_class() == ErrorClass::protocol) {
       server_.metrics_.bad_requests.add();
       LOG_DEBUG("grant server: connection failed", "source", source_, "error", error.text());
     }
@@ -138,6 +144,7 @@ class GrantServer::Connection final : public transport::TransportSink {
   GrantServer& server_;
   std::string source_;
   State state_ = State::reading;
+  bool is_open_ = false;  // the TLS handshake is done
   std::string received_;
   TlsTransport transport_;
   io::TimerOf<Connection, &Connection::on_deadline> deadline_{*this};
@@ -316,6 +323,7 @@ void GrantServer::stop_accepting() {
 
 void GrantServer::close() {
   stop_accepting();
+  is_ended_ = true;
   for (Connection& connection : connections_) {
     connection.close(io::Loop::Ending::abort, "the site stops");
   }

@@ -13,7 +13,8 @@
 //
 // Bounds: connections, also per source; request head 8 KiB, body 1 KiB, 10 s for all of it. A
 // source (IPv4 address, IPv6 /64) that failed 10 times in a minute gets 429, from 20 on its
-// connections are dropped before TLS. When all sources together failed 300 times in a minute, one
+// connections are dropped before TLS. A TLS handshake that began and was not done is a failure: it
+// has cost us a signature. When all sources together failed 300 times in a minute, one
 // failure of its own is what a source may have. Counts live in memory, of at most 4096 sources.
 //
 // Owned by SiteAccess, control thread only; borrows loop, state and sink. Ends with close(), or
@@ -63,8 +64,9 @@ struct GrantServerOptions {
 struct GrantServerMetrics {
   Counter redeemed;
   Counter refused;       // 403, 404
-  Counter bad_requests;  // 400, 405, 411, 413, 431, broken TLS
-  Counter limited;       // 429, and dropped connections
+  Counter bad_requests;  // 400, 405, 411, 413, 431, TLS that broke after its handshake
+  Counter handshakes_failed;
+  Counter limited;  // 429, and dropped connections
   Counter timeouts;
   Counter failed;  // 500, 503
 };
@@ -118,6 +120,7 @@ class GrantServer {
   std::string dummy_code_;
   uint16_t port_ = 0;
   bool is_closing_ = false;  // no more connections
+  bool is_ended_ = false;    // those that were there were ended
   GrantServerMetrics metrics_;
 };
 

@@ -238,6 +238,35 @@ BOOST_AUTO_TEST_CASE(a_source_that_keeps_failing_is_limited_then_dropped) {
   BOOST_TEST(world.redemptions() == 0u);
 }
 
+// With openssl, and with bash where openssl does it right.
+BOOST_AUTO_TEST_CASE(handshakes_that_fail_count_as_failures) {
+  GrantWorld world({.deadline = Duration::seconds(1), .failures = {.per_source_max = 3}});
+  const std::string port = std::to_string(world.server->port());
+  const auto failed = [&] { return world.server->metrics().handshakes_failed.value(); };
+  const auto say = [&](const std::string& text) {
+    run_beside(*world.loop, "bash -c 'exec 3<>/dev/tcp/127.0.0.1/" + port + "; printf \"" + text +
+                                "\" >&3; cat <&3' >/dev/null 2>&1");
+  };
+  for (int i = 0; i < 9; ++i) {  // a look whether somebody listens
+    run_beside(*world.loop, "bash -c 'exec 3<>/dev/tcp/127.0.0.1/" + port + "'");
+  }
+  BOOST_TEST(world.ask(world.request("wrong")) == 403);
+  BOOST_TEST(failed() == 0u);
+  run_beside(*world.loop,
+             "openssl s_client -tls1_2 -connect 127.0.0.1:" + port + " </dev/null >/dev/null 2>&1");
+  say("\\x16\\x03\\x01\\x02\\x00\\x01");  // and nothing more until the deadline
+  run_until(*world.loop, [&] { return failed() == 2u; });
+  BOOST_TEST(world.ask(world.request(world.grant.code)) == 429);
+  say("GET / HTTP/1.1\\r\\n\\r\\n");
+  run_until(*world.loop, [&] { return failed() == 3u; });
+  say("GET / HTTP/1.1\\r\\n\\r\\n");
+  run_until(*world.loop, [&] { return failed() == 4u; });  // six failures
+  RawClient dropped(*world.loop, world.server->port(), world.request(world.grant.code));
+  run_until(*world.loop, [&] { return dropped.is_done(); });
+  BOOST_TEST(!dropped.was_opened());
+  BOOST_TEST(failed() == 4u);
+}
+
 BOOST_AUTO_TEST_CASE(connections_are_bounded) {
   GrantWorld world({.connections_max = 2});
   const uint16_t port = world.server->port();
