@@ -153,8 +153,8 @@ class Script {
       const size_t groups = std::min<size_t>((waiting_.size() - at) / 8, 30);
       const bool is_last = waiting_.size() - at - groups * 8 < 8;
       bytes_.push_back(static_cast<uint8_t>(groups << 3 | (is_last ? last_action : 0)));
-      bytes_.insert(bytes_.end(), waiting_.begin() + static_cast<ptrdiff_t>(at),
-                    waiting_.begin() + static_cast<ptrdiff_t>(at + groups * 8));
+      std::copy_n(waiting_.begin() + static_cast<ptrdiff_t>(at), groups * 8,
+                  std::back_inserter(bytes_));
       at += groups * 8;
     }
     waiting_.erase(waiting_.begin(), waiting_.begin() + static_cast<ptrdiff_t>(at));
