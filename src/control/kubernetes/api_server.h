@@ -1,0 +1,50 @@
+// One API server as all channels to it see it: addresses, TLS settings, and how to say who we are.
+//
+// Owned by whoever syncs with the cluster, on its loop's thread; outlives the channels.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/result.h"
+#include "control/kubernetes/kubeconfig.h"
+#include "dataplane/io/loop.h"
+#include "dataplane/transport/tls_context.h"
+
+namespace istmo::control {
+
+class ApiServer {
+ public:
+  // A token file is read again after so long: the kubelet changes it in place.
+  static constexpr Duration kTokenTime = Duration::seconds(60);
+
+  // Error::config: a certificate or key of `access` cannot be used, or there is no CA.
+  static Result<ApiServer> create(KubeAccess access, const transport::KeyLog* key_log = nullptr);
+
+  // What access().host resolves to; tried in turn. A host that is numeric needs none.
+  void set_addresses(std::vector<io::Address> addresses) { addresses_ = std::move(addresses); }
+  const std::vector<io::Address>& addresses() const { return addresses_; }
+
+  // Value of the header Authorization; empty: none is needed.
+  Result<std::string> authorization(Instant now);
+  // The server said 401: the token is read again at once.
+  void forget_authorization() { token_read_at_ = Instant::never(); }
+
+  const KubeAccess& access() const { return access_; }
+  const transport::TlsContext& tls() const { return tls_; }
+  codec::TlsEngineOptions tls_options() const;
+  std::string host_header() const;
+
+ private:
+  ApiServer(KubeAccess access, transport::TlsContext tls)
+      : access_(std::move(access)), tls_(std::move(tls)) {}
+
+  KubeAccess access_;
+  transport::TlsContext tls_;
+  std::vector<io::Address> addresses_;
+  std::string token_;
+  Instant token_read_at_ = Instant::never();  // never: not yet
+};
+
+}  // namespace istmo::control

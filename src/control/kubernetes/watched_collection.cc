@@ -1,0 +1,83 @@
+#include "control/kubernetes/watched_collection.h"
+
+#include "control/json.h"
+
+namespace istmo::control {
+namespace {
+
+// A page of a list, as long as a channel lets a reply be.
+constexpr TextLimits kLimits{.bytes_max = ApiChannel::kBodyBytesMax,
+                             .depth_max = 64,
+                             .nodes_max = 2'000'000,
+                             .scalar_bytes_max = ApiChannel::kBodyBytesMax};
+
+std::optional<Value> read(std::string_view text) {
+  ParsedText parsed = parse_json(text, kLimits);
+  if (parsed.error || parsed.documents.empty()) return std::nullopt;
+  return std::move(parsed.documents.front());
+}
+
+// What a Status object says, for people.
+std::string message_in(const std::string& body) {
+  const auto status = read(body);
+  const Value* message = status ? status->find("message") : nullptr;
+  constexpr size_t kTextBytesMax = 300;
+  return (message ? message->text() : body).substr(0, kTextBytesMax);
+}
+
+}  // namespace
+
+WatchedCollection::WatchedCollection(io::Loop& loop, ApiServer& server, KubeCollection collection,
+                                     CollectionSink& sink, Rng& rng)
+    : loop_(loop), machine_(std::move(collection), sink, rng), channel_(loop, server, *this) {}
+
+void WatchedCollection::stop() {
+  is_stopped_ = true;
+  loop_.timers().cancel(timer_);
+  channel_.cancel();
+}
+
+void WatchedCollection::go_on() {
+  if (is_stopped_) return;
+  const auto ask = machine_.next(loop_.now());
+  if (!ask) {
+    const Instant wake_at = machine_.wake_at();
+    if (wake_at != Instant::never()) loop_.timers().arm(timer_, wake_at);
+    return;
+  }
+  asked_ = ask->kind;
+  if (!channel_.is_free()) channel_.cancel();  // a watch that the machine has given up
+  channel_.ask({.target = ask->target, .is_watch = asked_ == ListWatch::Ask::Kind::watch});
+}
+
+void WatchedCollection::on_api_line(std::string_view line) {
+  const auto event = read(line);
+  if (event) machine_.on_event(*event, loop_.now());
+  else machine_.on_failure("a watch sent a line that is no JSON", loop_.now());
+  // It may be over for the machine: then it wants to ask or to wait.
+  if (machine_.wake_at() != Instant::never()) {
+    channel_.cancel();
+    go_on();
+  }
+}
+
+void WatchedCollection::on_api_reply(int status, std::string body) {
+  const Instant now = loop_.now();
+  if (status != 200) {
+    machine_.on_status(status, message_in(body), now);
+  } else if (asked_ == ListWatch::Ask::Kind::watch) {
+    machine_.on_watch_end(now);
+  } else if (const auto list = read(body)) {
+    machine_.on_list(*list, now);
+  } else {
+    machine_.on_failure("a list is no JSON, or too large", now);
+  }
+  go_on();
+}
+
+void WatchedCollection::on_api_failed(const Error& error) {
+  machine_.on_failure(error.text(), loop_.now());
+  go_on();
+}
+
+}  // namespace istmo::control

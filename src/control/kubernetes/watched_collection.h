@@ -1,0 +1,38 @@
+// A ListWatch on a channel of its own: asks when it is time, and reads what comes as JSON.
+//
+// Owned by the Kubernetes source, on its loop's thread; borrows loop, server, sink and generator.
+// Ends with stop(), then is_idle() on the loop.
+#pragma once
+
+#include "base/rng.h"
+#include "control/kubernetes/api_channel.h"
+#include "control/kubernetes/list_watch.h"
+#include "dataplane/io/loop.h"
+
+namespace istmo::control {
+
+class WatchedCollection final : private ApiChannelSink {
+ public:
+  WatchedCollection(io::Loop& loop, ApiServer& server, KubeCollection collection,
+                    CollectionSink& sink, Rng& rng);
+
+  void start() { go_on(); }
+  void stop();
+  bool is_idle() const { return channel_.is_closed() && !timer_.is_armed(); }
+  bool is_synced() const { return machine_.is_synced(); }
+
+ private:
+  void on_api_line(std::string_view line) override;
+  void on_api_reply(int status, std::string body) override;
+  void on_api_failed(const Error& error) override;
+  void go_on();
+
+  io::Loop& loop_;
+  ListWatch machine_;
+  ApiChannel channel_;
+  ListWatch::Ask::Kind asked_ = ListWatch::Ask::Kind::list;
+  bool is_stopped_ = false;
+  io::TimerOf<WatchedCollection, &WatchedCollection::go_on> timer_{*this};
+};
+
+}  // namespace istmo::control
