@@ -44,19 +44,21 @@ void check_memory(Site& site, const Bounds& bounds) {
   uint64_t queued = 0;
   uint64_t pending = 0;
   uint64_t links = 0;
-  uint64_t links_ended = 0;
+  uint64_t ending = 0;  // links and streams: freed in a later turn, and what they had with them
   uint64_t blocks = 0;
   for (uint32_t i = 0; i < site.workers(); ++i) {
     blocks += site.worker(i).loop().block_use().lent;
     for (const auto& link : site.worker(i).links()) {
-      if (link->is_ended()) {  // freed in its worker's next turn, and what it had with it
-        ++links_ended;
+      if (link->is_ended()) {
+        ++ending;
         continue;
       }
       ++links;
       queued += link->mux().queued_bytes();
       pending += link->pending_bytes();
     }
+    site.worker(i).for_each_tcp_stream(
+        [&](const proxy::TcpStream& stream) { ending += stream.is_closing(); });
   }
   const auto& limits = site.config.limits;
   const uint64_t from_tcp = limits.window_bytes + bounds.overshoot_bytes;
@@ -72,7 +74,7 @@ void check_memory(Site& site, const Bounds& bounds) {
   if (pending > links * kLinkBytesMax) {
     BOOST_FAIL(site.name() << " has " << pending << " octets pending on " << links << " links");
   }
-  const bool is_idle = buffered == 0 && pending == 0 && links_ended == 0;
+  const bool is_idle = buffered == 0 && pending == 0 && ending == 0;
   if (is_idle && blocks > (links + kArrivalsMax) * kBlocksOfIdleLink) {
     BOOST_FAIL(site.name() << " keeps " << blocks << " blocks for nothing");
   }

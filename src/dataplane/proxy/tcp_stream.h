@@ -25,6 +25,8 @@ class TcpStream final : public Stream, private transport::TransportSink {
   int64_t credit_bytes() const override { return credit_; }
   void accept() override {}
   std::string remote_name() const override;
+  // The kernel may still hold what was being sent.
+  bool is_closing() const { return transport_.is_closed(); }
 
  private:
   void on_transport_open() override {}

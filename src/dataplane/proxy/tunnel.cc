@@ -272,14 +272,17 @@ void Tunnel::end(CloseReason reason) {
   worker_.loop().cancel(connect_op_);
   if (client_) client_->reset(reason);
   if (server_) server_->reset(reason);
+  // Both have let go of what they had. A neighbour may take its time to say that it is done.
+  early_.clear();
+  drop_buffered(to_server_, to_server_.buffered);
+  drop_buffered(to_client_, to_client_.buffered);
   release_if_done();
 }
 
 void Tunnel::release_if_done() {
   if (client_ || server_ || !connect_op_.is_idle()) return;
   worker_.loop().timers().cancel(timer_);
-  drop_buffered(to_server_, to_server_.buffered);
-  drop_buffered(to_client_, to_client_.buffered);
+  ASSERT(buffered_bytes() == 0);
   leave_backend();
   LOG_DEBUG("exchange ended", "id", id_, "key", routing_key_, "reason", to_string(close_reason_),
             "bytes_in", to_server_.bytes, "bytes_out", to_client_.bytes);
