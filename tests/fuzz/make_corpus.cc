@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -148,7 +149,7 @@ class Script {
   Script& feed(const std::vector<uint8_t>& frame, uint8_t last_action = 1) {
     size_t at = 0;
     // A rest of less than a group cannot be said by its length: it goes with the next piece.
-    waiting_.insert(waiting_.end(), frame.begin(), frame.end());
+    std::ranges::copy(frame, std::back_inserter(waiting_));
     while (waiting_.size() - at >= 8) {
       const size_t groups = std::min<size_t>((waiting_.size() - at) / 8, 30);
       const bool is_last = waiting_.size() - at - groups * 8 < 8;
@@ -166,7 +167,7 @@ class Script {
   }
   std::vector<uint8_t> end() {
     bytes_.push_back(0xff);
-    bytes_.insert(bytes_.end(), waiting_.begin(), waiting_.end());
+    std::ranges::copy(waiting_, std::back_inserter(bytes_));
     return bytes_;
   }
 
