@@ -8,8 +8,6 @@
 namespace istmo::control {
 namespace {
 
-bool is_numeric(const std::string& host) { return io::Address::parse(host, 0).has_value(); }
-
 // Documents in the order in which they were written, so that of two that collide the later loses.
 template <class D>
 std::vector<const D*> in_order(const DocumentMap<D>& map) {
@@ -328,7 +326,7 @@ Compiled compile(const Desired& desired, const Observed& observed) {
 std::set<std::string> hosts_to_resolve(const Desired& desired) {
   std::set<std::string> hosts;
   const auto add = [&](const std::string& host) {
-    if (!host.empty() && !is_numeric(host)) hosts.insert(host);
+    if (!host.empty() && !io::Address::is_numeric(host)) hosts.insert(host);
   };
   for (const auto& [name, listener] : desired.listeners) add(listener.host);
   for (const auto& [name, connector] : desired.connectors) add(connector.host);

@@ -95,8 +95,7 @@ class GrantServer::Connection final : public transport::TransportSink {
 
   void on_transport_data(io::Chain&& bytes) override {
     if (state_ != State::reading) return;  // an answered client may still be sending
-    received_ += bytes.to_string();
-    auto read = read_request(received_);
+    auto read = reader_.feed(bytes.to_string());
     if (const auto* bad = std::get_if<BadRequest>(&read)) {
       server_.metrics_.bad_requests.add();
       server_.failures_.on_failure(source_, server_.loop_.now());
@@ -126,7 +125,6 @@ class GrantServer::Connection final : public transport::TransportSink {
 
   void send_answer(const Answer& answer) {
     state_ = State::answered;
-    received_.clear();
     transport_.send(
         io::Chain::copy_of(write_reply(answer.status, answer.content_type, answer.text)));
     transport_.shutdown_send();
@@ -145,7 +143,7 @@ class GrantServer::Connection final : public transport::TransportSink {
   std::string source_;
   State state_ = State::reading;
   bool is_open_ = false;  // the TLS handshake is done
-  std::string received_;
+  RequestReader reader_;
   TlsTransport transport_;
   io::TimerOf<Connection, &Connection::on_deadline> deadline_{*this};
 };

@@ -1,17 +1,13 @@
 #include "control/http_message.h"
 
 #include <charconv>
-#include <vector>
 
-#include "dataplane/codec/http1_parser.h"
+#include "base/result.h"
 
 namespace istmo::control {
 namespace {
 
-using codec::Http1Field;
 using codec::Http1Head;
-using codec::Http1Parser;
-using codec::Http1Sink;
 
 constexpr std::string_view kLineEnd = "\r\n";
 constexpr std::string_view kHeadEnd = "\r\n\r\n";
@@ -23,16 +19,6 @@ std::string lower_case(std::string_view text) {
   }
   return lower;
 }
-
-// All of one message.
-struct Collected final : Http1Sink {
-  void on_http_head(Http1Head&& its_head) override { head = std::move(its_head); }
-  void on_http_body(std::string_view octets) override { body.append(octets); }
-  void on_http_end(std::vector<Http1Field>&&) override {}
-
-  std::optional<Http1Head> head;
-  std::string body;
-};
 
 // No value: it is no number, or too large a one.
 std::optional<size_t> read_length(std::string_view text) {
@@ -86,60 +72,31 @@ std::string_view reason_phrase(int status) {
 
 }  // namespace
 
-std::variant<NeedMore, BadRequest, Request> read_request(std::string_view received) {
-  Collected message;
-  Http1Parser parser(Http1Parser::Role::request, message, {.head_bytes_max = kRequestHeadBytesMax});
-  const auto used = parser.feed(received);
-  if (message.head) {
-    if (auto refusal = refusal_of(*message.head)) return std::move(*refusal);
+RequestVerdict RequestReader::feed(std::string_view octets) {
+  const auto used = parser_.feed(octets);
+  if (head_) {
+    if (auto refusal = refusal_of(*head_)) return std::move(*refusal);
   }
   if (!used) return BadRequest{used.error().status, used.error().text};
-  if (!parser.is_whole()) return NeedMore{};
-  if (*used < received.size()) return BadRequest{400, "octets after the request"};
-  auto fields = single_fields(*message.head);
+  if (!parser_.is_whole()) return NeedMore{};
+  if (*used < octets.size()) return BadRequest{400, "octets after the request"};
+  auto fields = single_fields(*head_);
   if (!fields) return BadRequest{400, fields.error().text()};
-  return Request{.head = {.method = message.head->method,
-                          .target = message.head->target,
-                          .fields = std::move(*fields)},
-                 .body = std::move(message.body)};
+  return Request{
+      .head = {.method = head_->method, .target = head_->target, .fields = std::move(*fields)},
+      .body = std::move(body_)};
 }
 
-std::string write_request(std::string_view host, std::string_view target,
-                          const std::map<std::string, std::string>& fields, std::string_view body) {
-  std::string text = "POST ";
-  text.append(target).append(" HTTP/1.1\r\nHost: ").append(host).append(kLineEnd);
-  for (const auto& [name, value] : fields) {
+std::string write_request(const Request& request) {
+  const RequestHead& head = request.head;
+  std::string text = head.method + " " + head.target + " HTTP/1.1" + std::string(kLineEnd);
+  for (const auto& [name, value] : head.fields) {
     text.append(name).append(": ").append(value).append(kLineEnd);
   }
-  text.append("Connection: close\r\nContent-Length: ").append(std::to_string(body.size()));
-  return text.append(kHeadEnd).append(body);
-}
-
-Result<std::optional<Reply>> read_reply(std::string_view received, InputEnd end, size_t bytes_max) {
-  if (received.size() > bytes_max) {
-    return Error::limit("reply is longer than " + std::to_string(bytes_max) + " octets");
+  if (head.method != "GET" || !request.body.empty()) {
+    text.append("content-length: ").append(std::to_string(request.body.size())).append(kLineEnd);
   }
-  Collected message;
-  Http1Parser parser(Http1Parser::Role::reply, message, {.head_bytes_max = bytes_max});
-  const auto is_interim = [&] { return message.head && message.head->status < 200; };
-  do {
-    message = {};
-    const auto used = parser.feed(received);
-    if (!used) return Error::protocol("the reply is malformed: " + used.error().text);
-    received.remove_prefix(*used);
-  } while (parser.is_whole() && is_interim() && !received.empty());
-  if (message.head) {
-    const std::string* length = message.head->find("content-length");
-    if (length && read_length(*length).value_or(SIZE_MAX) > bytes_max) {
-      return Error::limit("reply is too long");
-    }
-  }
-  if (end == InputEnd::ended && !parser.end()) return Error::protocol("the reply was cut off");
-  if (parser.is_whole() && message.head && !is_interim()) {
-    return Reply{.status = message.head->status, .body = std::move(message.body)};
-  }
-  if (end == InputEnd::ended) return Error::protocol("the reply was cut off");
-  return std::nullopt;
+  return text.append(kLineEnd).append(request.body);
 }
 
 std::string write_reply(int status, std::string_view content_type, std::string_view body) {

@@ -1,19 +1,18 @@
-// The little of HTTP/1.1 (RFC 9112) that redeeming a token needs: one request, one reply, bodies
-// with Content-Length. What is unusual is refused, never guessed.
+// The texts of HTTP/1.1 (RFC 9112) that redeeming a token needs: reading requests as the grant
+// server allows them, writing requests and replies. What is unusual is refused, never guessed.
 //
-// Sans-I/O: text in, result out, on whichever thread asks: the control thread, and that of a
-// command that redeems. Both readers are given all that has arrived so far.
+// Sans-I/O, on whichever thread asks: the control thread, and that of a command that redeems.
+// https_channel.h reads replies.
 #pragma once
 
 #include <cstddef>
-#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
 
-#include "base/result.h"
+#include "dataplane/codec/http1_parser.h"
 
 namespace istmo::control {
 
@@ -37,22 +36,28 @@ struct BadRequest {
   int status = 400;
   std::string text;
 };
+using RequestVerdict = std::variant<NeedMore, BadRequest, Request>;
 
-std::variant<NeedMore, BadRequest, Request> read_request(std::string_view received);
+// One POST with Content-Length, as it comes.
+class RequestReader final : private codec::Http1Sink {
+ public:
+  RequestReader() = default;
+  // The octets that came since the last call. Not called any more after a verdict.
+  RequestVerdict feed(std::string_view octets);
 
-std::string write_request(std::string_view host, std::string_view target,
-                          const std::map<std::string, std::string>& fields, std::string_view body);
+ private:
+  void on_http_head(codec::Http1Head&& head) override { head_ = std::move(head); }
+  void on_http_body(std::string_view octets) override { body_.append(octets); }
+  void on_http_end(std::vector<codec::Http1Field>&&) override {}
 
-struct Reply {
-  int status = 0;
-  std::string body;
+  std::optional<codec::Http1Head> head_;
+  std::string body_;
+  codec::Http1Parser parser_{
+      codec::Http1Parser::Role::request, *this, {.head_bytes_max = kRequestHeadBytesMax}};
 };
 
-enum class InputEnd : uint8_t { open, ended };  // may more come?
-
-// nullopt: more must come. A reply without Content-Length, or a chunked one (Skupper's server
-// sends both), is complete at its own end. Interim replies (1xx) are passed over.
-Result<std::optional<Reply>> read_reply(std::string_view received, InputEnd end, size_t bytes_max);
+// With the fields as they are, and Content-Length where there is a body or the method has one.
+std::string write_request(const Request& request);
 
 std::string write_reply(int status, std::string_view content_type, std::string_view body);
 

@@ -9,13 +9,11 @@
 #include "base/assert.h"
 #include "control/access_documents.h"
 #include "control/document_text.h"
-#include "control/http_message.h"
-#include "dataplane/transport/tls_transport.h"
+#include "control/https_channel.h"
 
 namespace istmo::control {
 
 using transport::TlsContext;
-using transport::TlsTransport;
 
 namespace {
 
@@ -24,17 +22,16 @@ constexpr const char* kNobody =
     "; the site does not run, or the token expired or was used up: then ask for a new one with "
     "`istmo token create`";
 
-bool is_numeric(const std::string& host) { return io::Address::parse(host, 0).has_value(); }
+// The server ends the connection, and another token leads elsewhere: none is kept.
+constexpr HttpsLimits kLimits{.connect_time = kRedeemTryTimeout,
+                              .last_connect_time = kRedeemTimeout,
+                              .reply_time = kRedeemTimeout,
+                              .kept_time = {},
+                              .body_bytes_max = kRedeemReplyBytesMax};
 
-// One address to try, and the name that its certificate must carry.
-struct Place {
-  HttpsUrl url;
-  io::Address address;
-};
-
-std::vector<Place> places_of(const AccessTokenDocument& token, const RedeemAddresses& addresses,
-                             std::string& problems) {
-  std::vector<Place> places;
+std::vector<HttpsPlace> places_of(const AccessTokenDocument& token,
+                                  const RedeemAddresses& addresses, std::string& problems) {
+  std::vector<HttpsPlace> places;
   const auto complain = [&](const std::string& text) {
     problems += (problems.empty() ? "" : "; ") + text;
   };
@@ -44,15 +41,16 @@ std::vector<Place> places_of(const AccessTokenDocument& token, const RedeemAddre
       complain(parsed.error().text());
       continue;
     }
-    const auto known = addresses.find(parsed->host);
-    const std::vector<std::string> hosts = is_numeric(parsed->host)   ? std::vector{parsed->host}
+    const auto& [name, port, path] = *parsed;
+    const auto known = addresses.find(name);
+    const std::vector<std::string> hosts = io::Address::is_numeric(name) ? std::vector{name}
                                            : known == addresses.end() ? std::vector<std::string>()
                                                                       : known->second;
-    if (hosts.empty()) complain("host " + parsed->host + " is not known");
+    if (hosts.empty()) complain("host " + name + " is not known");
     for (const std::string& host : hosts) {
-      if (const auto address = io::Address::parse(host, parsed->port)) {
-        places.push_back({*parsed, *address});
-      }
+      const auto address = io::Address::parse(host, port);
+      if (!address) continue;
+      places.push_back({.address = *address, .host = name, .certificate_name = name, .path = path});
     }
   }
   return places;
@@ -67,9 +65,9 @@ std::string trimmed(std::string text) {
   return text;
 }
 
-Error refusal(const Reply& reply) {
-  const std::string text = trimmed(reply.body);
-  switch (reply.status) {
+Error refusal(int status, std::string body) {
+  const std::string text = trimmed(std::move(body));
+  switch (status) {
     case 404:
       return Error::config("redemption refused: " + (text.empty() ? "No such claim" : text) +
                            " (token expired, used up or unknown); ask for a new token with "
@@ -79,12 +77,12 @@ Error refusal(const Reply& reply) {
                            " (the code is wrong); ask for a new token with `istmo token create`");
     case 429: return Error::limit("redemption refused: " + text);
     default:
-      if (reply.status >= 300 && reply.status < 400) {
+      if (status >= 300 && status < 400) {
         return Error::protocol("redemption failed: the server answered with a redirect (" +
-                               std::to_string(reply.status) + "), which is not followed");
+                               std::to_string(status) + "), which is not followed");
       }
-      return Error::refused("redemption failed: the server answered " +
-                            std::to_string(reply.status) + (text.empty() ? "" : ": " + text));
+      return Error::refused("redemption failed: the server answered " + std::to_string(status) +
+                            (text.empty() ? "" : ": " + text));
   }
 }
 
@@ -145,7 +143,7 @@ std::vector<std::string> redeem_hosts(const AccessTokenDocument& token) {
   std::vector<std::string> hosts;
   for (const std::string& url : token_urls(token)) {
     const auto parsed = parse_https_url(url);
-    if (parsed && !is_numeric(parsed->host) &&
+    if (parsed && !io::Address::is_numeric(parsed->host) &&
         std::ranges::find(hosts, parsed->host) == hosts.end()) {
       hosts.push_back(parsed->host);
     }
@@ -153,189 +151,84 @@ std::vector<std::string> redeem_hosts(const AccessTokenDocument& token) {
   return hosts;
 }
 
-// States: idle -> connecting -> handshaking -> asking -> closing -> idle; a failure before asking
-// goes on to connecting with the next place. `next_` says what follows closing.
-class Redeemer::State final : public transport::TransportSink {
+class Redeemer::State final : private HttpsSink {
  public:
-  State(io::Loop& loop, RedeemSink& sink) : loop_(loop), sink_(sink) {}
-  ~State() { ASSERT(phase_ == Phase::idle && connect_op_.is_idle() && !transport_); }
+  State(io::Loop& loop, RedeemSink& sink)
+      : loop_(loop), sink_(sink), channel_(loop, *this, kLimits) {}
 
   void start(const AccessTokenDocument& token, const std::string& site_id,
              const RedeemAddresses& addresses, const transport::KeyLog* key_log) {
-    ASSERT(phase_ == Phase::idle && !finish_.is_linked());
+    ASSERT(channel_.is_free() && !finish_.is_linked());
     token_ = token;
-    site_id_ = site_id;
-    key_log_ = key_log;
-    errors_.clear();
-    was_refused_ = false;
-    is_cancelled_ = false;
-    result_.reset();
-    places_ = places_of(token, addresses, errors_);
-    place_ = 0;
+    problems_.clear();
+    auto places = places_of(token, addresses, problems_);
     // A host may become known; a text that is no URL stays none.
-    if (places_.empty() && redeem_hosts(token).empty()) {
+    if (places.empty() && redeem_hosts(token).empty()) {
       return finish(Error::config("redemption failed: " +
-                                  (errors_.empty() ? "the token has no url" : errors_)));
+                                  (problems_.empty() ? "the token has no url" : problems_)));
     }
-    try_place();
-  }
-
-  void cancel() {
-    is_cancelled_ = true;
-    deadline_.unlink();
-    finish_.unlink();
-    if (phase_ == Phase::connecting) loop_.cancel(connect_op_);
-    else if (transport_) close_transport(Error::closed("cancelled"));
-    else phase_ = Phase::idle;
-  }
-
-  bool is_idle() const { return phase_ == Phase::idle; }
-
- private:
-  enum class Phase : uint8_t { idle, connecting, handshaking, asking, closing, done };
-
-  void try_place() {
-    if (place_ == places_.size()) {
-      return finish(
-          Error::refused("redemption failed: " + errors_ + (was_refused_ ? kNobody : "")));
-    }
-    phase_ = Phase::connecting;
-    is_late_ = false;
-    const bool is_last = place_ + 1 == places_.size();
-    loop_.timers().arm(deadline_, loop_.now() + (is_last ? kRedeemTimeout : kRedeemTryTimeout));
-    loop_.connect(connect_op_, places_[place_].address, io::SocketOptions{});
-  }
-
-  void try_next(const std::string& why) {
-    errors_ += (errors_.empty() ? "" : "; ") + places_[place_].address.to_string() + ": " + why;
-    ++place_;
-    try_place();
-  }
-
-  void on_connected(io::Completion&& done) {
-    if (is_cancelled_ || is_late_) {
-      if (done.fd.is_open()) loop_.close(done.fd, io::Loop::Ending::abort);
-      if (!is_cancelled_) return try_next("no answer in time");
-      phase_ = Phase::idle;
-      return;
-    }
-    if (done.failed()) {
-      was_refused_ |= done.result == -ECONNREFUSED;
-      return try_next(Error::from_errno(-done.result, "connect").text());
-    }
-    const std::string& host = places_[place_].url.host;
     auto context = TlsContext::create({.role = transport::TlsRole::client,
                                        .ca_pem = token_.ca,
                                        .minimum_version = transport::TlsVersion::v1_3,
-                                       .key_log = key_log_});
-    if (!context) {
-      loop_.close(done.fd, io::Loop::Ending::abort);
-      return finish(std::move(context).error().at("token " + token_.name()));
+                                       .key_log = key_log});
+    if (!context) return finish(std::move(context).error().at("token " + token_.name()));
+    context_.emplace(std::move(*context));
+    const RequestHead head{
+        .method = "POST",
+        .target = "",  // the path of each place
+        .fields = {{"connection", "close"}, {"name", token_.name()}, {"subject", site_id}}};
+    channel_.ask(std::move(places), *context_,
+                 {.request = {.head = head, .body = token_.code}, .is_in_lines = false});
+  }
+
+  void cancel() {
+    finish_.unlink();
+    channel_.cancel();
+  }
+
+  bool is_idle() const { return channel_.is_closed() && !finish_.is_linked(); }
+
+ private:
+  void on_https_line(std::string_view) override {}
+  void on_https_reply(int status, std::string body) override {
+    if (status != 200) return tell(refusal(status, std::move(body)));
+    tell(read_redemption(token_, body));
+  }
+  void on_https_failed(HttpsFailure failure, const Error& error) override {
+    std::string text = error.text();
+    if (failure == HttpsFailure::unsent && !problems_.empty()) {
+      text = problems_ + (text.empty() ? "" : "; ") + text;
     }
-    phase_ = Phase::handshaking;
-    received_.clear();
-    codec::TlsEngineOptions options;
-    options.expected_names = {host};
-    if (!is_numeric(host)) options.server_name = host;
-    transport_.emplace(loop_, done.fd, *context, *this, std::move(options));
-    transport_->start();
-  }
-
-  void on_transport_open() override {
-    phase_ = Phase::asking;
-    loop_.timers().arm(deadline_, loop_.now() + kRedeemTimeout);
-    const HttpsUrl& url = places_[place_].url;
-    const std::string host =
-        (url.host.contains(':') ? "[" + url.host + "]" : url.host) + ":" + std::to_string(url.port);
-    const std::string text = write_request(
-        host, url.path, {{"name", token_.name()}, {"subject", site_id_}}, token_.code);
-    transport_->send(io::Chain::copy_of(text));
-  }
-
-  void on_transport_data(io::Chain&& bytes) override {
-    if (phase_ != Phase::asking) return;
-    received_ += bytes.to_string();
-    on_input(InputEnd::open);
-  }
-  void on_transport_end() override {
-    if (phase_ == Phase::asking) return on_input(InputEnd::ended);
-    if (phase_ == Phase::handshaking) close_transport(Error::reset("the server ended it"));
-  }
-  void on_transport_drained(uint64_t) override {}
-
-  void on_input(InputEnd end) {
-    auto reply = read_reply(received_, end, kRedeemReplyBytesMax);
-    if (reply && !*reply) return;
-    if (!reply) result_ = std::move(reply).error().at("redemption failed");
-    else if ((*reply)->status != 200) result_ = refusal(**reply);
-    else result_ = read_redemption(token_, (*reply)->body);
-    close_transport(Error::closed("answered"));
-  }
-
-  void close_transport(Error why) {
-    if (phase_ == Phase::asking || phase_ == Phase::handshaking) closed_from_ = phase_;
-    phase_ = Phase::closing;
-    deadline_.unlink();
-    transport_->close(io::Loop::Ending::orderly, std::move(why));
-  }
-
-  void on_transport_closed(const Error& error) override {
-    const Phase from = phase_ == Phase::closing ? closed_from_ : phase_;
-    const std::string why = error.text();
-    deadline_.unlink();
-    transport_.reset();
-    if (is_cancelled_) {
-      phase_ = Phase::idle;
-      return;
-    }
-    if (result_) return finish(std::move(*result_));
-    if (from == Phase::handshaking) return try_next(why);
+    const bool is_reply_bad =
+        error.error_class() == ErrorClass::protocol || error.error_class() == ErrorClass::limit;
     // The server may have counted the redemption: only it knows.
-    finish(Error(error.error_class(), "redemption failed: " + why +
-                                          " before the answer came; if the token is refused "
-                                          "now, ask for a new one with `istmo token create`"));
-  }
-
-  void on_deadline() {
-    if (phase_ == Phase::connecting) {
-      is_late_ = true;
-      return loop_.cancel(connect_op_);
+    if (failure == HttpsFailure::unanswered && !is_reply_bad) {
+      text +=
+          " before the answer came; if the token is refused now, ask for a new one with `istmo "
+          "token create`";
     }
-    close_transport(Error::timeout("no answer in time"));
+    const bool is_nobody_there =
+        failure == HttpsFailure::unsent && error.error_class() == ErrorClass::refused;
+    if (is_nobody_there) text += kNobody;
+    tell(Error(error.error_class(), "redemption failed: " + text));
   }
 
-  // The sink is told later, from the loop: start() may be our caller.
-  void finish(Result<Redemption> result) {
-    deadline_.unlink();
-    result_ = std::move(result);
-    phase_ = Phase::done;
+  // The sink is told from the loop: start() may be our caller.
+  void finish(Error error) {
+    error_ = std::move(error);
     loop_.defer(finish_);
   }
-  void on_finished() {
-    phase_ = Phase::idle;
-    Result<Redemption> result = std::move(*result_);
-    result_.reset();
-    sink_.on_redeemed(std::move(result));  // may start again or end us
-  }
+  void on_finished() { tell(std::exchange(error_, Error::closed(""))); }
+  // Last: the sink may start again or end us.
+  void tell(Result<Redemption> result) { sink_.on_redeemed(std::move(result)); }
 
   io::Loop& loop_;
   RedeemSink& sink_;
-  Phase phase_ = Phase::idle;
-  Phase closed_from_ = Phase::idle;
-  bool is_cancelled_ = false;
-  bool is_late_ = false;
   AccessTokenDocument token_;
-  std::string site_id_;
-  const transport::KeyLog* key_log_ = nullptr;
-  std::vector<Place> places_;
-  size_t place_ = 0;
-  std::string errors_;        // of the places tried so far
-  bool was_refused_ = false;  // at one of them nobody listens
-  std::string received_;
-  std::optional<Result<Redemption>> result_;
-  std::optional<TlsTransport> transport_;
-  io::OpOf<State, &State::on_connected> connect_op_{*this};
-  io::TimerOf<State, &State::on_deadline> deadline_{*this};
+  std::string problems_;             // of its URLs
+  Error error_ = Error::closed("");  // why there is nothing to ask
+  std::optional<TlsContext> context_;
+  HttpsChannel channel_;
   io::DeferredOf<State, &State::on_finished> finish_{*this};
 };
 

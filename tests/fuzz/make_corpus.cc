@@ -389,7 +389,8 @@ void make_http_message(const std::filesystem::path& folder) {
     corpus.add(name, std::string(1, what) + number(cut, 2) + text);
   };
   constexpr char kRequest = 0, kReply = 1, kUrl = 2;
-  const std::string request = write_request("a:9090", "/uid", {{"name", "t"}}, "code");
+  const std::string request = write_request(
+      {.head = {"POST", "/uid", {{"host", "a:9090"}, {"name", "t"}}}, .body = "code"});
   add("request", kRequest, 50, request);
   add("request-and-more", kRequest, static_cast<uint16_t>(request.size()), request + "x");
   add("request-get", kRequest, 9, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");

@@ -104,7 +104,7 @@ def read_junit(path, tally, program):
 def run_program(test, scratch, timeout_factor=1):
     """Runs one Meson test. Returns its tally and its output."""
     junit = pathlib.Path(scratch) / (re.sub(r"\W", "_", test["name"]) + ".xml")
-    environment = dict(os.environ, BOOST_TEST_LOGGER=f"HRF,error,stdout:JUNIT,test_suite,{junit}",
+    environment = dict(os.environ, BOOST_TEST_LOGGER=f"HRF,error,stdout:JUNIT,error,{junit}",
                        BOOST_TEST_COLOR_OUTPUT="no", ASAN_OPTIONS="detect_stack_use_after_return=1",
                        UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1",
                        TSAN_OPTIONS="halt_on_error=1:second_deadlock_stack=1")

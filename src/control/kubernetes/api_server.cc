@@ -30,8 +30,6 @@ Result<std::string> authorities_of(const KubeAccess& access) {
                        "authorities of its own (package ca-certificates)");
 }
 
-bool is_numeric(const std::string& host) { return io::Address::parse(host, 0).has_value(); }
-
 // What would end a header line.
 bool is_header_value(const std::string& text) {
   for (const char c : text) {
@@ -56,7 +54,7 @@ Result<ApiServer> ApiServer::create(KubeAccess access, const transport::KeyLog* 
   if (!context) return std::move(context).error().at("API server " + access.server());
   ApiServer server(std::move(access), std::move(*context));
   if (const auto address = io::Address::parse(server.access_.host, server.access_.port)) {
-    server.addresses_ = {*address};
+    server.set_addresses({*address});
   }
   return server;
 }
@@ -80,18 +78,25 @@ Result<std::string> ApiServer::authorization(Instant now) {
   return "Bearer " + token_;
 }
 
-codec::TlsEngineOptions ApiServer::tls_options() const {
-  codec::TlsEngineOptions options;
+void ApiServer::set_addresses(const std::vector<io::Address>& addresses) {
   const std::string& name = access_.server_name.empty() ? access_.host : access_.server_name;
-  if (!access_.takes_any_certificate) options.expected_names = {name};
-  if (!is_numeric(name)) options.server_name = name;
-  options.alpn = {"http/1.1"};
-  return options;
+  places_.clear();
+  for (const io::Address& address : addresses) {
+    places_.push_back({.address = address,
+                       .host = access_.host,
+                       .certificate_name = access_.takes_any_certificate ? std::string() : name,
+                       .path = access_.path});
+  }
 }
 
-std::string ApiServer::host_header() const {
-  const std::string name = access_.host.contains(':') ? "[" + access_.host + "]" : access_.host;
-  return name + ":" + std::to_string(access_.port);
+Result<Request> ApiServer::get(const std::string& target, Instant now) {
+  Request request{.head = {.method = "GET",
+                           .target = target,
+                           .fields = {{"accept", "application/json"}, {"user-agent", "istmo"}}},
+                  .body = {}};
+  const std::string value = TRY(authorization(now));
+  if (!value.empty()) request.head.fields["authorization"] = value;
+  return request;
 }
 
 }  // namespace istmo::control

@@ -1,4 +1,5 @@
-// One API server as all channels to it see it: addresses, TLS settings, and how to say who we are.
+// One API server as all channels to it see it: where it is, TLS settings, and how to say who we
+// are.
 //
 // Owned by whoever syncs with the cluster, on its loop's thread; outlives the channels.
 #pragma once
@@ -8,6 +9,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "control/https_channel.h"
 #include "control/kubernetes/kubeconfig.h"
 #include "dataplane/io/loop.h"
 #include "dataplane/transport/tls_context.h"
@@ -23,26 +25,26 @@ class ApiServer {
   static Result<ApiServer> create(KubeAccess access, const transport::KeyLog* key_log = nullptr);
 
   // What access().host resolves to; tried in turn. A host that is numeric needs none.
-  void set_addresses(std::vector<io::Address> addresses) { addresses_ = std::move(addresses); }
-  const std::vector<io::Address>& addresses() const { return addresses_; }
+  void set_addresses(const std::vector<io::Address>& addresses);
+  const std::vector<HttpsPlace>& places() const { return places_; }
 
-  // Value of the header Authorization; empty: none is needed.
-  Result<std::string> authorization(Instant now);
+  // A GET of `target` (path and query, as the API has it). Error: the token cannot be read.
+  Result<Request> get(const std::string& target, Instant now);
   // The server said 401: the token is read again at once.
   void forget_authorization() { token_read_at_ = Instant::never(); }
 
   const KubeAccess& access() const { return access_; }
   const transport::TlsContext& tls() const { return tls_; }
-  codec::TlsEngineOptions tls_options() const;
-  std::string host_header() const;
 
  private:
   ApiServer(KubeAccess access, transport::TlsContext tls)
       : access_(std::move(access)), tls_(std::move(tls)) {}
+  // Value of the header Authorization; empty: none is needed.
+  Result<std::string> authorization(Instant now);
 
   KubeAccess access_;
   transport::TlsContext tls_;
-  std::vector<io::Address> addresses_;
+  std::vector<HttpsPlace> places_;
   std::string token_;
   Instant token_read_at_ = Instant::never();  // never: not yet
 };

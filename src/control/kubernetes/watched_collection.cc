@@ -5,11 +5,12 @@
 namespace istmo::control {
 namespace {
 
-// A page of a list, as long as a channel lets a reply be.
-constexpr TextLimits kLimits{.bytes_max = ApiChannel::kBodyBytesMax,
+// A page of a list, as long as a channel lets a reply be. (The server sends a bookmark about every
+// minute, and etcd's objects are smaller than a line may be.)
+constexpr TextLimits kLimits{.bytes_max = HttpsLimits().body_bytes_max,
                              .depth_max = 64,
                              .nodes_max = 2'000'000,
-                             .scalar_bytes_max = ApiChannel::kBodyBytesMax};
+                             .scalar_bytes_max = HttpsLimits().body_bytes_max};
 
 std::optional<Value> read(std::string_view text) {
   ParsedText parsed = parse_json(text, kLimits);
@@ -29,7 +30,10 @@ std::string message_in(const std::string& body) {
 
 WatchedCollection::WatchedCollection(io::Loop& loop, ApiServer& server, KubeCollection collection,
                                      CollectionSink& sink, Rng& rng)
-    : loop_(loop), machine_(std::move(collection), sink, rng), channel_(loop, server, *this) {}
+    : loop_(loop),
+      server_(server),
+      machine_(std::move(collection), sink, rng),
+      channel_(loop, *this) {}
 
 void WatchedCollection::stop() {
   is_stopped_ = true;
@@ -47,10 +51,17 @@ void WatchedCollection::go_on() {
   }
   asked_ = ask->kind;
   if (!channel_.is_free()) channel_.cancel();  // a watch that the machine has given up
-  channel_.ask({.target = ask->target, .is_watch = asked_ == ListWatch::Ask::Kind::watch});
+  auto request = server_.get(ask->target, loop_.now());
+  if (!request) {
+    machine_.on_failure(request.error().text(), loop_.now());
+    return go_on();
+  }
+  channel_.ask(
+      server_.places(), server_.tls(),
+      {.request = std::move(*request), .is_in_lines = asked_ == ListWatch::Ask::Kind::watch});
 }
 
-void WatchedCollection::on_api_line(std::string_view line) {
+void WatchedCollection::on_https_line(std::string_view line) {
   const auto event = read(line);
   if (event) machine_.on_event(*event, loop_.now());
   else machine_.on_failure("a watch sent a line that is no JSON", loop_.now());
@@ -61,8 +72,9 @@ void WatchedCollection::on_api_line(std::string_view line) {
   }
 }
 
-void WatchedCollection::on_api_reply(int status, std::string body) {
+void WatchedCollection::on_https_reply(int status, std::string body) {
   const Instant now = loop_.now();
+  if (status == 401) server_.forget_authorization();
   if (status != 200) {
     machine_.on_status(status, message_in(body), now);
   } else if (asked_ == ListWatch::Ask::Kind::watch) {
@@ -75,8 +87,11 @@ void WatchedCollection::on_api_reply(int status, std::string body) {
   go_on();
 }
 
-void WatchedCollection::on_api_failed(const Error& error) {
-  machine_.on_failure(error.text(), loop_.now());
+void WatchedCollection::on_https_failed(HttpsFailure, const Error& error) {
+  const std::string& text = error.text();
+  machine_.on_failure("API server " + server_.access().server() + ": " +
+                          (text.empty() ? "its host is not known" : text),
+                      loop_.now());
   go_on();
 }
 

@@ -5,13 +5,13 @@
 #pragma once
 
 #include "base/rng.h"
-#include "control/kubernetes/api_channel.h"
+#include "control/kubernetes/api_server.h"
 #include "control/kubernetes/list_watch.h"
 #include "dataplane/io/loop.h"
 
 namespace istmo::control {
 
-class WatchedCollection final : private ApiChannelSink {
+class WatchedCollection final : private HttpsSink {
  public:
   WatchedCollection(io::Loop& loop, ApiServer& server, KubeCollection collection,
                     CollectionSink& sink, Rng& rng);
@@ -22,14 +22,15 @@ class WatchedCollection final : private ApiChannelSink {
   bool is_synced() const { return machine_.is_synced(); }
 
  private:
-  void on_api_line(std::string_view line) override;
-  void on_api_reply(int status, std::string body) override;
-  void on_api_failed(const Error& error) override;
+  void on_https_line(std::string_view line) override;
+  void on_https_reply(int status, std::string body) override;
+  void on_https_failed(HttpsFailure failure, const Error& error) override;
   void go_on();
 
   io::Loop& loop_;
+  ApiServer& server_;
   ListWatch machine_;
-  ApiChannel channel_;
+  HttpsChannel channel_;
   ListWatch::Ask::Kind asked_ = ListWatch::Ask::Kind::list;
   bool is_stopped_ = false;
   io::TimerOf<WatchedCollection, &WatchedCollection::go_on> timer_{*this};

@@ -34,6 +34,8 @@ class Address {
   Address() = default;
   // `host` is a numeric address, brackets around IPv6 allowed. Error::config otherwise.
   static Result<Address> parse(std::string_view host, uint16_t port);
+  // Whether parse() takes it.
+  static bool is_numeric(std::string_view host) { return parse(host, 0).has_value(); }
   // "127.0.0.1:80", "[::1]:80"
   static Result<Address> parse(std::string_view host_and_port);
   static Address from_sockaddr(const sockaddr* address, socklen_t length);

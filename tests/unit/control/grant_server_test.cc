@@ -215,8 +215,7 @@ BOOST_AUTO_TEST_CASE(requests_outside_the_rules_are_answered_and_bounded) {
   BOOST_TEST(world.ask(post + "Content-Length: 1\r\n\r\nx") == 400);  // neither name nor subject
   BOOST_TEST(world.ask(post + "name: ../x\r\nsubject: s\r\nContent-Length: 1\r\n\r\nx") == 400);
   BOOST_TEST(world.ask(post + "name: t\r\nsubject: a b\r\nContent-Length: 1\r\n\r\nx") == 400);
-  BOOST_TEST(world.ask(write_request("a", "/nobody", {{"name", "t"}, {"subject", "s"}}, "x")) ==
-             404);
+  BOOST_TEST(world.ask(test::request_to("/nobody", "s", "x")) == 404);
   BOOST_TEST(world.redemptions() == 0u);
 }
 

@@ -35,6 +35,13 @@ inline void run_until(io::Loop& loop, const std::function<bool()>& condition) {
   }
 }
 
+inline std::string request_to(const std::string& target, const std::string& subject,
+                              const std::string& code) {
+  return write_request(
+      {.head = {"POST", target, {{"host", "west"}, {"name", "t"}, {"subject", subject}}},
+       .body = code});
+}
+
 // Sends `text` over TLS and keeps what comes back.
 class RawClient final : public transport::TransportSink {
  public:
@@ -138,8 +145,7 @@ class GrantWorld final : public GrantServerSink {
     return client.status();
   }
   std::string request(const std::string& code) const {
-    return write_request("west", "/" + grant.uid, {{"name", "t"}, {"subject", kRedeemingSite}},
-                         code);
+    return request_to("/" + grant.uid, kRedeemingSite, code);
   }
   uint32_t redemptions() const { return state->find_grant(grant.uid)->redemptions(); }
 

@@ -1,7 +1,7 @@
 #include "control/redeem.h"
 
 #include "control/document_text.h"
-#include "grant_world.h"
+#include "scripted_server.h"
 
 using namespace istmo;
 using namespace istmo::control;
@@ -9,31 +9,14 @@ using istmo::control::test::run_until;
 
 namespace {
 
-// A TLS server that answers every request with the same octets and ends. Without octets it resets.
-class CannedServer final : public transport::TransportSink {
+// Answers every request with the same octets and ends. Without octets it resets.
+class CannedServer final : public test::ScriptedServer {
  public:
-  explicit CannedServer(std::string reply) : reply_(std::move(reply)) {
-    const auto pair = issue_certificate(
-        ca, {.common_name = "s", .hosts = {"127.0.0.1"}, .use = CertificateUse::server},
-        wall_now());
-    context_.emplace(transport::TlsContext::create(
-                         {.role = transport::TlsRole::server,
-                          .certificate_chain_pem = pair->certificate,
-                          .private_key_pem = pair->private_key,
-                          .remote_certificate = transport::RemoteCertificate::unchecked})
-                         .value());
-    listener_ = loop->listen(io::Address::parse("127.0.0.1", 0).value(), {}).value();
-    loop->accept(accept_, listener_, io::SocketOptions{});
-  }
-  ~CannedServer() {
-    loop->cancel(accept_);
-    while (!accept_.is_idle() || transport_) loop->run_turn(Duration::milliseconds(10));
-    loop->close(listener_, io::Loop::Ending::orderly);
-  }
+  explicit CannedServer(const std::string& reply) { otherwise = {reply, true}; }
 
   AccessTokenDocument token() const {
     const Grant grant{.uid = "uid", .name = "g", .code = "code", .expires = {}, .claims = {}};
-    auto urls = grant_urls({"127.0.0.1"}, loop->local_address(listener_)->port(), "uid");
+    auto urls = grant_urls({"127.0.0.1"}, port(), "uid");
     urls.push_back(urls[0] + "/again");  // the same server: it must not be asked twice
     return make_access_token("t", grant, urls, ca.certificate, std::nullopt);
   }
@@ -48,38 +31,6 @@ class CannedServer final : public transport::TransportSink {
     const auto result = redeem();
     return result ? "redeemed" : result.error().text();
   }
-  int requests() const { return requests_; }
-
-  std::unique_ptr<io::Loop> loop = test::make_test_loop();
-  KeyPair ca = make_ca("ca", wall_now()).value();
-
- private:
-  void on_accepted(io::Completion&& done) {
-    if (!done.fd.is_open()) return;
-    transport_.emplace(*loop, done.fd, *context_, *this);
-    transport_->start();
-  }
-  void on_transport_open() override {}
-  void on_transport_data(io::Chain&&) override {
-    ++requests_;
-    if (reply_.empty()) {
-      return transport_->close(io::Loop::Ending::abort, Error::closed("no answer"));
-    }
-    transport_->send(io::Chain::copy_of(reply_));
-    transport_->shutdown_send();
-  }
-  void on_transport_end() override {
-    transport_->close(io::Loop::Ending::orderly, Error::closed("end"));
-  }
-  void on_transport_drained(uint64_t) override {}
-  void on_transport_closed(const Error&) override { transport_.reset(); }
-
-  std::string reply_;
-  int requests_ = 0;
-  io::Fd listener_;
-  std::optional<transport::TlsContext> context_;
-  std::optional<transport::TlsTransport> transport_;
-  io::OpOf<CannedServer, &CannedServer::on_accepted> accept_{*this};
 };
 
 std::string error_of(const std::string& reply) { return CannedServer(reply).redeem_error(); }
@@ -114,7 +65,7 @@ BOOST_AUTO_TEST_CASE(redirects_are_not_followed) {
 
 BOOST_AUTO_TEST_CASE(replies_over_256_kib_and_cut_ones_are_errors) {
   BOOST_TEST(
-      has(error_of(write_reply(200, "text/plain", std::string(300 * 1024, 'x'))), "too long"));
+      has(error_of(write_reply(200, "text/plain", std::string(300 * 1024, 'x'))), "longer than"));
   BOOST_TEST(
       has(error_of("HTTP/1.1 200 OK\r\n\r\n" + std::string(300 * 1024, 'x')), "longer than"));
   BOOST_TEST(has(error_of("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nxx"), "cut off"));
@@ -166,7 +117,7 @@ BOOST_AUTO_TEST_CASE(only_what_stays_so_is_final) {
 BOOST_AUTO_TEST_CASE(the_code_is_sent_once) {
   CannedServer server("");
   BOOST_TEST(has(server.redeem_error(), "before the answer came"));
-  BOOST_TEST(server.requests() == 1);
+  BOOST_TEST(server.requests.size() == 1u);
 }
 
 BOOST_AUTO_TEST_CASE(text_of_a_server_is_made_harmless) {
@@ -207,6 +158,7 @@ BOOST_AUTO_TEST_CASE(blocking_redemption_reports_refused_connections) {
   loop->close(fd, io::Loop::Ending::orderly);
   AccessTokenDocument token;
   token.url = "https://localhost:" + std::to_string(port) + "/x";
+  token.ca = make_ca("ca", wall_now())->certificate;
   const auto result = redeem_blocking(token, test::kRedeemingSite);
   BOOST_REQUIRE(!result.has_value());
   BOOST_TEST(has(result.error().text(), "refused"));
