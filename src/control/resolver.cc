@@ -10,6 +10,7 @@
 #include <list>
 
 #include "base/assert.h"
+#include "base/backoff.h"
 #include "base/log.h"
 #include "dataplane/io/socket.h"
 
@@ -80,7 +81,7 @@ class Resolver::State {
   struct Host {
     bool is_asking = false;
     Instant ask_at;  // when not asking
-    Duration backoff;
+    Backoff backoff;
   };
 
   // What a query in c-ares's hands refers to. Owned by the query: deleted by its answer.
@@ -152,8 +153,8 @@ void Resolver::State::watch(const std::set<std::string>& hosts) {
       if (!known_.contains(name)) publish(name, {{numeric->host()}, {}});
       continue;
     }
-    Host& host = wanted_[name];
-    host.backoff = options_.retry_first;
+    const Backoff backoff(options_.retry_first, options_.retry_max);
+    Host& host = wanted_.try_emplace(name, Host{.ask_at = {}, .backoff = backoff}).first->second;
     known_[name];
     ask(name, host);
   }
@@ -190,11 +191,10 @@ void Resolver::State::keep(const std::string& name, int status, const ares_addri
   if (!addresses.empty()) {
     now = {std::move(addresses), {}};
     host.ask_at = loop_.now() + std::clamp(ttl_of(*answer), options_.ttl_min, options_.ttl_max);
-    host.backoff = options_.retry_first;
+    host.backoff.reset();
   } else {
     now.error = status == ARES_SUCCESS ? "has no address" : ares_strerror(status);
-    host.ask_at = loop_.now() + host.backoff;
-    host.backoff = std::min(host.backoff * 2, options_.retry_max);
+    host.ask_at = loop_.now() + host.backoff.next();
   }
   publish(name, std::move(now));
   arm_clock();

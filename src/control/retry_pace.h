@@ -4,8 +4,7 @@
 // Owned by the controller, control thread only.
 #pragma once
 
-#include <algorithm>
-
+#include "base/backoff.h"
 #include "base/clock.h"
 
 namespace istmo::control {
@@ -19,15 +18,14 @@ class RetryPace {
   Instant due() const { return due_; }
   void on_failed(Instant now) {
     if (due_ != Instant::never() && now < due_) return;
-    due_ = now + pause_;
-    pause_ = std::min(pause_ * 2, kLongest);
+    due_ = now + backoff_.next();
   }
   // It is done, or something else is to be tried.
   void reset() { *this = {}; }
 
  private:
   Instant due_ = Instant::never();
-  Duration pause_ = kFirst;
+  Backoff backoff_{kFirst, kLongest};
 };
 
 }  // namespace istmo::control

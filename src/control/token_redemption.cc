@@ -128,18 +128,16 @@ void TokenRedemption::on_redeemed(Result<Redemption> result) {
 void TokenRedemption::fail(const AccessTokenDocument& token, const Error& error) {
   LOG_WARNING("token not redeemed", "token", token.name(), "error", error.text());
   const auto before = failures_.find(token.name());
-  Duration pause = before == failures_.end() ? pauses_.first : before->second.pause * 2;
-  pause = std::min(pause, pauses_.longest);
-  Duration wait = pause;
-  if (error.error_class() == ErrorClass::limit) wait = std::max(wait, pauses_.limited);
-  const auto wait_ns = static_cast<uint64_t>(wait.ns);
-  const Duration by_chance{.ns = static_cast<int64_t>(rng_.between(wait_ns / 2, wait_ns))};
+  Backoff backoff =
+      before == failures_.end() ? Backoff(pauses_.first, pauses_.longest) : before->second.backoff;
+  Duration pause = backoff.next();
+  if (error.error_class() == ErrorClass::limit) pause = std::max(pause, pauses_.limited);
   failures_.insert_or_assign(token.name(),
                              Failure{.token = token,
                                      .text = error.text(),
                                      .is_final = error.error_class() == ErrorClass::config,
-                                     .pause = pause,
-                                     .retry_at = loop_.now() + by_chance});
+                                     .backoff = backoff,
+                                     .retry_at = loop_.now() + by_chance(pause, rng_)});
 }
 
 // The code was used up for it: from here on it is not lost while the process lives.

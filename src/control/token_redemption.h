@@ -14,6 +14,7 @@
 #include <set>
 #include <string>
 
+#include "base/backoff.h"
 #include "base/rng.h"
 #include "control/desired.h"
 #include "control/observed.h"
@@ -61,7 +62,7 @@ class TokenRedemption final : private RedeemSink {
     AccessTokenDocument token;
     std::string text;
     bool is_final = false;
-    Duration pause;
+    Backoff backoff;
     Instant retry_at;
   };
 

@@ -179,16 +179,11 @@ void ListWatch::wait(Instant until) {
 }
 
 void ListWatch::back_off(Instant now, Duration at_least) {
-  const uint32_t doublings = std::min(failures_++, 10u);
-  const Duration longest = std::min(kBackoffMax, kBackoffMin * (int64_t{1} << doublings));
-  // Half of it at least, so that many sites do not come back as one.
-  const auto most = static_cast<uint64_t>(longest.ns);
-  const Duration pause{static_cast<int64_t>(rng_.between(most / 2, most))};
-  wait(now + std::max(pause, at_least));
+  wait(now + std::max(by_chance(backoff_.next(), rng_), at_least));
 }
 
 void ListWatch::on_answered() {
-  failures_ = 0;
+  backoff_.reset();
   has_told_refusal_ = false;
   has_told_trouble_ = false;
 }

@@ -17,6 +17,7 @@
 #include <string>
 #include <string_view>
 
+#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/rng.h"
 #include "control/value.h"
@@ -109,10 +110,10 @@ class ListWatch {
   bool has_brought_ = false;  // this watch, anything
   Instant asked_at_;
   Instant wake_at_;
-  uint32_t failures_ = 0;  // in a row
-  uint64_t round_ = 0;     // of listing
-  std::string version_;    // up to which all is known
-  std::string page_;       // "continue" of the next page
+  Backoff backoff_{kBackoffMin, kBackoffMax};
+  uint64_t round_ = 0;   // of listing
+  std::string version_;  // up to which all is known
+  std::string page_;     // "continue" of the next page
   std::map<std::string, Known> known_;
 };
 

@@ -98,7 +98,7 @@ class EpollLoop final : public Loop {
   List<Descriptor> ready_;
   std::vector<Finished> finished_;
   std::vector<Fd> resting_listeners_;  // hit a limit
-  AcceptBackoff accept_backoff_;
+  Backoff accept_backoff_ = kAcceptBackoff;
   TimerOf<EpollLoop, &EpollLoop::on_accept_retry> accept_retry_{*this};
   TimerOf<EpollLoop, &EpollLoop::on_trim> trim_{*this};
 };

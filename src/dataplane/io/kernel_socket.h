@@ -1,6 +1,7 @@
 // The system calls on sockets that both real loops share. No state; any thread.
 #pragma once
 
+#include "base/backoff.h"
 #include "base/result.h"
 #include "dataplane/io/loop.h"
 #include "dataplane/io/socket.h"
@@ -36,20 +37,7 @@ enum class AcceptFailure : uint8_t {
 };
 AcceptFailure classify_accept_failure(int error_number);
 
-// How long accepting rests after a limit was hit: doubled from hit to hit, reset by success.
-class AcceptBackoff {
- public:
-  Duration next() {
-    const Duration pause = pause_;
-    if (pause_ < kMax) pause_ = pause_ * 2;
-    return pause < kMax ? pause : kMax;
-  }
-  void reset() { pause_ = kMin; }
-
- private:
-  static constexpr Duration kMin = Duration::milliseconds(10);
-  static constexpr Duration kMax = Duration::milliseconds(100);
-  Duration pause_ = kMin;
-};
+// How long accepting rests after a limit was hit.
+inline constexpr Backoff kAcceptBackoff{Duration::milliseconds(10), Duration::milliseconds(100)};
 
 }  // namespace istmo::io

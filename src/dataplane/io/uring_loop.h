@@ -137,7 +137,7 @@ class UringLoop final : public Loop {
   std::deque<Message> messages_;
   std::deque<Address> addresses_;
   size_t messages_used_ = 0;
-  AcceptBackoff accept_backoff_;
+  Backoff accept_backoff_ = kAcceptBackoff;
   TimerOf<UringLoop, &UringLoop::on_accept_retry> accept_retry_{*this};
   TimerOf<UringLoop, &UringLoop::on_trim> trim_{*this};
   TimerOf<UringLoop, &UringLoop::on_quiet_check> quiet_check_{*this};
