@@ -27,16 +27,16 @@ bool is_name(std::string_view name, std::string_view inner, size_t bytes_max) {
   });
 }
 
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? std::string() : std::string(value);
-}
-
 Error from_code(const std::error_code& code, std::string_view doing, const fs::path& path) {
   return Error::config(std::string(doing) + " " + path.string() + ": " + code.message());
 }
 
 }  // namespace
+
+std::string environment(const char* name) {
+  const char* value = std::getenv(name);
+  return value == nullptr ? std::string() : std::string(value);
+}
 
 fs::path namespaces_root() {
   fs::path data = environment("XDG_DATA_HOME");

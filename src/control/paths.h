@@ -20,6 +20,9 @@
 
 namespace istmo::control {
 
+// A variable of the environment; empty where it is not set.
+std::string environment(const char* name);
+
 inline constexpr std::string_view kDefaultNamespace = "default";
 
 struct SitePaths {

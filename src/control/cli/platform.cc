@@ -1,37 +1,9 @@
 #include "control/cli/platform.h"
 
-#include <algorithm>
-#include <cstdlib>
-#include <fstream>
-#include <sstream>
-
-#include "control/document_text.h"
 #include "control/kubernetes/kubeconfig.h"
 #include "control/site_options.h"
 
 namespace istmo::control {
-
-namespace {
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value == nullptr ? std::string() : std::string(value);
-}
-
-std::string text_of(const std::filesystem::path& file) {
-  std::ifstream in(file);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
-bool any_kubeconfig_has_context() {
-  const KubeconfigOptions options = default_kubeconfig({}, {}, {});
-  return std::ranges::any_of(options.files,
-                             [](const auto& file) { return has_current_context(text_of(file)); });
-}
-
-}  // namespace
 
 std::string_view to_string(Platform platform) {
   return platform == Platform::linux_machine ? "linux" : "kubernetes";
@@ -58,18 +30,9 @@ PlatformClues gather_platform_clues(const std::string& flag, const std::string& 
       if (const auto platform = platform_from(options->platform)) clues.of_local_site = *platform;
     }
   }
-  clues.has_current_context = any_kubeconfig_has_context();
+  const auto context = current_context(default_kubeconfig({}, {}, {}));
+  clues.has_current_context = context && !context->empty();
   return clues;
-}
-
-bool has_current_context(std::string_view kubeconfig) {
-  const auto values = parse_values(kubeconfig, "kubeconfig");
-  if (!values) return false;
-  for (const Value& value : *values) {
-    const Value* context = value.find("current-context");
-    if (context != nullptr && !context->text().empty()) return true;
-  }
-  return false;
 }
 
 Result<> require_linux(Platform platform) {

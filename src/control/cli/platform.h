@@ -29,9 +29,6 @@ Result<Platform> choose_platform(const PlatformClues& clues);
 // Reads the environment and the disk.
 PlatformClues gather_platform_clues(const std::string& flag, const std::string& namespace_name);
 
-// A kubeconfig text names a current context.
-bool has_current_context(std::string_view kubeconfig);
-
 // The verbs need a linux site: Error::config says what to do elsewhere.
 Result<> require_linux(Platform platform);
 

@@ -1,9 +1,7 @@
 #include "control/kubernetes/api_server.h"
 
-#include <fstream>
-#include <sstream>
-
 #include "control/base64.h"
+#include "control/private_file.h"
 
 namespace istmo::control {
 namespace {
@@ -13,17 +11,10 @@ constexpr const char* kMachineAuthorities[] = {"/etc/ssl/certs/ca-certificates.c
                                                "/etc/pki/tls/certs/ca-bundle.crt"};
 constexpr size_t kTokenBytesMax = 64 * 1024;
 
-std::string text_of(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  std::ostringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-
 Result<std::string> authorities_of(const KubeAccess& access) {
   if (!access.ca_pem.empty() || access.takes_any_certificate) return access.ca_pem;
   for (const char* file : kMachineAuthorities) {
-    if (std::string text = text_of(file); !text.empty()) return text;
+    if (auto text = read_private_file(file)) return text;
   }
   return Error::config("API server " + access.server() +
                        ": the kubeconfig names no certificate-authority, and this machine has no "
@@ -66,7 +57,8 @@ Result<std::string> ApiServer::authorization(Instant now) {
   }
   const bool is_due = token_read_at_ == Instant::never() || now - token_read_at_ >= kTokenTime;
   if (is_due) {
-    std::string token = access_.token_file.empty() ? "" : text_of(access_.token_file);
+    std::string token;
+    if (!access_.token_file.empty()) token = read_private_file(access_.token_file).value_or("");
     while (!token.empty() && (token.back() == '\n' || token.back() == '\r')) token.pop_back();
     if (token.empty()) token = token_.empty() ? access_.token : token_;  // the last good one
     if (token.empty() || token.size() > kTokenBytesMax || !is_header_value(token)) {

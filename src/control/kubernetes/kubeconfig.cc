@@ -1,33 +1,16 @@
 #include "control/kubernetes/kubeconfig.h"
 
 #include <charconv>
-#include <cstdlib>
-#include <fstream>
 #include <sstream>
 
 #include "control/access_documents.h"
 #include "control/base64.h"
 #include "control/document_text.h"
+#include "control/paths.h"
+#include "control/private_file.h"
 
 namespace istmo::control {
 namespace {
-
-constexpr size_t kFileBytesMax = 4 * 1024 * 1024;
-
-std::string environment(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? value : "";
-}
-
-Result<std::string> text_of(const std::filesystem::path& file) {
-  std::ifstream in(file, std::ios::binary);
-  if (!in) return Error::config("cannot read " + file.string());
-  std::string text(kFileBytesMax + 1, '\0');
-  in.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(in.gcount()));
-  if (text.size() > kFileBytesMax) return Error::config(file.string() + " is longer than 4 MiB");
-  return text;
-}
 
 std::string text_at(const Value& map, std::string_view key) {
   const Value* value = map.find(key);
@@ -59,7 +42,7 @@ struct Entry {
     }
     const std::filesystem::path path = path_at(key);
     if (path.empty()) return std::string();
-    auto octets = text_of(path);
+    auto octets = read_private_file(path);
     if (!octets) return error(key + ": " + octets.error().text());
     return octets;
   }
@@ -69,7 +52,7 @@ struct Entry {
 class Files {
  public:
   Result<> add(const std::filesystem::path& file) {
-    const std::string text = TRY(text_of(file));
+    const std::string text = TRY(read_private_file(file));
     for (const Value& document : TRY(parse_values(text, file.string()))) {
       if (!document.is_map()) return Error::config(file.string() + " is no kubeconfig");
       if (current_.empty()) current_ = text_at(document, "current-context");
@@ -223,6 +206,10 @@ KubeconfigOptions default_kubeconfig(std::string file, std::string context,
   return options;
 }
 
+Result<std::string> current_context(const KubeconfigOptions& options) {
+  return TRY(read_files(options)).current_context();
+}
+
 Result<KubeAccess> read_kubeconfig(const KubeconfigOptions& options) {
   const Files files = TRY(read_files(options));
   if (files.is_empty()) {
@@ -263,10 +250,10 @@ Result<KubeAccess> read_service_account(const std::filesystem::path& folder,
   }
   access.host = host;
   access.port = number;
-  access.ca_pem = TRY(text_of(folder / "ca.crt"));
+  access.ca_pem = TRY(read_private_file(folder / "ca.crt"));
   access.token_file = folder / "token";
-  TRY(text_of(access.token_file));
-  access.namespace_name = trimmed(TRY(text_of(folder / "namespace")));
+  TRY(read_private_file(access.token_file));
+  access.namespace_name = trimmed(TRY(read_private_file(folder / "namespace")));
   if (access.namespace_name.empty()) {
     return Error::config((folder / "namespace").string() + " is empty");
   }

@@ -59,6 +59,9 @@ struct KubeconfigOptions {
 KubeconfigOptions default_kubeconfig(std::string file, std::string context,
                                      std::string namespace_name);
 
+// The context that these files name as current; empty: none does.
+Result<std::string> current_context(const KubeconfigOptions& options);
+
 // Error::config says what is missing, in which file, and what to do.
 Result<KubeAccess> read_kubeconfig(const KubeconfigOptions& options);
 

@@ -125,9 +125,23 @@ BOOST_AUTO_TEST_CASE(of_several_files_the_first_word_counts_and_missing_ones_do_
   one.file = folder / "config";
   BOOST_TEST(read_kubeconfig(one)->context == "west");
   one.file = folder / "none";
-  BOOST_TEST(read_kubeconfig(one).error().text().contains("cannot read"));
+  BOOST_TEST(read_kubeconfig(one).error().text().contains("no such file"));
   one = {.file = {}, .files = {folder / "none"}, .context = {}, .namespace_name = {}};
   BOOST_TEST(read_kubeconfig(one).error().text().contains("there is no kubeconfig"));
+}
+
+BOOST_AUTO_TEST_CASE(the_current_context_is_told_without_the_rest) {
+  Folder folder;
+  const auto current = [&](const std::string& text) {
+    folder.write("config", text);
+    return current_context(
+        {.file = {}, .files = {folder / "config"}, .context = {}, .namespace_name = {}});
+  };
+  BOOST_TEST(current("current-context: kind\n").value() == "kind");
+  BOOST_TEST(current("current-context: \"\"\n").value() == "");
+  BOOST_TEST(current("clusters: []\n").value() == "");
+  BOOST_TEST(current("").value() == "");
+  BOOST_TEST(!current("{not: [yaml").has_value());
 }
 
 BOOST_AUTO_TEST_CASE(what_is_missing_or_not_supported_is_named_with_file_and_line) {
@@ -142,7 +156,7 @@ BOOST_AUTO_TEST_CASE(what_is_missing_or_not_supported_is_named_with_file_and_lin
   BOOST_TEST(folder.error_of("{}") == "");
   has("{client-certificate-data: QQ==}", "one is missing");
   has("{client-certificate-data: '*', client-key: k}", "client-certificate-data: ");
-  has("{client-certificate: none.pem}", "client-certificate: cannot read");
+  has("{client-certificate: none.pem}", "client-certificate: ");
   has("{auth-provider: {name: gcp}}", "auth-provider is not supported");
   has("{as: root}", "as is not supported");
   has("{exec: {apiVersion: client.authentication.k8s.io/v1}}", "exec has no command");
