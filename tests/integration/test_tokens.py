@@ -1,6 +1,7 @@
 """AccessGrant and AccessToken documents: how one site lets another in."""
 
 import pytest
+import yaml
 
 from harness.sockets import can_connect, connect, exchange, is_refused
 from harness.waiting import wait_until
@@ -38,6 +39,20 @@ def link_port(site):
 
 def redemptions(site):
     return int(site.status_of("AccessGrant", "grant").get("redemptions", 0))
+
+
+def test_curl_can_redeem_too(world, doc, need):
+    """As Skupper's sites do it: POST, two headers, the code as body."""
+    need("curl")
+    spec = token_of(granting_site(world, doc))["spec"]
+    ca = world.folder / "ca.pem"
+    ca.write_text(spec["ca"])
+    done = world.run(["curl", "-sSf", "--cacert", ca, "-H", "name: t",
+                      "-H", "subject: 7c9e6679-7425-40de-944b-e07fc1f90ae7",
+                      "--data-binary", spec["code"], spec["url"]])
+    secret, link = yaml.safe_load_all(done.stdout)
+    assert (secret["kind"], link["kind"]) == ("Secret", "Link")
+    assert link["spec"]["tlsCredentials"] == secret["metadata"]["name"] == "t"
 
 
 def test_a_token_document_becomes_a_link_that_stays(world, doc):

@@ -193,18 +193,6 @@ BOOST_AUTO_TEST_CASE(older_tls_is_refused_and_1_3_is_not) {
   BOOST_TEST(run_beside(*world.loop, client + "-tls1_3") == 0);
 }
 
-BOOST_AUTO_TEST_CASE(curl_can_redeem_too) {
-  GrantWorld world;
-  const std::string ca = (world.folder.path() / "ca.pem").string();
-  const std::string body = (world.folder.path() / "body").string();
-  test::write_text(ca, world.state->ca_certificates());
-  const std::string curl = "curl -s -f --cacert " + ca + " -o " + body +
-                           " -H 'name: t' -H 'subject: " + test::kRedeemingSite +
-                           "' --data-binary '" + world.grant.code + "' " + world.urls()[0];
-  BOOST_TEST(run_beside(*world.loop, curl) == 0);
-  BOOST_TEST(parse_documents(test::read_text(body), "").documents.size() == 2u);
-}
-
 BOOST_AUTO_TEST_CASE(requests_outside_the_rules_are_answered_and_bounded) {
   GrantWorld world({.failures = {.per_source_max = 100}});
   const std::string post = "POST /" + world.grant.uid + " HTTP/1.1\r\nHost: a\r\n";
