@@ -10,22 +10,12 @@
 
 #include <memory>
 
-#include "control/source_reader.h"
+#include "control/document_source.h"
 #include "dataplane/io/loop.h"
 
 namespace istmo::control {
 
-// Called on the control loop's thread.
-class SourceSink {
- public:
-  // Something changed. Not called from inside start().
-  virtual void on_source_changed(const SourceState& state) = 0;
-
- protected:
-  ~SourceSink() = default;
-};
-
-class DirectorySource {
+class DirectorySource final : public DocumentSource {
  public:
   static constexpr Duration kQuietTime = Duration::milliseconds(80);
   static constexpr Duration kRescanTime = Duration::seconds(5);
@@ -33,14 +23,15 @@ class DirectorySource {
 
   DirectorySource(io::Loop& loop, SourceSink& sink, SourcePaths paths,
                   Duration rescan_time = kRescanTime);
-  ~DirectorySource();
+  ~DirectorySource() override;
 
   // Reads and begins to watch. state() is complete when it returns. Without inotify (its limits
   // are reached) it goes on with rescans every half second and a logged warning.
-  void start();
-  const SourceState& state() const;
-  void stop();
-  bool is_idle() const;  // nothing of it is left in the loop: may be destroyed
+  void start() override;
+  bool is_complete() const override { return true; }
+  const SourceState& state() const override;
+  void stop() override;
+  bool is_idle() const override;
 
  private:
   class State;

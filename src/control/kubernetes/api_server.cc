@@ -81,8 +81,9 @@ void ApiServer::set_addresses(const std::vector<io::Address>& addresses) {
   }
 }
 
-Result<Request> ApiServer::get(const std::string& target, Instant now) {
-  Request request{.head = {.method = "GET",
+Result<Request> ApiServer::request(const std::string& method, const std::string& target,
+                                   Instant now) {
+  Request request{.head = {.method = method,
                            .target = target,
                            .fields = {{"accept", "application/json"}, {"user-agent", "istmo"}}},
                   .body = {}};

@@ -28,8 +28,9 @@ class ApiServer {
   void set_addresses(const std::vector<io::Address>& addresses);
   const std::vector<HttpsPlace>& places() const { return places_; }
 
-  // A GET of `target` (path and query, as the API has it). Error: the token cannot be read.
-  Result<Request> get(const std::string& target, Instant now);
+  // A request for `target` (path and query, as the API has it), without a body. Error: the token
+  // cannot be read.
+  Result<Request> request(const std::string& method, const std::string& target, Instant now);
   // The server said 401: the token is read again at once.
   void forget_authorization() { token_read_at_ = Instant::never(); }
 

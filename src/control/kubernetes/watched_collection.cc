@@ -1,32 +1,8 @@
 #include "control/kubernetes/watched_collection.h"
 
-#include "control/json.h"
+#include "control/kubernetes/api_json.h"
 
 namespace istmo::control {
-namespace {
-
-// A page of a list, as long as a channel lets a reply be. (The server sends a bookmark about every
-// minute, and etcd's objects are smaller than a line may be.)
-constexpr TextLimits kLimits{.bytes_max = HttpsLimits().body_bytes_max,
-                             .depth_max = 64,
-                             .nodes_max = 2'000'000,
-                             .scalar_bytes_max = HttpsLimits().body_bytes_max};
-
-std::optional<Value> read(std::string_view text) {
-  ParsedText parsed = parse_json(text, kLimits);
-  if (parsed.error || parsed.documents.empty()) return std::nullopt;
-  return std::move(parsed.documents.front());
-}
-
-// What a Status object says, for people.
-std::string message_in(const std::string& body) {
-  const auto status = read(body);
-  const Value* message = status ? status->find("message") : nullptr;
-  constexpr size_t kTextBytesMax = 300;
-  return (message ? message->text() : body).substr(0, kTextBytesMax);
-}
-
-}  // namespace
 
 WatchedCollection::WatchedCollection(io::Loop& loop, ApiServer& server, KubeCollection collection,
                                      CollectionSink& sink, Rng& rng)
@@ -51,7 +27,7 @@ void WatchedCollection::go_on() {
   }
   asked_ = ask->kind;
   if (!channel_.is_free()) channel_.cancel();  // a watch that the machine has given up
-  auto request = server_.get(ask->target, loop_.now());
+  auto request = server_.request("GET", ask->target, loop_.now());
   if (!request) {
     machine_.on_failure(request.error().text(), loop_.now());
     return go_on();
@@ -62,7 +38,7 @@ void WatchedCollection::go_on() {
 }
 
 void WatchedCollection::on_https_line(std::string_view line) {
-  const auto event = read(line);
+  const auto event = read_api_json(line);
   if (event) machine_.on_event(*event, loop_.now());
   else machine_.on_failure("a watch sent a line that is no JSON", loop_.now());
   // It may be over for the machine: then it wants to ask or to wait.
@@ -76,10 +52,10 @@ void WatchedCollection::on_https_reply(int status, std::string body) {
   const Instant now = loop_.now();
   if (status == 401) server_.forget_authorization();
   if (status != 200) {
-    machine_.on_status(status, message_in(body), now);
+    machine_.on_status(status, api_message(body), now);
   } else if (asked_ == ListWatch::Ask::Kind::watch) {
     machine_.on_watch_end(now);
-  } else if (const auto list = read(body)) {
+  } else if (const auto list = read_api_json(body)) {
     machine_.on_list(*list, now);
   } else {
     machine_.on_failure("a list is no JSON, or too large", now);

@@ -1,0 +1,139 @@
+#include "control/kubernetes/cluster_documents.h"
+
+#include "control/base64.h"
+#include "control/json.h"
+
+namespace istmo::control {
+namespace {
+
+std::string name_of(const Value& object) {
+  const Value* metadata = object.find("metadata");
+  const Value* name = metadata ? metadata->find("name") : nullptr;
+  return name ? name->text() : "";
+}
+
+std::string prefix_of(const ObjectId& id) { return id.kind + "/" + id.name; }
+
+SourceFile file_of(const std::string& kind, const Value& text) {
+  if (!text.is_scalar()) return {.text = {}, .error = "it is no text"};
+  if (kind != SecretDocument::kKind) return {.text = text.text(), .error = {}};
+  auto decoded = decode_base64(text.text());
+  if (!decoded) return {.text = {}, .error = decoded.error().text()};
+  return {.text = std::move(*decoded), .error = {}};
+}
+
+// What the document has: what the API server adds changes without a change of the Secret.
+Value as_document(const Value& secret) {
+  Value metadata = Value::map();
+  metadata.set("name", name_of(secret));
+  Value document = Value::map();
+  document.set("apiVersion", "v1");
+  document.set("kind", "Secret");
+  document.set("metadata", std::move(metadata));
+  for (const char* key : {"type", "data"}) {
+    if (const Value* value = secret.find(key)) document.set(key, *value);
+  }
+  return document;
+}
+
+}  // namespace
+
+bool ClusterDocuments::put_streams(const std::string& kind, const Value& object) {
+  const std::string prefix = prefix_of({kind, name_of(object)}) + "/";
+  std::map<std::string, SourceFile> files;
+  if (const Value* data = object.find("data")) {
+    for (const Value::Entry& entry : data->entries()) {
+      files.emplace(prefix + entry.key, file_of(kind, entry.value));
+    }
+  }
+  return put_files(prefix, std::move(files));
+}
+
+bool ClusterDocuments::put_secret(const Value& object) {
+  const std::string path = prefix_of({std::string(SecretDocument::kKind), name_of(object)});
+  return put_files(
+      path, {{path, {.text = write_json(as_document(object), JsonStyle::compact), .error = {}}}});
+}
+
+bool ClusterDocuments::remove_streams(const ObjectId& id) {
+  return put_files(prefix_of(id) + "/", {});
+}
+
+bool ClusterDocuments::remove_secret(const std::string& name) {
+  return put_files(prefix_of({std::string(SecretDocument::kKind), name}), {});
+}
+
+bool ClusterDocuments::set_unread(const std::string& place, const std::string& why) {
+  const auto known = state_.unread.find(place);
+  if (why.empty() ? known == state_.unread.end()
+                  : known != state_.unread.end() && known->second == why) {
+    return false;
+  }
+  if (why.empty()) state_.unread.erase(known);
+  else state_.unread[place] = why;
+  return true;
+}
+
+// `files` are now all whose path is `prefix`, or begins with it where it ends with '/'.
+bool ClusterDocuments::put_files(const std::string& prefix, Files files) {
+  bool is_changed = remove_files(prefix, files);
+  bool is_left_out = false;
+  for (auto& [path, file] : files) {
+    const auto known = state_.files.find(path);
+    const bool is_known = known != state_.files.end();
+    if (is_known && known->second == file) continue;
+    const size_t bytes = bytes_ + file.text.size() - (is_known ? known->second.text.size() : 0);
+    if (bytes > bytes_max_ || (!is_known && state_.files.size() >= files_max_)) {
+      is_left_out = true;  // what it said before stands
+      continue;
+    }
+    bytes_ = bytes;
+    state_.files[path] = std::move(file);
+    is_changed = true;
+  }
+  if (is_left_out) left_out_.insert(prefix);
+  else left_out_.erase(prefix);
+  return tell_left_out() || is_changed;
+}
+
+bool ClusterDocuments::remove_files(const std::string& prefix, const Files& but) {
+  bool is_changed = false;
+  for (auto at = state_.files.lower_bound(prefix); at != state_.files.end();) {
+    const bool is_of_it =
+        prefix.ends_with('/') ? at->first.starts_with(prefix) : at->first == prefix;
+    if (!is_of_it) break;
+    if (but.contains(at->first)) {
+      ++at;
+      continue;
+    }
+    bytes_ -= at->second.text.size();
+    at = state_.files.erase(at);
+    is_changed = true;
+  }
+  return is_changed;
+}
+
+bool ClusterDocuments::tell_left_out() {
+  if (left_out_.empty()) return set_unread("documents", "");
+  return set_unread("documents", "the namespace holds more than " + std::to_string(files_max_) +
+                                     " or more than " + std::to_string(bytes_max_) +
+                                     " octets; not read are " + std::to_string(left_out_.size()) +
+                                     " objects, such as " + *left_out_.begin() +
+                                     ", until they change");
+}
+
+std::set<std::string> secrets_referred_to(const Desired& desired) {
+  std::set<std::string> names;
+  const auto add_all = [&](const auto& documents) {
+    for (const auto& [name, document] : documents) {
+      if (!document.tls_credentials.empty()) names.insert(document.tls_credentials);
+    }
+  };
+  add_all(desired.links);
+  add_all(desired.listeners);
+  add_all(desired.connectors);
+  add_all(desired.router_accesses);
+  return names;
+}
+
+}  // namespace istmo::control

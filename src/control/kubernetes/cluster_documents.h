@@ -1,0 +1,59 @@
+// The documents of a site as a namespace has them, in the shape of files (source_reader.h): each
+// data key of a labelled ConfigMap or Secret is a YAML stream, and a Secret that documents refer to
+// is a document itself. A file is called "ConfigMap/listener-backend/listener.yaml".
+//
+// A value: fed by watches, control thread only. What others write there is bounded.
+#pragma once
+
+#include <cstddef>
+#include <map>
+#include <set>
+#include <string>
+
+#include "control/desired.h"
+#include "control/source_reader.h"
+#include "control/value.h"
+
+namespace istmo::control {
+
+// ConfigMaps and Secrets with it hold documents.
+inline constexpr const char* kDocumentsLabel = "istmo.dev/documents";
+
+class ClusterDocuments {
+ public:
+  static constexpr size_t kFilesMax = 10'000;
+  static constexpr size_t kBytesMax = 64 * 1024 * 1024;
+
+  explicit ClusterDocuments(size_t files_max = kFilesMax, size_t bytes_max = kBytesMax)
+      : files_max_(files_max), bytes_max_(bytes_max) {}
+
+  // True, of these and the following: state() is another one than before.
+  // A labelled ConfigMap or Secret: `kind` says which.
+  bool put_streams(const std::string& kind, const Value& object);
+  // A Secret that documents refer to.
+  bool put_secret(const Value& object);
+  // They are gone.
+  bool remove_streams(const ObjectId& id);
+  bool remove_secret(const std::string& name);
+  // What cannot be watched ("ConfigMaps with label ..."), and why; empty: it can.
+  bool set_unread(const std::string& place, const std::string& why);
+
+  const SourceState& state() const { return state_; }
+
+ private:
+  using Files = std::map<std::string, SourceFile>;
+  bool put_files(const std::string& prefix, Files files);
+  bool remove_files(const std::string& prefix, const Files& but);
+  bool tell_left_out();
+
+  const size_t files_max_;
+  const size_t bytes_max_;
+  size_t bytes_ = 0;                // of all texts
+  std::set<std::string> left_out_;  // prefixes of files for which there was no room
+  SourceState state_;
+};
+
+// The Secrets that documents refer to by name.
+std::set<std::string> secrets_referred_to(const Desired& desired);
+
+}  // namespace istmo::control

@@ -1,0 +1,135 @@
+#include "control/kubernetes/kubernetes_source.h"
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "control/kubernetes/kube_kinds.h"
+
+namespace istmo::control {
+
+// One watch and what it is for.
+class KubernetesSource::Watch final : private CollectionSink {
+ public:
+  enum class Content : uint8_t { streams, secret };
+
+  Watch(KubernetesSource& source, const std::string& kind, Content content,
+        const std::string& selector)
+      : source_(source),
+        kind_(kind),
+        content_(content),
+        place_(kind + (content == Content::streams ? "s with label " + selector : " " + selector)),
+        collection_(source.loop_, source.server_, collection_of(selector), *this, source.rng_) {}
+
+  void start() { collection_.start(); }
+  void stop() {
+    collection_.stop();
+    source_.documents_.set_unread(place_, "");
+  }
+  bool is_idle() const { return collection_.is_idle(); }
+  bool is_answered() const { return is_answered_; }
+
+ private:
+  KubeCollection collection_of(const std::string& selector) const {
+    KubeCollection wanted{
+        .path = collection_path(*find_kube_kind(kind_), source_.server_.access().namespace_name),
+        .label_selector = {},
+        .field_selector = {}};
+    if (content_ == Content::streams) wanted.label_selector = selector;
+    else wanted.field_selector = "metadata.name=" + selector;
+    return wanted;
+  }
+
+  void on_object(const std::string&, const Value& object) override {
+    ClusterDocuments& documents = source_.documents_;
+    const bool is_changed = content_ == Content::streams ? documents.put_streams(kind_, object)
+                                                         : documents.put_secret(object);
+    if (is_changed) source_.on_changed();
+  }
+  void on_object_gone(const std::string& key) override {
+    ClusterDocuments& documents = source_.documents_;
+    const std::string name = key.substr(key.find('/') + 1);  // "namespace/name"
+    const bool is_changed = content_ == Content::streams ? documents.remove_streams({kind_, name})
+                                                         : documents.remove_secret(name);
+    if (is_changed) source_.on_changed();
+  }
+  void on_synced() override { on_answered(""); }
+  void on_refused(int status, const std::string& text) override {
+    LOG_ERROR("documents cannot be watched", "what", place_, "status", status, "error", text);
+    on_answered(text);
+  }
+  // They are tried again at once; what was read stands.
+  void on_trouble(const std::string& text) override {
+    LOG_WARNING("documents cannot be watched, trying again", "what", place_, "error", text);
+  }
+  void on_answered(const std::string& why_unread) {
+    const bool is_new = !std::exchange(is_answered_, true);
+    if (source_.documents_.set_unread(place_, why_unread) || is_new) source_.on_changed();
+  }
+
+  KubernetesSource& source_;
+  const std::string kind_;
+  const Content content_;
+  const std::string place_;
+  bool is_answered_ = false;
+  WatchedCollection collection_;
+};
+
+KubernetesSource::KubernetesSource(io::Loop& loop, ApiServer& server, SourceSink& sink, Rng& rng)
+    : loop_(loop), server_(server), sink_(sink), rng_(rng) {
+  const std::string selector = std::string(kDocumentsLabel) + "=true";
+  for (const char* kind : {"ConfigMap", "Secret"}) {
+    watches_.push_back(std::make_unique<Watch>(*this, kind, Watch::Content::streams, selector));
+  }
+}
+
+KubernetesSource::~KubernetesSource() = default;
+
+void KubernetesSource::start() {
+  for (const auto& watch : watches_) watch->start();
+}
+
+bool KubernetesSource::is_complete() const {
+  return std::ranges::all_of(watches_, [](const auto& watch) { return watch->is_answered(); });
+}
+
+void KubernetesSource::stop() {
+  is_stopped_ = true;
+  tell_.unlink();
+  for (const auto& watch : watches_) watch->stop();
+  for (const auto& [name, watch] : secrets_) watch->stop();
+}
+
+bool KubernetesSource::is_idle() const {
+  const auto is_watch_idle = [](const auto& watch) { return watch->is_idle(); };
+  return std::ranges::all_of(watches_, is_watch_idle) &&
+         std::ranges::all_of(ending_, is_watch_idle) &&
+         std::ranges::all_of(secrets_, [](const auto& entry) { return entry.second->is_idle(); });
+}
+
+void KubernetesSource::follow_secrets(const std::set<std::string>& names) {
+  if (is_stopped_) return;
+  std::erase_if(ending_, [](const auto& watch) { return watch->is_idle(); });
+  for (auto at = secrets_.begin(); at != secrets_.end();) {
+    if (names.contains(at->first)) {
+      ++at;
+      continue;
+    }
+    at->second->stop();
+    ending_.push_back(std::move(at->second));
+    if (documents_.remove_secret(at->first)) on_changed();
+    at = secrets_.erase(at);
+  }
+  for (const std::string& name : names) {
+    auto& watch = secrets_[name];
+    if (watch) continue;
+    watch = std::make_unique<Watch>(*this, "Secret", Watch::Content::secret, name);
+    watch->start();
+  }
+}
+
+// Many changes of one turn are told once.
+void KubernetesSource::on_changed() { loop_.defer(tell_); }
+
+void KubernetesSource::tell() { sink_.on_source_changed(documents_.state()); }
+
+}  // namespace istmo::control

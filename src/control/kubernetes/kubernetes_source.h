@@ -1,0 +1,53 @@
+// Documents from a namespace of a cluster: what its labelled ConfigMaps and Secrets hold, and the
+// Secrets that these documents name. Never all of a namespace's Secrets.
+//
+// Owned by the Kubernetes platform, control thread only; borrows loop, server and sink. What cannot
+// be watched is told once, in the log and in the state; what was read before stands.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "base/rng.h"
+#include "control/document_source.h"
+#include "control/kubernetes/api_server.h"
+#include "control/kubernetes/cluster_documents.h"
+#include "control/kubernetes/watched_collection.h"
+
+namespace istmo::control {
+
+class KubernetesSource final : public DocumentSource {
+ public:
+  KubernetesSource(io::Loop& loop, ApiServer& server, SourceSink& sink, Rng& rng);
+  ~KubernetesSource() override;
+
+  void start() override;
+  bool is_complete() const override;
+  const SourceState& state() const override { return documents_.state(); }
+  void stop() override;
+  bool is_idle() const override;
+
+  // The Secrets that documents refer to now, all of them; they are watched one by one.
+  void follow_secrets(const std::set<std::string>& names);
+
+ private:
+  class Watch;
+  void on_changed();
+  void tell();
+
+  io::Loop& loop_;
+  ApiServer& server_;
+  SourceSink& sink_;
+  Rng& rng_;
+  ClusterDocuments documents_;
+  std::vector<std::unique_ptr<Watch>> watches_;            // by label
+  std::map<std::string, std::unique_ptr<Watch>> secrets_;  // by name
+  std::vector<std::unique_ptr<Watch>> ending_;
+  bool is_stopped_ = false;
+  io::DeferredOf<KubernetesSource, &KubernetesSource::tell> tell_{*this};
+};
+
+}  // namespace istmo::control

@@ -1,0 +1,349 @@
+#include "control/kubernetes/object_keeper.h"
+
+#include <algorithm>
+
+#include "base/assert.h"
+#include "control/json.h"
+#include "control/kubernetes/kube_kinds.h"
+#include "control/pki.h"
+
+namespace istmo::control {
+namespace {
+
+constexpr const char* kJson = "application/json";
+// JSON is YAML.
+constexpr const char* kApply = "application/apply-patch+yaml";
+constexpr const char* kJsonPatch = "application/json-patch+json";
+
+const std::string& text_at(const Value* map, std::string_view key) {
+  static const std::string none;
+  const Value* value = map ? map->find(key) : nullptr;
+  return value ? value->text() : none;
+}
+
+const std::string& metadata_text(const Value& object, std::string_view key) {
+  return text_at(object.find("metadata"), key);
+}
+
+const std::string& annotation_of(const Value& object, std::string_view key) {
+  const Value* metadata = object.find("metadata");
+  return text_at(metadata ? metadata->find("annotations") : nullptr, key);
+}
+
+bool is_empty(const Value& value) {
+  return value.is_null() || (value.is_map() && value.entries().empty()) ||
+         (value.is_list() && value.items().empty());
+}
+
+// What was made by POST is owned field by field by our name as one that updates; applying is
+// another owner, and would be in conflict with it (Server-Side Apply, "Field management").
+bool is_ours_as_made(const Value& entry) {
+  return text_at(&entry, "manager") == kManagedBy && text_at(&entry, "operation") == "Update" &&
+         text_at(&entry, "subresource").empty();
+}
+
+bool has_fields_as_made(const Value& object) {
+  const Value* metadata = object.find("metadata");
+  const Value* entries = metadata ? metadata->find("managedFields") : nullptr;
+  return entries && std::ranges::any_of(entries->items(), is_ours_as_made);
+}
+
+// A JSON Patch (RFC 6902) that makes them fields that we applied; refused if the object changed.
+Value taking_over_fields(const Value& object) {
+  Value entries = Value::list();
+  for (const Value& entry : object.find("metadata")->find("managedFields")->items()) {
+    Value& taken = entries.add(entry);
+    if (is_ours_as_made(entry)) taken.set("operation", "Apply");
+  }
+  Value patch = Value::list();
+  const auto replace = [&](const char* path, Value value) {
+    Value step = Value::map();
+    step.set("op", "replace");
+    step.set("path", path);
+    step.set("value", std::move(value));
+    patch.add(std::move(step));
+  };
+  replace("/metadata/managedFields", std::move(entries));
+  replace("/metadata/resourceVersion", metadata_text(object, "resourceVersion"));
+  return patch;
+}
+
+}  // namespace
+
+bool is_contained(const Value& wanted, const Value& object) {
+  if (wanted.is_map()) {
+    return std::ranges::all_of(wanted.entries(), [&](const Value::Entry& entry) {
+      const Value* there = object.find(entry.key);
+      return there ? is_contained(entry.value, *there) : is_empty(entry.value);
+    });
+  }
+  if (!wanted.is_list()) return wanted.text() == object.text() && object.is_scalar();
+  return object.is_list() && std::ranges::equal(wanted.items(), object.items(), is_contained);
+}
+
+ObjectKeeper::ObjectKeeper(std::string namespace_name, ObjectOwner owner,
+                           std::set<std::string> kinds, Rng& rng)
+    : namespace_name_(std::move(namespace_name)),
+      owner_(std::move(owner)),
+      kinds_(std::move(kinds)),
+      rng_(rng) {}
+
+void ObjectKeeper::want(const std::map<ObjectId, Value>& objects) {
+  for (auto at = objects_.begin(); at != objects_.end();) {
+    auto& [id, kept] = *at++;
+    if (!kept.wanted || objects.contains(id)) continue;
+    want(id, kept, {}, {});
+  }
+  for (const auto& [id, object] : objects) {
+    ASSERT(kinds_.contains(id.kind));
+    std::string digest = sha256_hex(write_json(object, JsonStyle::compact));
+    Kept& kept = objects_[id];
+    if (kept.digest == digest) continue;
+    Value whole = dressed(id, object, digest);
+    want(id, kept, std::move(whole), std::move(digest));
+  }
+}
+
+void ObjectKeeper::want(const ObjectId& id, Kept& kept, std::optional<Value> wanted,
+                        std::string digest) {
+  kept.wanted = std::move(wanted);
+  kept.digest = std::move(digest);
+  kept.conflicts = 0;
+  kept.retry_at = {};
+  problems_.erase(id);
+  reconsider(id, kept);
+}
+
+void ObjectKeeper::on_object(const ObjectId& id, const Value& object) {
+  Kept& kept = objects_[id];
+  kept.must_look = false;
+  see(kept, object);
+  reconsider(id, kept);
+}
+
+void ObjectKeeper::on_gone(const ObjectId& id) {
+  const auto found = objects_.find(id);
+  if (found == objects_.end()) return;
+  forget(found->second);
+  reconsider(id, found->second);
+}
+
+void ObjectKeeper::on_synced(const std::string& kind) {
+  if (!synced_.insert(kind).second) return;
+  for (auto at = objects_.begin(); at != objects_.end();) {
+    auto& [id, kept] = *at++;
+    if (id.kind == kind) reconsider(id, kept);
+  }
+}
+
+const Value* ObjectKeeper::find(const ObjectId& id) const {
+  const auto found = objects_.find(id);
+  return found == objects_.end() || !found->second.seen ? nullptr : &*found->second.seen;
+}
+
+// --- asking ----------------------------------------------------------------------------------
+
+std::optional<ObjectKeeper::Request> ObjectKeeper::next(Instant now) {
+  if (due_.empty() || in_flight_ >= kInFlightMax || now < wake_at(now)) return std::nullopt;
+  const ObjectId id = due_.begin()->second;
+  Kept& kept = objects_.at(id);
+  due_.erase(due_.begin());
+  kept.queued.reset();
+  const Step step = step_of(id, kept);
+  ASSERT(step != Step::none);
+  kept.asked = step;
+  kept.pace_at = now + kObjectPause;
+  ++in_flight_;
+  rate_.on_done(now);
+  return request_for(id, kept, step);
+}
+
+Instant ObjectKeeper::wake_at(Instant now) const {
+  if (due_.empty() || in_flight_ >= kInFlightMax) return Instant::never();
+  return std::max({due_.begin()->first, not_before_, rate_.due(), now});
+}
+
+ObjectKeeper::Step ObjectKeeper::step_of(const ObjectId& id, const Kept& kept) const {
+  if (!synced_.contains(id.kind)) return Step::none;
+  if (kept.must_look && (kept.wanted || kept.seen)) return Step::look;
+  if (!kept.wanted) {
+    const bool is_kept = kept.seen && !annotation_of(*kept.seen, kContentAnnotation).empty();
+    const bool is_going = kept.seen && !metadata_text(*kept.seen, "deletionTimestamp").empty();
+    return is_kept && !is_going ? Step::remove : Step::none;
+  }
+  if (kept.is_somebody_elses) return Step::none;
+  if (!kept.seen) return Step::make;
+  if (is_contained(*kept.wanted, *kept.seen)) return Step::none;
+  return has_fields_as_made(*kept.seen) ? Step::take_over_fields : Step::apply;
+}
+
+ObjectKeeper::Request ObjectKeeper::request_for(const ObjectId& id, const Kept& kept,
+                                                Step step) const {
+  const std::string path = object_path(id, namespace_name_);
+  const std::string manager = std::string("?fieldManager=") + kManagedBy;
+  switch (step) {
+    case Step::none:
+    case Step::look: return {id, "GET", path, "", {}};
+    case Step::make:
+      return {id, "POST", collection_path(*find_kube_kind(id.kind), namespace_name_) + manager,
+              kJson, *kept.wanted};
+    case Step::take_over_fields:
+      return {id, "PATCH", path + manager, kJsonPatch, taking_over_fields(*kept.seen)};
+    case Step::apply: {
+      Value object = *kept.wanted;
+      Value metadata = *object.find("metadata");
+      metadata.set("uid", metadata_text(*kept.seen, "uid"));
+      object.set("metadata", std::move(metadata));
+      return {id, "PATCH", path + manager, kApply, std::move(object)};
+    }
+    case Step::remove: break;
+  }
+  Value preconditions = Value::map();
+  preconditions.set("uid", metadata_text(*kept.seen, "uid"));
+  Value options = Value::map();
+  options.set("apiVersion", "v1");
+  options.set("kind", "DeleteOptions");
+  options.set("preconditions", std::move(preconditions));
+  return {id, "DELETE", path, kJson, std::move(options)};
+}
+
+void ObjectKeeper::on_reply(const ObjectId& id, int status, const Value& body, Instant now) {
+  Kept& kept = objects_.at(id);
+  const Step step = answered(kept);
+  const std::string& message = text_at(&body, "message");
+  if (status == 401 || status == 429 || status >= 500) {
+    problems_[id] = "the API server answered " + std::to_string(status) + ": " + message;
+    back_off(now, status == 429 ? Duration::seconds(1) : Duration{});
+  } else {
+    backoff_.reset();
+    if (status >= 200 && status < 300) on_done(id, kept, step, body, now);
+    else on_refused(id, kept, step, {status, message}, now);
+  }
+  reconsider(id, kept);
+}
+
+void ObjectKeeper::on_failure(const ObjectId& id, const std::string& text, Instant now) {
+  Kept& kept = objects_.at(id);
+  answered(kept);
+  problems_[id] = text;
+  back_off(now, {});
+  reconsider(id, kept);
+}
+
+ObjectKeeper::Step ObjectKeeper::answered(Kept& kept) {
+  ASSERT(kept.asked != Step::none && in_flight_ > 0);
+  --in_flight_;
+  return std::exchange(kept.asked, Step::none);
+}
+
+// The object as it is now came back, or (of a removal) perhaps a Status.
+void ObjectKeeper::on_done(const ObjectId& id, Kept& kept, Step step, const Value& body,
+                           Instant now) {
+  kept.must_look = false;
+  if (step == Step::remove && metadata_text(body, "deletionTimestamp").empty()) {
+    return forget(kept);
+  }
+  if (step != Step::look) {
+    kept.conflicts = 0;
+    problems_.erase(id);
+  }
+  if (step == Step::take_over_fields) kept.pace_at = now;
+  see(kept, body);
+  // No watch need tell when it goes: it is looked for again.
+  if (step != Step::look || !kept.is_somebody_elses) return;
+  kept.must_look = true;
+  kept.retry_at = now + kRefusedPause;
+}
+
+void ObjectKeeper::on_refused(const ObjectId& id, Kept& kept, Step step, const Refusal& refusal,
+                              Instant now) {
+  kept.must_look = false;
+  if (refusal.status == 404 && step != Step::make) return forget(kept);
+  problems_[id] =
+      "the API server refuses it (" + std::to_string(refusal.status) + "): " + refusal.message;
+  kept.retry_at = now + kRefusedPause;
+  if (refusal.status != 409) return;
+  // Somebody made one of this name, or changed ours, or an answer was lost: look what is there,
+  // and try again, ever more slowly.
+  constexpr int kDoublingsMax = 11;
+  kept.must_look = true;
+  kept.retry_at = std::min(kept.retry_at, now + kObjectPause * ((1 << kept.conflicts) - 1));
+  if (kept.conflicts < kDoublingsMax) ++kept.conflicts;
+}
+
+// --- what is known ---------------------------------------------------------------------------
+
+void ObjectKeeper::see(Kept& kept, const Value& object) const {
+  kept.is_somebody_elses = !is_ours(object);
+  if (kept.is_somebody_elses) kept.seen.reset();
+  else kept.seen = object;
+}
+
+void ObjectKeeper::forget(Kept& kept) {
+  kept.seen.reset();
+  kept.is_somebody_elses = false;
+  kept.must_look = false;
+  kept.retry_at = {};
+}
+
+bool ObjectKeeper::is_ours(const Value& object) const {
+  const Value* metadata = object.find("metadata");
+  const Value* labels = metadata ? metadata->find("labels") : nullptr;
+  const Value* owners = metadata ? metadata->find("ownerReferences") : nullptr;
+  if (text_at(labels, kManagedByLabel) != kManagedBy || !owners) return false;
+  return std::ranges::any_of(
+      owners->items(), [&](const Value& owner) { return text_at(&owner, "uid") == owner_.uid; });
+}
+
+Value ObjectKeeper::dressed(const ObjectId& id, const Value& object,
+                            const std::string& digest) const {
+  const Value* given = object.find("metadata");
+  Value metadata = given ? *given : Value::map();
+  metadata.set("name", id.name);
+  const auto with = [&](const char* map, const char* key, const std::string& value) {
+    const Value* there = metadata.find(map);
+    Value texts = there ? *there : Value::map();
+    texts.set(key, value);
+    metadata.set(map, std::move(texts));
+  };
+  with("labels", kManagedByLabel, kManagedBy);
+  with("annotations", kContentAnnotation, digest);
+  Value owner = Value::map();
+  owner.set("apiVersion", owner_.api_version);
+  owner.set("kind", owner_.kind);
+  owner.set("name", owner_.name);
+  owner.set("uid", owner_.uid);
+  Value owners = Value::list();
+  owners.add(std::move(owner));
+  metadata.set("ownerReferences", std::move(owners));
+  Value whole = object;
+  whole.set("apiVersion", std::string(find_kube_kind(id.kind)->api_version));
+  whole.set("kind", id.kind);
+  whole.set("metadata", std::move(metadata));
+  return whole;
+}
+
+// Puts it where next() finds it, if there is something to ask; drops what nothing is known of.
+void ObjectKeeper::reconsider(const ObjectId& id, Kept& kept) {
+  if (kept.queued) due_.erase({*kept.queued, id});
+  kept.queued.reset();
+  if (kept.asked != Step::none) return;
+  const Step step = step_of(id, kept);
+  if (kept.wanted && kept.is_somebody_elses) {
+    problems_[id] = id.kind + " " + id.name + " is there and is not Istmo's";
+  } else if (step == Step::none) {
+    problems_.erase(id);
+  }
+  if (step != Step::none) {
+    kept.queued = std::max(kept.pace_at, kept.retry_at);
+    due_.emplace(*kept.queued, id);
+  } else if (!kept.wanted && !kept.seen) {
+    objects_.erase(id);
+  }
+}
+
+void ObjectKeeper::back_off(Instant now, Duration at_least) {
+  not_before_ = now + std::max(by_chance(backoff_.next(), rng_), at_least);
+}
+
+}  // namespace istmo::control

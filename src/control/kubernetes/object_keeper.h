@@ -1,0 +1,142 @@
+// Keeps the objects that a site has in its namespace as they should be: makes what is missing,
+// brings back what differs, takes away what is not wanted any more, and leaves alone what is
+// somebody else's.
+//
+// A pure state machine, on whichever thread drives it: it is told what should be and what is (by
+// watches and by answers), and says what to ask of the API server. Every request may be repeated,
+// and an answer may be lost: nothing depends on it.
+//
+// An object is ours if it carries our label and our owner; of those, the kept ones carry a digest
+// of what was wanted. New ones are made by POST, so that an object of the same name is never taken
+// over. Ours are changed by server-side apply, with their uid and never by force.
+// Source: Kubernetes API Concepts and Server-Side Apply (managedFields, conflicts).
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "base/backoff.h"
+#include "base/clock.h"
+#include "base/rng.h"
+#include "control/desired.h"
+#include "control/kubernetes/rate.h"
+#include "control/value.h"
+
+namespace istmo::control {
+
+inline constexpr const char* kManagedByLabel = "app.kubernetes.io/managed-by";
+inline constexpr const char* kManagedBy = "istmo";  // its value, and our field manager
+inline constexpr const char* kContentAnnotation = "istmo.dev/content";
+
+// Whom the objects of a site belong to: they go when it goes.
+struct ObjectOwner {
+  std::string api_version;
+  std::string kind;
+  std::string name;
+  std::string uid;
+};
+
+class ObjectKeeper {
+ public:
+  static constexpr uint32_t kWritesPerSecond = 200;
+  static constexpr uint32_t kWritesAtOnce = 100;
+  static constexpr uint32_t kInFlightMax = 4;
+  static constexpr Duration kObjectPause = Duration::milliseconds(500);  // between writes of one
+  static constexpr Duration kRefusedPause = Duration::seconds(600);
+  static constexpr Duration kBackoffMin = Duration::milliseconds(500);
+  static constexpr Duration kBackoffMax = Duration::seconds(30);
+
+  struct Request {
+    ObjectId object;
+    std::string method;
+    std::string target;  // path and query
+    std::string content_type;
+    Value body;  // null: none
+  };
+
+  // `kinds`: that find_kube_kind() has, each of which is watched.
+  ObjectKeeper(std::string namespace_name, ObjectOwner owner, std::set<std::string> kinds,
+               Rng& rng);
+
+  // --- what should be --------------------------------------------------------------------------
+  // All of it: apiVersion, kind, metadata.name and the content of each. The label, the owner and
+  // the digest are added here. What was wanted before and is not here is taken away.
+  void want(const std::map<ObjectId, Value>& objects);
+
+  // --- what is ---------------------------------------------------------------------------------
+  // Of a watch. Nothing of a kind is written before on_synced() has said that all of it is known.
+  void on_object(const ObjectId& id, const Value& object);
+  void on_gone(const ObjectId& id);
+  void on_synced(const std::string& kind);
+
+  // --- asking ----------------------------------------------------------------------------------
+  // What to ask now. At most kInFlightMax wait for an answer, none twice for one object.
+  std::optional<Request> next(Instant now);
+  // When next() has something if nothing comes before; never: it has nothing.
+  Instant wake_at(Instant now) const;
+  // `body`: what came as JSON, null if that is none.
+  void on_reply(const ObjectId& id, int status, const Value& body, Instant now);
+  // No answer; it may have been done.
+  void on_failure(const ObjectId& id, const std::string& text, Instant now);
+
+  // --- for status ------------------------------------------------------------------------------
+  // What is not as wanted, and why.
+  const std::map<ObjectId, std::string>& problems() const { return problems_; }
+  // The object as it is if it is ours, else nullptr: a Service's addresses are the server's choice.
+  const Value* find(const ObjectId& id) const;
+
+ private:
+  enum class Step : uint8_t { none, look, make, take_over_fields, apply, remove };
+  struct Kept {
+    std::optional<Value> wanted;  // with label, owner and digest
+    std::string digest;           // of `wanted`
+    std::optional<Value> seen;    // ours
+    bool is_somebody_elses = false;
+    bool must_look = false;         // what is there has to be asked first
+    Step asked = Step::none;        // whose answer is awaited
+    uint8_t conflicts = 0;          // one after the other
+    Instant pace_at;                // not before
+    Instant retry_at;               // nor before: it was refused
+    std::optional<Instant> queued;  // its place in due_
+  };
+  struct Refusal {
+    int status;
+    const std::string& message;
+  };
+
+  void want(const ObjectId& id, Kept& kept, std::optional<Value> wanted, std::string digest);
+  bool is_ours(const Value& object) const;
+  Value dressed(const ObjectId& id, const Value& object, const std::string& digest) const;
+  Step step_of(const ObjectId& id, const Kept& kept) const;
+  Request request_for(const ObjectId& id, const Kept& kept, Step step) const;
+  void see(Kept& kept, const Value& object) const;
+  void reconsider(const ObjectId& id, Kept& kept);
+  static void forget(Kept& kept);
+  Step answered(Kept& kept);
+  void on_done(const ObjectId& id, Kept& kept, Step step, const Value& body, Instant now);
+  void on_refused(const ObjectId& id, Kept& kept, Step step, const Refusal& refusal, Instant now);
+  void back_off(Instant now, Duration at_least);
+
+  const std::string namespace_name_;
+  const ObjectOwner owner_;
+  const std::set<std::string> kinds_;
+  Rng& rng_;
+  std::set<std::string> synced_;  // kinds
+  std::map<ObjectId, Kept> objects_;
+  std::map<ObjectId, std::string> problems_;
+  std::set<std::pair<Instant, ObjectId>> due_;  // whom to ask for, and from when
+  uint32_t in_flight_ = 0;
+  Rate rate_{kWritesPerSecond, kWritesAtOnce};
+  Instant not_before_;  // of all: the server cannot be reached, or asks to wait
+  Backoff backoff_{kBackoffMin, kBackoffMax};
+};
+
+// All of `wanted` is in `object`: what is left out there is the server's to fill. Lists are the
+// same item by item; what is empty may be missing.
+bool is_contained(const Value& wanted, const Value& object);
+
+}  // namespace istmo::control

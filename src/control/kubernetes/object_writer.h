@@ -1,0 +1,32 @@
+// An ObjectKeeper on connections of its own: asks when it is time and tells what came.
+//
+// Owned by the Kubernetes platform, on its loop's thread; borrows loop, server and keeper. Whoever
+// tells the keeper something calls go_on() after it. Ends with stop(), then is_idle() on the loop.
+#pragma once
+
+#include "control/kubernetes/api_calls.h"
+#include "control/kubernetes/object_keeper.h"
+
+namespace istmo::control {
+
+class ObjectWriter {
+ public:
+  ObjectWriter(io::Loop& loop, ApiServer& server, ObjectKeeper& keeper)
+      : loop_(loop), keeper_(keeper), calls_(loop, server, ObjectKeeper::kInFlightMax) {}
+
+  // At the end of this turn.
+  void go_on() { loop_.defer(ask_); }
+  void stop();
+  bool is_idle() const { return calls_.is_idle() && !timer_.is_armed(); }
+
+ private:
+  void ask();
+
+  io::Loop& loop_;
+  ObjectKeeper& keeper_;
+  ApiCalls calls_;
+  io::DeferredOf<ObjectWriter, &ObjectWriter::ask> ask_{*this};
+  io::TimerOf<ObjectWriter, &ObjectWriter::go_on> timer_{*this};
+};
+
+}  // namespace istmo::control

@@ -1,0 +1,88 @@
+#include "control/kubernetes/cluster_documents.h"
+
+#include <boost/test/unit_test.hpp>
+
+#include "control/document_store.h"
+#include "control/json.h"
+
+using namespace istmo;
+using namespace istmo::control;
+
+namespace {
+
+Value json(const std::string& text) {
+  auto parsed = parse_json(text, {});
+  BOOST_REQUIRE_MESSAGE(!parsed.error, text);
+  return parsed.documents.front();
+}
+
+Value config_map(const std::string& name, const std::string& data) {
+  return json(R"({"metadata":{"name":")" + name + R"("},"data":)" + data + "}");
+}
+
+using Names = std::vector<std::string>;
+
+Names files_of(const ClusterDocuments& documents) {
+  Names names;
+  for (const auto& [path, file] : documents.state().files) names.push_back(path);
+  return names;
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(cluster_documents)
+
+BOOST_AUTO_TEST_CASE(each_data_key_is_a_file_and_follows_its_object) {
+  ClusterDocuments documents;
+  BOOST_TEST(documents.put_streams("ConfigMap", config_map("a", R"({"x":"1","y":"2"})")));
+  BOOST_TEST(documents.put_streams("ConfigMap", config_map("a-b", R"({"x":"3"})")));
+  BOOST_TEST(!documents.put_streams("ConfigMap", config_map("a", R"({"y":"2","x":"1"})")));
+  BOOST_TEST(files_of(documents) == (Names{"ConfigMap/a-b/x", "ConfigMap/a/x", "ConfigMap/a/y"}),
+             boost::test_tools::per_element());
+  BOOST_TEST(documents.put_streams("ConfigMap", config_map("a", R"({"y":"5"})")));
+  BOOST_TEST(documents.state().files.at("ConfigMap/a/y").text == "5");
+  BOOST_TEST(!documents.remove_streams({"ConfigMap", "b"}));
+  BOOST_TEST(documents.remove_streams({"ConfigMap", "a"}));
+  BOOST_TEST(files_of(documents) == Names{"ConfigMap/a-b/x"}, boost::test_tools::per_element());
+}
+
+BOOST_AUTO_TEST_CASE(streams_of_a_secret_are_decoded_and_what_is_no_base64_is_told) {
+  ClusterDocuments documents;
+  documents.put_streams("Secret", config_map("t", R"({"a":"aGk=","b":"%","c":{}})"));
+  const auto& files = documents.state().files;
+  BOOST_TEST(files.at("Secret/t/a").text == "hi");
+  BOOST_TEST(!files.at("Secret/t/b").error.empty());
+  BOOST_TEST(files.at("Secret/t/c").error == "it is no text");
+}
+
+BOOST_AUTO_TEST_CASE(a_secret_that_is_referred_to_is_a_document) {
+  ClusterDocuments documents;
+  const std::string secret =
+      R"({"metadata":{"name":"link-oeste","resourceVersion":"1"},"type":"kubernetes.io/tls",)"
+      R"("data":{"tls.crt":"Yw=="}})";
+  documents.put_secret(json(secret));
+  DocumentStore store;
+  store.apply(documents.state());
+  BOOST_TEST(store.problems().empty());
+  BOOST_TEST(store.desired().secrets.at("link-oeste").data.at("tls.crt") == "c");
+  BOOST_TEST(documents.remove_secret("link-oeste"));
+  BOOST_TEST(documents.state().files.empty());
+}
+
+BOOST_AUTO_TEST_CASE(what_is_too_much_is_left_out_by_name_and_comes_back_when_there_is_room) {
+  ClusterDocuments documents(2, 10);
+  documents.put_streams("ConfigMap", config_map("a", R"({"x":"12345"})"));
+  documents.put_streams("ConfigMap", config_map("b", R"({"x":"123456"})"));
+  BOOST_TEST(files_of(documents) == Names{"ConfigMap/a/x"}, boost::test_tools::per_element());
+  const std::string told = documents.state().unread.at("documents");
+  BOOST_TEST(told.contains("such as ConfigMap/b/"), told);
+  documents.put_streams("ConfigMap", config_map("b", R"({"x":"1"})"));
+  BOOST_TEST(documents.state().unread.empty());
+  documents.put_streams("ConfigMap", config_map("c", R"({"x":"1"})"));
+  BOOST_TEST(documents.state().unread.contains("documents"));
+  BOOST_TEST(documents.state().files.size() == 2u);
+  documents.remove_streams({"ConfigMap", "c"});
+  BOOST_TEST(documents.state().unread.empty());
+}
+
+BOOST_AUTO_TEST_SUITE_END()
