@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <tuple>
 
+#include "control/service_offers.h"
 #include "control/settings.h"
 
 namespace istmo::control {
@@ -84,6 +85,50 @@ class Compilation {
     return addresses;
   }
 
+  // Of the pods that it selects; empty: none is there, or an error, which is reported.
+  std::vector<io::Address> pods_of(const ConnectorDocument& connector) {
+    std::vector<io::Address> addresses;
+    if (!observed_.cluster) {
+      error(connector, "spec.selector needs Kubernetes; write spec.host");
+      return addresses;
+    }
+    const auto known = observed_.cluster->pods.find(connector.name());
+    if (known != observed_.cluster->pods.end()) {
+      for (const PodSelection::Pod& pod : known->second.pods) {
+        if (const auto address = io::Address::parse(pod.ip, connector.port)) {
+          addresses.push_back(*address);
+        }
+      }
+      if (!known->second.error.empty()) error(connector, known->second.error);
+    }
+    if (addresses.empty()) wait(connector);
+    return addresses;
+  }
+
+  static std::vector<io::Address> any_address(uint16_t port) {
+    return {*io::Address::parse("::", port), *io::Address::parse("0.0.0.0", port)};
+  }
+
+  // Where the pod has the listener behind a Service; empty: that is not known yet.
+  std::vector<io::Address> behind_service(const ServicePlace& place) const {
+    const auto port = observed_.cluster->ports.find(place);
+    return port == observed_.cluster->ports.end() ? std::vector<io::Address>()
+                                                  : any_address(port->second);
+  }
+
+  std::vector<io::Address> addresses_of(const ListenerDocument& listener) {
+    if (observed_.cluster) {
+      auto addresses = behind_service({listener.host, listener.port});
+      if (addresses.empty()) wait(listener);
+      return addresses;
+    }
+    auto addresses = addresses_of(listener, listener.host, listener.port);
+    // "::" means both families, as servers on Linux have it by default.
+    const auto any_v6 = io::Address::parse("::", listener.port);
+    if (addresses.size() == 1 && addresses[0] == *any_v6) return any_address(listener.port);
+    return addresses;
+  }
+
   // Errors are reported, so that nothing that should be encrypted is served in the clear.
   template <class D>
   bool wants_tls(const D& document) {
@@ -126,11 +171,9 @@ class Compilation {
   void add_connectors() {
     for (const ConnectorDocument* connector : in_order(desired_.connectors)) {
       if (wants_tls(*connector)) continue;
-      if (connector->host.empty()) {
-        error(*connector, "spec.selector needs Kubernetes; write spec.host");
-        continue;
-      }
-      auto addresses = addresses_of(*connector, connector->host, connector->port);
+      auto addresses = connector->host.empty()
+                           ? pods_of(*connector)
+                           : addresses_of(*connector, connector->host, connector->port);
       if (addresses.empty()) continue;
       const TrafficSettings traffic = traffic_settings(connector->settings);
       snapshot().connectors.push_back({.name = connector->name(),
@@ -231,12 +274,7 @@ class Compilation {
         continue;
       }
       if (wants_tls(*listener)) continue;
-      auto addresses = addresses_of(*listener, listener->host, listener->port);
-      // "::" means both families, as servers on Linux have it by default.
-      const auto any_v6 = io::Address::parse("::", listener->port);
-      if (addresses.size() == 1 && addresses[0] == *any_v6) {
-        addresses.push_back(*io::Address::parse("0.0.0.0", listener->port));
-      }
+      auto addresses = addresses_of(*listener);
       if (addresses.empty() || !take_addresses(*listener, addresses)) continue;
       if (!may_be_reachable(listener->routing_key)) {
         wait(*listener);
@@ -268,37 +306,26 @@ class Compilation {
   }
 
   void add_published_services() {
-    if (observed_.service_host.empty()) return;
-    std::set<std::string> explicit_keys;
-    for (const auto& [name, listener] : desired_.listeners) {
-      explicit_keys.insert(listener.routing_key);
+    if (observed_.service_host.empty() && !observed_.cluster) return;
+    for (const auto& [key, port] : published_services(desired_, observed_)) {
+      add_published_service(key, port);
     }
-    std::set<std::pair<std::string, uint16_t>> published;  // in the order of keys
-    // This site offers its own services too, so that a workload finds them at every site alike.
-    for (const auto& [name, connector] : desired_.connectors) {
-      const auto port = traffic_settings(connector.settings).publish_port;
-      if (port && !explicit_keys.contains(connector.routing_key)) {
-        published.emplace(connector.routing_key, *port);
-      }
-    }
-    for (const RemoteSite& remote : observed_.remote_sites) {
-      for (const ServiceInfo& service : remote.state.services) {
-        if (service.connectors.empty() || explicit_keys.contains(service.routing_key)) continue;
-        for (const uint16_t port : service.published_ports) {
-          published.emplace(service.routing_key, port);
-        }
-      }
-    }
-    for (const auto& [key, port] : published) add_published_service(key, port);
   }
 
   void add_published_service(const std::string& key, uint16_t port) {
-    const std::string name = "service/" + key + ":" + std::to_string(port);
-    const auto address = io::Address::parse(observed_.service_host, port);
+    const std::string name = published_listener(key, port);
     const auto refuse = [&](std::string text) {
       compiled_.problems.push_back(
           {Severity::error, {}, {"Service", key + ":" + std::to_string(port)}, std::move(text)});
     };
+    if (observed_.cluster) {
+      auto addresses = behind_service({service_name(key), port});
+      if (addresses.empty()) return;
+      snapshot().listeners.push_back(
+          {.name = name, .routing_key = key, .addresses = std::move(addresses)});
+      return;
+    }
+    const auto address = io::Address::parse(observed_.service_host, port);
     if (!address) return refuse("service address: " + address.error().text());
     const auto [first, is_free] = taken_addresses_.try_emplace(address->to_string(), name);
     if (!is_free) {
@@ -323,12 +350,14 @@ Compiled compile(const Desired& desired, const Observed& observed) {
   return Compilation(desired, observed).run();
 }
 
-std::set<std::string> hosts_to_resolve(const Desired& desired) {
+std::set<std::string> hosts_to_resolve(const Desired& desired, const Observed& observed) {
   std::set<std::string> hosts;
   const auto add = [&](const std::string& host) {
     if (!host.empty() && !io::Address::is_numeric(host)) hosts.insert(host);
   };
-  for (const auto& [name, listener] : desired.listeners) add(listener.host);
+  if (!observed.cluster) {  // else it is the name of a Service
+    for (const auto& [name, listener] : desired.listeners) add(listener.host);
+  }
   for (const auto& [name, connector] : desired.connectors) add(connector.host);
   for (const auto& [name, access] : desired.router_accesses) add(access.bind_host);
   for (const auto& [name, link] : desired.links) {

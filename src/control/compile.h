@@ -33,7 +33,7 @@ struct Compiled {
 Compiled compile(const Desired& desired, const Observed& observed);
 
 // Host names (not numeric) that have to be in Observed::hosts, each as written.
-std::set<std::string> hosts_to_resolve(const Desired& desired);
+std::set<std::string> hosts_to_resolve(const Desired& desired, const Observed& observed);
 
 // The RouterAccess documents that hold here: those written, and the implied one when the Site or
 // `observed` asks for link access and none was written. SiteAccess chooses ports and certificates

@@ -284,7 +284,7 @@ void Controller::refresh_observed() {
   access_->update(desired_, observed_);
   if (access_->has_failed()) access_pace_.on_failed(loop_.now());
   else access_pace_.reset();
-  std::set<std::string> hosts = hosts_to_resolve(desired_);
+  std::set<std::string> hosts = hosts_to_resolve(desired_, observed_);
   hosts.merge(tokens_->hosts_to_resolve(desired_));
   resolver_->watch(hosts);
   observed_.hosts = resolver_->hosts();

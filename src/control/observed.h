@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -65,11 +66,38 @@ struct AccessEndpoint {
   std::string group;  // the RouterAccess
 };
 
+// The pods that the selector of a Connector selects, those that are ready (or all, if it says so).
+struct PodSelection {
+  struct Pod {
+    std::string name;
+    std::string ip;
+    friend bool operator==(const Pod&, const Pod&) = default;
+  };
+  std::vector<Pod> pods;
+  bool is_known = false;  // all pods of the namespace were told
+  std::string error;      // the selector is none, or pods cannot be watched
+};
+
+// Where clients find a service: the name and port of a Service.
+struct ServicePlace {
+  std::string host;
+  uint16_t port = 0;
+  friend auto operator<=>(const ServicePlace&, const ServicePlace&) = default;
+};
+
+// What a site has in a cluster and not on a machine.
+struct ClusterView {
+  std::map<std::string, PodSelection> pods;  // by Connector
+  // The port at which the gateway's pod has the listener behind a Service.
+  std::map<ServicePlace, uint16_t> ports;
+};
+
 struct Observed {
-  UnreadDocuments unread;    // what Desired may lack
-  uint64_t generation = 1;   // of the Snapshot to be made
-  SiteInfo site;             // this site
-  std::string service_host;  // where propagated services are bound; empty: they are not
+  UnreadDocuments unread;              // what Desired may lack
+  uint64_t generation = 1;             // of the Snapshot to be made
+  SiteInfo site;                       // this site
+  std::string service_host;            // where propagated services are bound; empty: they are not
+  std::optional<ClusterView> cluster;  // then listeners stand behind Services
 
   std::map<std::string, HostAddresses> hosts;  // by the name as written, see hosts_to_resolve()
   // PEM texts by Secret name that PKI made; Secrets in Desired come first.

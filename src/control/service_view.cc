@@ -4,62 +4,11 @@
 #include <map>
 #include <set>
 
-#include "control/paths.h"
-#include "control/settings.h"
+#include "control/service_offers.h"
 
 namespace istmo::control {
 
 namespace {
-
-// Where a service is offered here.
-struct Offer {
-  std::string name;      // of the item
-  std::string listener;  // in the snapshot; empty: by no listener
-  std::string routing_key;
-  std::string host;
-  uint16_t port = 0;
-};
-
-std::string address_of(const std::string& routing_key) {
-  return routing_key.substr(0, routing_key.find(':'));
-}
-
-std::string published_name(const std::string& key, uint16_t port) {
-  return "service/" + key + ":" + std::to_string(port);
-}
-
-std::set<std::pair<std::string, uint16_t>> published_services(const Desired& desired,
-                                                              const Observed& observed) {
-  std::set<std::pair<std::string, uint16_t>> services;
-  for (const auto& [name, connector] : desired.connectors) {
-    const auto port = traffic_settings(connector.settings).publish_port;
-    if (port) services.emplace(connector.routing_key, *port);
-  }
-  for (const RemoteSite& remote : observed.remote_sites) {
-    for (const ServiceInfo& service : remote.state.services) {
-      for (uint16_t port : service.published_ports) services.emplace(service.routing_key, port);
-    }
-  }
-  return services;
-}
-
-std::vector<Offer> offers_of(const Desired& desired, const Observed& observed) {
-  std::vector<Offer> offers;
-  std::set<std::string> explicit_keys;
-  for (const auto& [name, listener] : desired.listeners) {
-    explicit_keys.insert(listener.routing_key);
-    offers.push_back({name, name, listener.routing_key, listener.host, listener.port});
-  }
-  std::set<std::string> names;
-  for (const auto& [key, port] : published_services(desired, observed)) {
-    if (explicit_keys.contains(key)) continue;
-    std::string name = address_of(key);
-    if (!names.insert(name).second) name = as_resource_name(name + "-" + std::to_string(port));
-    offers.push_back({name, published_name(key, port), key, observed.service_host, port});
-  }
-  std::ranges::sort(offers, {}, &Offer::name);
-  return offers;
-}
 
 Value site_value(const SiteInfo& site) {
   Value value = Value::map();
@@ -110,7 +59,8 @@ bool is_served(const std::string& key, const Desired& desired, const Observed& o
 }
 
 // What keeps the offer from being open; empty when nothing is wrong.
-std::string error_of(const Offer& offer, const Observed& observed, const Compiled& compiled) {
+std::string error_of(const ServiceOffer& offer, const Observed& observed,
+                     const Compiled& compiled) {
   const std::string kind = offer.name == offer.listener ? "Listener" : "Service";
   const std::string name =
       kind == "Listener" ? offer.name : offer.routing_key + ":" + std::to_string(offer.port);
@@ -125,7 +75,7 @@ std::string error_of(const Offer& offer, const Observed& observed, const Compile
   return {};
 }
 
-bool is_open(const Offer& offer, const proxy::Snapshot& snapshot) {
+bool is_open(const ServiceOffer& offer, const proxy::Snapshot& snapshot) {
   return std::ranges::any_of(snapshot.listeners,
                              [&](const auto& listener) { return listener.name == offer.listener; });
 }
@@ -135,7 +85,7 @@ bool is_open(const Offer& offer, const proxy::Snapshot& snapshot) {
 std::vector<Value> services_view(const Desired& desired, const Observed& observed,
                                  const Compiled& compiled) {
   std::vector<Value> services;
-  for (const Offer& offer : offers_of(desired, observed)) {
+  for (const ServiceOffer& offer : service_offers(desired, observed)) {
     const bool has_connector = is_served(offer.routing_key, desired, observed);
     const std::string error = error_of(offer, observed, compiled);
     std::string message = error;
@@ -154,7 +104,7 @@ std::vector<Value> services_view(const Desired& desired, const Observed& observe
     Value& status = document.set("status", Value::map());
     status.set("status", !error.empty() ? "Error" : message.empty() ? "Ready" : "Pending");
     status.set("message", message.empty() ? std::string("OK") : message);
-    status.set("address", address_of(offer.routing_key));
+    status.set("address", service_name(offer.routing_key));
     status.set("host", offer.host);
     status.set("port", offer.port);
     status.set("hasMatchingConnector", has_connector);

@@ -218,7 +218,7 @@ class Derivation {
   }
 
   void derive(const ListenerDocument& listener, Value& extra) {
-    configured(listener, listener.host);
+    configured(listener, observed_.cluster ? "" : listener.host);
     const bool is_matched = reach_.served.contains(listener.routing_key);
     if (is_matched) ready("Matched");
     else pending("Matched", "No matching connectors");
@@ -227,11 +227,29 @@ class Derivation {
 
   void derive(const ConnectorDocument& connector, Value& extra) {
     configured(connector, connector.host);
+    add_selected_pods(connector, extra);
     add_backends_set_aside(connector, extra);
     const bool is_matched = reach_.listened.contains(connector.routing_key);
     if (is_matched) ready("Matched");
     else pending("Matched", "No matching listeners");
     extra.set("hasMatchingListener", is_matched);
+  }
+
+  void add_selected_pods(const ConnectorDocument& connector, Value& extra) {
+    if (!observed_.cluster || connector.selector.empty()) return;
+    const auto found = observed_.cluster->pods.find(connector.name());
+    if (found == observed_.cluster->pods.end() || !found->second.is_known) {
+      return pending("Operational", "Pods are not known yet");
+    }
+    Value& list = extra.set("selectedPods", Value::list());
+    for (const PodSelection::Pod& known : found->second.pods) {
+      Value& pod = list.add(Value::map());
+      pod.set("name", known.name);
+      pod.set("ip", known.ip);
+    }
+    if (list.items().empty()) {
+      pending("Operational", "No pod that is ready matches selector " + connector.selector);
+    }
   }
 
   // None that is not set aside: connections are still tried, and will hardly succeed.

@@ -81,12 +81,18 @@ bool is_contained(const Value& wanted, const Value& object) {
   return object.is_list() && std::ranges::equal(wanted.items(), object.items(), is_contained);
 }
 
-ObjectKeeper::ObjectKeeper(std::string namespace_name, ObjectOwner owner,
-                           std::set<std::string> kinds, Rng& rng)
-    : namespace_name_(std::move(namespace_name)),
-      owner_(std::move(owner)),
-      kinds_(std::move(kinds)),
-      rng_(rng) {}
+ObjectKeeper::ObjectKeeper(std::string namespace_name, std::set<std::string> kinds, Rng& rng)
+    : namespace_name_(std::move(namespace_name)), kinds_(std::move(kinds)), rng_(rng) {}
+
+void ObjectKeeper::set_owner(std::optional<ObjectOwner> owner) {
+  if (owner == owner_) return;
+  owner_ = std::move(owner);
+  for (auto at = objects_.begin(); at != objects_.end();) {
+    auto& [id, kept] = *at++;
+    if (kept.wanted) set_owner(*kept.wanted);
+    reconsider(id, kept);
+  }
+}
 
 void ObjectKeeper::want(const std::map<ObjectId, Value>& objects) {
   for (auto at = objects_.begin(); at != objects_.end();) {
@@ -138,7 +144,9 @@ void ObjectKeeper::on_synced(const std::string& kind) {
 
 const Value* ObjectKeeper::find(const ObjectId& id) const {
   const auto found = objects_.find(id);
-  return found == objects_.end() || !found->second.seen ? nullptr : &*found->second.seen;
+  const bool is_ours =
+      found != objects_.end() && found->second.seen && is_owned(*found->second.seen);
+  return is_ours ? &*found->second.seen : nullptr;
 }
 
 // --- asking ----------------------------------------------------------------------------------
@@ -164,14 +172,14 @@ Instant ObjectKeeper::wake_at(Instant now) const {
 }
 
 ObjectKeeper::Step ObjectKeeper::step_of(const ObjectId& id, const Kept& kept) const {
-  if (!synced_.contains(id.kind)) return Step::none;
+  if (!synced_.contains(id.kind) || !owner_) return Step::none;
   if (kept.must_look && (kept.wanted || kept.seen)) return Step::look;
+  if (is_somebody_elses(kept)) return Step::none;
   if (!kept.wanted) {
     const bool is_kept = kept.seen && !annotation_of(*kept.seen, kContentAnnotation).empty();
     const bool is_going = kept.seen && !metadata_text(*kept.seen, "deletionTimestamp").empty();
     return is_kept && !is_going ? Step::remove : Step::none;
   }
-  if (kept.is_somebody_elses) return Step::none;
   if (!kept.seen) return Step::make;
   if (is_contained(*kept.wanted, *kept.seen)) return Step::none;
   return has_fields_as_made(*kept.seen) ? Step::take_over_fields : Step::apply;
@@ -250,7 +258,7 @@ void ObjectKeeper::on_done(const ObjectId& id, Kept& kept, Step step, const Valu
   if (step == Step::take_over_fields) kept.pace_at = now;
   see(kept, body);
   // No watch need tell when it goes: it is looked for again.
-  if (step != Step::look || !kept.is_somebody_elses) return;
+  if (step != Step::look || !is_somebody_elses(kept)) return;
   kept.must_look = true;
   kept.retry_at = now + kRefusedPause;
 }
@@ -273,26 +281,42 @@ void ObjectKeeper::on_refused(const ObjectId& id, Kept& kept, Step step, const R
 
 // --- what is known ---------------------------------------------------------------------------
 
-void ObjectKeeper::see(Kept& kept, const Value& object) const {
-  kept.is_somebody_elses = !is_ours(object);
-  if (kept.is_somebody_elses) kept.seen.reset();
+void ObjectKeeper::see(Kept& kept, const Value& object) {
+  const Value* metadata = object.find("metadata");
+  const Value* labels = metadata ? metadata->find("labels") : nullptr;
+  kept.is_foreign = text_at(labels, kManagedByLabel) != kManagedBy;
+  if (kept.is_foreign) kept.seen.reset();
   else kept.seen = object;
 }
 
 void ObjectKeeper::forget(Kept& kept) {
   kept.seen.reset();
-  kept.is_somebody_elses = false;
+  kept.is_foreign = false;
   kept.must_look = false;
   kept.retry_at = {};
 }
 
-bool ObjectKeeper::is_ours(const Value& object) const {
+bool ObjectKeeper::is_owned(const Value& object) const {
   const Value* metadata = object.find("metadata");
-  const Value* labels = metadata ? metadata->find("labels") : nullptr;
   const Value* owners = metadata ? metadata->find("ownerReferences") : nullptr;
-  if (text_at(labels, kManagedByLabel) != kManagedBy || !owners) return false;
-  return std::ranges::any_of(
-      owners->items(), [&](const Value& owner) { return text_at(&owner, "uid") == owner_.uid; });
+  return owner_ && owners && std::ranges::any_of(owners->items(), [&](const Value& owner) {
+           return text_at(&owner, "uid") == owner_->uid;
+         });
+}
+
+// Of an object that has metadata. What has no owner is not written.
+void ObjectKeeper::set_owner(Value& object) const {
+  if (!owner_) return;
+  Value owner = Value::map();
+  owner.set("apiVersion", owner_->api_version);
+  owner.set("kind", owner_->kind);
+  owner.set("name", owner_->name);
+  owner.set("uid", owner_->uid);
+  Value owners = Value::list();
+  owners.add(std::move(owner));
+  Value metadata = *object.find("metadata");
+  metadata.set("ownerReferences", std::move(owners));
+  object.set("metadata", std::move(metadata));
 }
 
 Value ObjectKeeper::dressed(const ObjectId& id, const Value& object,
@@ -308,18 +332,11 @@ Value ObjectKeeper::dressed(const ObjectId& id, const Value& object,
   };
   with("labels", kManagedByLabel, kManagedBy);
   with("annotations", kContentAnnotation, digest);
-  Value owner = Value::map();
-  owner.set("apiVersion", owner_.api_version);
-  owner.set("kind", owner_.kind);
-  owner.set("name", owner_.name);
-  owner.set("uid", owner_.uid);
-  Value owners = Value::list();
-  owners.add(std::move(owner));
-  metadata.set("ownerReferences", std::move(owners));
   Value whole = object;
   whole.set("apiVersion", std::string(find_kube_kind(id.kind)->api_version));
   whole.set("kind", id.kind);
   whole.set("metadata", std::move(metadata));
+  set_owner(whole);
   return whole;
 }
 
@@ -329,7 +346,7 @@ void ObjectKeeper::reconsider(const ObjectId& id, Kept& kept) {
   kept.queued.reset();
   if (kept.asked != Step::none) return;
   const Step step = step_of(id, kept);
-  if (kept.wanted && kept.is_somebody_elses) {
+  if (kept.wanted && owner_ && is_somebody_elses(kept)) {
     problems_[id] = id.kind + " " + id.name + " is there and is not Istmo's";
   } else if (step == Step::none) {
     problems_.erase(id);

@@ -38,6 +38,7 @@ struct ObjectOwner {
   std::string kind;
   std::string name;
   std::string uid;
+  friend bool operator==(const ObjectOwner&, const ObjectOwner&) = default;
 };
 
 class ObjectKeeper {
@@ -59,10 +60,11 @@ class ObjectKeeper {
   };
 
   // `kinds`: that find_kube_kind() has, each of which is watched.
-  ObjectKeeper(std::string namespace_name, ObjectOwner owner, std::set<std::string> kinds,
-               Rng& rng);
+  ObjectKeeper(std::string namespace_name, std::set<std::string> kinds, Rng& rng);
 
   // --- what should be --------------------------------------------------------------------------
+  // Nothing is written before there is an owner, or while there is none.
+  void set_owner(std::optional<ObjectOwner> owner);
   // All of it: apiVersion, kind, metadata.name and the content of each. The label, the owner and
   // the digest are added here. What was wanted before and is not here is taken away.
   void want(const std::map<ObjectId, Value>& objects);
@@ -92,10 +94,10 @@ class ObjectKeeper {
  private:
   enum class Step : uint8_t { none, look, make, take_over_fields, apply, remove };
   struct Kept {
-    std::optional<Value> wanted;  // with label, owner and digest
-    std::string digest;           // of `wanted`
-    std::optional<Value> seen;    // ours
-    bool is_somebody_elses = false;
+    std::optional<Value> wanted;    // with label, owner and digest
+    std::string digest;             // of `wanted`
+    std::optional<Value> seen;      // carries our label
+    bool is_foreign = false;        // what is there does not
     bool must_look = false;         // what is there has to be asked first
     Step asked = Step::none;        // whose answer is awaited
     uint8_t conflicts = 0;          // one after the other
@@ -109,11 +111,15 @@ class ObjectKeeper {
   };
 
   void want(const ObjectId& id, Kept& kept, std::optional<Value> wanted, std::string digest);
-  bool is_ours(const Value& object) const;
+  bool is_owned(const Value& object) const;
+  bool is_somebody_elses(const Kept& kept) const {
+    return kept.is_foreign || (kept.seen && !is_owned(*kept.seen));
+  }
+  void set_owner(Value& object) const;
   Value dressed(const ObjectId& id, const Value& object, const std::string& digest) const;
   Step step_of(const ObjectId& id, const Kept& kept) const;
   Request request_for(const ObjectId& id, const Kept& kept, Step step) const;
-  void see(Kept& kept, const Value& object) const;
+  static void see(Kept& kept, const Value& object);
   void reconsider(const ObjectId& id, Kept& kept);
   static void forget(Kept& kept);
   Step answered(Kept& kept);
@@ -122,7 +128,7 @@ class ObjectKeeper {
   void back_off(Instant now, Duration at_least);
 
   const std::string namespace_name_;
-  const ObjectOwner owner_;
+  std::optional<ObjectOwner> owner_;
   const std::set<std::string> kinds_;
   Rng& rng_;
   std::set<std::string> synced_;  // kinds

@@ -216,7 +216,7 @@ BOOST_AUTO_TEST_CASE(a_service_whose_address_is_taken_says_by_whom) {
 BOOST_AUTO_TEST_CASE(hosts_are_taken_from_the_resolver) {
   const Desired desired =
       desired_from(kListener + document("Connector", "c", "{routingKey: k, host: db, port: 5}"));
-  BOOST_TEST(bool(hosts_to_resolve(desired) == std::set<std::string>{"db"}));
+  BOOST_TEST(bool(hosts_to_resolve(desired, observed()) == std::set<std::string>{"db"}));
   Observed seen = observed();
   const auto waiting = compile(desired, seen);
   BOOST_TEST(waiting.snapshot->connectors.empty());
@@ -306,13 +306,51 @@ BOOST_AUTO_TEST_CASE(local_state_tells_connectors_listeners_and_published_ports)
   BOOST_TEST(state.services[2].connectors.at(0) == "c");
 }
 
+BOOST_AUTO_TEST_CASE(in_a_cluster_listeners_stand_behind_services_and_backends_are_pods) {
+  Observed seen = observed();
+  seen.cluster.emplace();
+  seen.remote_sites = {east_with({{"db", "tcp", {5432}, {"c"}, {}}})};
+  const Desired desired =
+      desired_from(document("Listener", "web", "{routingKey: k, host: web, port: 80}") +
+                   document("Connector", "c", "{routingKey: k, selector: app=web, port: 8080}"));
+  BOOST_TEST(hosts_to_resolve(desired, seen).empty());
+  const auto before = compile(desired, seen);
+  BOOST_TEST(before.problems.empty());
+  BOOST_TEST(before.waiting.contains({"Listener", "web"}));
+  BOOST_TEST(before.waiting.contains({"Connector", "c"}));
+  BOOST_TEST(before.snapshot->listeners.empty());
+  seen.cluster->ports = {{{"web", 80}, 10001}, {{"db", 5432}, 10002}};
+  seen.cluster->pods["c"] = {.pods = {{"web-1", "10.0.0.1"}, {"web-2", "::1"}}, .is_known = true};
+  const auto compiled = compile(desired, seen);
+  BOOST_TEST(compiled.problems.empty());
+  BOOST_REQUIRE(compiled.snapshot->listeners.size() == 2u);
+  BOOST_TEST(compiled.snapshot->listeners[0].addresses.at(0).to_string() == "[::]:10001");
+  BOOST_TEST(compiled.snapshot->listeners[0].addresses.at(1).to_string() == "0.0.0.0:10001");
+  BOOST_TEST(compiled.snapshot->listeners[1].name == "service/db:5432");
+  BOOST_TEST(compiled.snapshot->listeners[1].addresses.at(1).to_string() == "0.0.0.0:10002");
+  const auto& backends = compiled.snapshot->connectors.at(0).addresses;
+  BOOST_REQUIRE(backends.size() == 2u);
+  BOOST_TEST(backends[0].to_string() == "10.0.0.1:8080");
+  BOOST_TEST(backends[1].to_string() == "[::1]:8080");
+  const auto services = services_view(desired, seen, compiled);
+  BOOST_TEST(services.at(0).find("spec")->find("host")->text() == "db");
+}
+
+BOOST_AUTO_TEST_CASE(a_selector_on_a_machine_is_an_error) {
+  const auto compiled = compile(
+      desired_from(document("Connector", "c", "{routingKey: k, selector: app=web, port: 1}")),
+      observed());
+  BOOST_REQUIRE(compiled.problems.size() == 1u);
+  BOOST_TEST(compiled.problems[0].text.contains("needs Kubernetes"));
+}
+
 BOOST_AUTO_TEST_CASE(examples_are_valid_and_compile) {
   for (const char* name : {"tcp-proxy", "two-sites-east", "two-sites-west", "database"}) {
     DocumentStore store;
     store.apply(read_source({std::string(ISTMO_EXAMPLES) + "/" + name + ".yaml", ""}));
     for (const auto& problem : store.problems()) BOOST_TEST_ERROR(problem.to_string());
     Observed seen = observed();
-    for (const auto& host : hosts_to_resolve(store.desired()))
+    for (const auto& host : hosts_to_resolve(store.desired(), seen))
       seen.hosts[host] = {{"10.0.0.9"}, {}};
     const auto compiled = compile(store.desired(), seen);
     for (const auto& problem : compiled.problems) BOOST_TEST_ERROR(problem.to_string());
@@ -323,6 +361,23 @@ BOOST_AUTO_TEST_CASE(examples_are_valid_and_compile) {
 
 BOOST_AUTO_TEST_SUITE_END()
 BOOST_AUTO_TEST_SUITE(status)
+
+BOOST_AUTO_TEST_CASE(a_connector_names_the_pods_that_it_selects) {
+  const std::string text =
+      document("Connector", "c", "{routingKey: k, selector: app=web, port: 8080}");
+  Observed seen = observed();
+  seen.cluster.emplace();
+  BOOST_TEST(summary(derive_one(text, seen, "Connector", "c")) ==
+             "Pending: Pods are not known yet");
+  seen.cluster->pods["c"] = {.pods = {}, .is_known = true};
+  BOOST_TEST(summary(derive_one(text, seen, "Connector", "c")) ==
+             "Pending: No pod that is ready matches selector app=web");
+  seen.cluster->pods["c"].pods = {{"web-1", "10.0.0.1"}};
+  const Value status = derive_one(text, seen, "Connector", "c");
+  const Value& pod = status.find("selectedPods")->items().at(0);
+  BOOST_TEST(text_of(pod, "name") == "web-1");
+  BOOST_TEST(text_of(pod, "ip") == "10.0.0.1");
+}
 
 BOOST_AUTO_TEST_CASE(listener_is_ready_only_with_a_matching_connector) {
   Observed seen = observed();

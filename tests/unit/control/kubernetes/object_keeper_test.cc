@@ -110,7 +110,10 @@ class Server {
 };
 
 struct World {
-  World() { keeper.on_synced("Service"); }
+  World() {
+    keeper.on_synced("Service");
+    keeper.set_owner(kOwner);
+  }
 
   // Lets the keeper ask until it has nothing to ask for `time`.
   void settle(Duration time = Duration::seconds(60)) {
@@ -143,7 +146,7 @@ struct World {
 
   Rng rng{1};
   Server server;
-  ObjectKeeper keeper{"oeste", kOwner, {"Service", "ConfigMap"}, rng};
+  ObjectKeeper keeper{"oeste", {"Service", "ConfigMap"}, rng};
   Instant now{Duration::seconds(1000).ns};
   std::vector<std::string> asked;
 };
@@ -275,6 +278,26 @@ BOOST_AUTO_TEST_CASE(nothing_is_written_before_all_is_known) {
   BOOST_TEST((w.keeper.wake_at(w.now) == Instant::never()));
   w.keeper.on_synced("ConfigMap");
   BOOST_TEST((w.keeper.wake_at(w.now) == w.now));
+}
+
+// The site was deleted and made again.
+BOOST_AUTO_TEST_CASE(what_belongs_to_another_owner_stays_until_it_is_gone_and_is_made_anew) {
+  World w;
+  w.keeper.want({{kBackend, service(8080)}});
+  w.settle();
+  w.take();
+  w.keeper.set_owner(std::nullopt);
+  w.keeper.want({{kBackend, service(9090)}});
+  w.settle();
+  w.keeper.set_owner(ObjectOwner{"v1", "ConfigMap", "site-oeste", "u-other"});
+  w.settle();
+  BOOST_TEST(w.take() == Texts{}, boost::test_tools::per_element());
+  BOOST_TEST(w.keeper.problems().contains(kBackend));
+  w.server.erase(kBackend);
+  w.settle();
+  BOOST_TEST(w.take() == Texts{kMake}, boost::test_tools::per_element());
+  const Value& owner = w.there(kBackend).find("metadata")->find("ownerReferences")->items().front();
+  BOOST_TEST(owner.find("uid")->text() == "u-other");
 }
 
 BOOST_AUTO_TEST_CASE(a_burst_is_paced_and_every_object_is_written_once) {

@@ -1,0 +1,107 @@
+#include "control/kubernetes/cluster_objects.h"
+
+#include <algorithm>
+
+#include "control/base64.h"
+#include "control/document_text.h"
+#include "control/pki.h"
+
+namespace istmo::control {
+namespace {
+
+constexpr size_t kNameCharactersMax = 253;
+constexpr size_t kServiceNameCharactersMax = 63;
+
+bool is_lower_or_digit(char c) { return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9'); }
+
+// RFC 1035 label, as the API server wants it.
+bool is_service_name(std::string_view name) {
+  const auto is_allowed = [](char c) { return is_lower_or_digit(c) || c == '-'; };
+  return !name.empty() && name.size() <= kServiceNameCharactersMax && name.front() >= 'a' &&
+         name.front() <= 'z' && name.back() != '-' && std::ranges::all_of(name, is_allowed);
+}
+
+std::string in_lower_case(std::string text) {
+  std::ranges::transform(text, text.begin(), [](char c) {
+    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  });
+  return text;
+}
+
+Value named(const std::string& name) {
+  Value object = Value::map();
+  object.set("metadata", Value::map()).set("name", name);
+  return object;
+}
+
+Value port_value(uint16_t port, uint16_t pod_port) {
+  Value value = Value::map();
+  value.set("name", "tcp-" + std::to_string(port));
+  value.set("port", port);
+  value.set("protocol", "TCP");
+  value.set("targetPort", pod_port);
+  return value;
+}
+
+// AccessGrant and AccessToken hold codes.
+bool is_secret(const ObjectId& id) {
+  return id.kind == AccessGrantDocument::kKind || id.kind == AccessTokenDocument::kKind;
+}
+
+}  // namespace
+
+std::string object_name(const ObjectId& document, std::string_view suffix) {
+  std::string name = in_lower_case(document.kind) + "-" + document.name;
+  if (name.size() + suffix.size() > kNameCharactersMax) {
+    constexpr size_t kDigestCharacters = 16;
+    const std::string digest = sha256_hex(name).substr(0, kDigestCharacters);
+    name = name.substr(0, kNameCharactersMax - suffix.size() - kDigestCharacters) + digest;
+  }
+  return name.append(suffix);
+}
+
+std::map<ObjectId, Value> service_objects(const std::vector<ServiceOffer>& offers,
+                                          const std::map<ServicePlace, uint16_t>& ports,
+                                          std::map<std::string, std::string>& problems) {
+  std::map<std::string, std::map<uint16_t, uint16_t>> services;  // by name, then by port
+  for (const ServiceOffer& offer : offers) {
+    if (!is_service_name(offer.host)) {
+      problems[offer.listener] = "host '" + offer.host +
+                                 "' cannot be the name of a Service: lower case letters, digits "
+                                 "and '-', at most 63, a letter first";
+      continue;
+    }
+    const auto port = ports.find({offer.host, offer.port});
+    if (port == ports.end()) problems[offer.listener] = "no port of the gateway's pod is free";
+    else services[offer.host][offer.port] = port->second;
+  }
+  std::map<ObjectId, Value> objects;
+  for (const auto& [name, service_ports] : services) {
+    Value object = named(name);
+    Value& spec = object.set("spec", Value::map());
+    Value& list = spec.set("ports", Value::list());
+    for (const auto& [port, pod_port] : service_ports) list.add(port_value(port, pod_port));
+    spec.set("selector", Value::map()).set(kPodLabel, kPodLabelValue);
+    spec.set("type", "ClusterIP");
+    objects.emplace(ObjectId{"Service", name}, std::move(object));
+  }
+  return objects;
+}
+
+std::map<ObjectId, Value> status_objects(const std::vector<ObjectStatus>& objects) {
+  std::map<ObjectId, Value> kept;
+  for (const ObjectStatus& status : objects) {
+    if (status.id.kind == SecretDocument::kKind) continue;
+    // The name of an object that never was valid may be anything.
+    if (!check_object_name(status.id.name)) continue;
+    const bool holds_code = is_secret(status.id);
+    const std::string text = write_value(status.to_value(), Format::yaml);
+    const std::string name = object_name(status.id, "-status");
+    Value object = named(name);
+    object.set("data", Value::map()).set("status.yaml", holds_code ? encode_base64(text) : text);
+    kept.emplace(ObjectId{holds_code ? "Secret" : "ConfigMap", name}, std::move(object));
+  }
+  return kept;
+}
+
+}  // namespace istmo::control

@@ -1,0 +1,35 @@
+// The objects that the gateway keeps in its namespace: a Service for each host that is offered,
+// and the status of each document. ObjectKeeper adds label and owner.
+//
+// Pure; any thread.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "control/desired.h"
+#include "control/observed.h"
+#include "control/service_offers.h"
+#include "control/status.h"
+#include "control/value.h"
+
+namespace istmo::control {
+
+// What the gateway's pods carry, and its Services select.
+inline constexpr const char* kPodLabel = "app.kubernetes.io/name";
+inline constexpr const char* kPodLabelValue = "istmo";
+
+// "listener-backend-status": a name of an object that is made for a document; a digest stands for
+// the end of what would be too long.
+std::string object_name(const ObjectId& document, std::string_view suffix);
+
+// Whatever cannot be a Service, with the reason, goes to `problems`, by listener.
+std::map<ObjectId, Value> service_objects(const std::vector<ServiceOffer>& offers,
+                                          const std::map<ServicePlace, uint16_t>& ports,
+                                          std::map<std::string, std::string>& problems);
+
+// ConfigMaps, and Secrets for what holds codes.
+std::map<ObjectId, Value> status_objects(const std::vector<ObjectStatus>& objects);
+
+}  // namespace istmo::control

@@ -1,0 +1,40 @@
+// The pods of a namespace, and which of them a selector selects.
+//
+// A value: fed by a watch, control thread only.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "control/kubernetes/label_selector.h"
+#include "control/observed.h"
+#include "control/value.h"
+
+namespace istmo::control {
+
+enum class NotReadyPods : uint8_t { left_out, included };
+
+class PodTable {
+ public:
+  // True, of both: what select() gives may be another than before.
+  bool put(const Value& pod);
+  bool remove(const std::string& name);
+
+  // Those that have an address, are not going away, and are ready (or need not be); by name.
+  std::vector<PodSelection::Pod> select(const LabelSelector& selector,
+                                        NotReadyPods not_ready) const;
+
+ private:
+  struct Known {
+    std::string ip;  // empty: it has none, has ended, or is going away
+    bool is_ready = false;
+    Labels labels;
+    friend bool operator==(const Known&, const Known&) = default;
+  };
+  static Known read(const Value& pod);
+
+  std::map<std::string, Known> pods_;
+};
+
+}  // namespace istmo::control

@@ -1,0 +1,58 @@
+#include "control/service_offers.h"
+
+#include <algorithm>
+
+#include "control/paths.h"
+#include "control/settings.h"
+
+namespace istmo::control {
+
+std::vector<ServiceOffer> service_offers(const Desired& desired, const Observed& observed) {
+  std::vector<ServiceOffer> offers;
+  for (const auto& [name, listener] : desired.listeners) {
+    offers.push_back({name, name, listener.routing_key, listener.host, listener.port});
+  }
+  std::set<std::string> names;
+  for (const auto& [key, port] : published_services(desired, observed)) {
+    std::string name = service_name(key);
+    if (!names.insert(name).second) name = as_resource_name(name + "-" + std::to_string(port));
+    const std::string host = observed.cluster ? service_name(key) : observed.service_host;
+    offers.push_back({name, published_listener(key, port), key, host, port});
+  }
+  std::ranges::sort(offers, {}, &ServiceOffer::name);
+  return offers;
+}
+
+std::set<std::pair<std::string, uint16_t>> published_services(const Desired& desired,
+                                                              const Observed& observed) {
+  std::set<std::string> explicit_keys;
+  for (const auto& [name, listener] : desired.listeners) {
+    explicit_keys.insert(listener.routing_key);
+  }
+  std::set<std::pair<std::string, uint16_t>> services;
+  for (const auto& [name, connector] : desired.connectors) {
+    const auto port = traffic_settings(connector.settings).publish_port;
+    if (port && !explicit_keys.contains(connector.routing_key)) {
+      services.emplace(connector.routing_key, *port);
+    }
+  }
+  for (const RemoteSite& remote : observed.remote_sites) {
+    for (const ServiceInfo& service : remote.state.services) {
+      if (service.connectors.empty() || explicit_keys.contains(service.routing_key)) continue;
+      for (const uint16_t port : service.published_ports) {
+        services.emplace(service.routing_key, port);
+      }
+    }
+  }
+  return services;
+}
+
+std::string published_listener(const std::string& routing_key, uint16_t port) {
+  return "service/" + routing_key + ":" + std::to_string(port);
+}
+
+std::string service_name(const std::string& routing_key) {
+  return routing_key.substr(0, routing_key.find(':'));
+}
+
+}  // namespace istmo::control

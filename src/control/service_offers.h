@@ -1,0 +1,40 @@
+// Where services are offered at this site: by Listener documents, and as published services of
+// this site's Connectors and of neighbours.
+//
+// Pure; any thread.
+#pragma once
+
+#include <cstdint>
+#include <set>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "control/desired.h"
+#include "control/observed.h"
+
+namespace istmo::control {
+
+struct ServiceOffer {
+  std::string name;      // of what people see: the Listener's, or the service's address
+  std::string listener;  // in the snapshot
+  std::string routing_key;
+  std::string host;  // where clients find it
+  uint16_t port = 0;
+};
+
+// Sorted by name.
+std::vector<ServiceOffer> service_offers(const Desired& desired, const Observed& observed);
+
+// Key and port of each published service for whose key there is no Listener. This site's own are
+// among them, so that a workload finds them at every site alike.
+std::set<std::pair<std::string, uint16_t>> published_services(const Desired& desired,
+                                                              const Observed& observed);
+
+// The listener of a published service.
+std::string published_listener(const std::string& routing_key, uint16_t port);
+
+// "backend" of the routing key "backend:8080": the service as people call it.
+std::string service_name(const std::string& routing_key);
+
+}  // namespace istmo::control

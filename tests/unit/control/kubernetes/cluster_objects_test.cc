@@ -1,0 +1,122 @@
+// What the gateway keeps in its namespace, and what it knows of the pods there.
+#include "control/kubernetes/cluster_objects.h"
+
+#include <boost/test/unit_test.hpp>
+
+#include "control/base64.h"
+#include "control/json.h"
+#include "control/kubernetes/pod_ports.h"
+#include "control/kubernetes/pod_table.h"
+
+using namespace istmo;
+using namespace istmo::control;
+
+namespace {
+
+Value json(const std::string& text) {
+  auto parsed = parse_json(text, {});
+  BOOST_REQUIRE_MESSAGE(!parsed.error, text);
+  return parsed.documents.front();
+}
+
+Value pod(const std::string& name, const std::string& ready, const std::string& more = "") {
+  return json(R"({"metadata":{"name":")" + name + R"(","labels":{"app":"backend"})" + more +
+              R"(},"status":{"phase":"Running","podIP":"10.1.0.7","conditions":[{"type":"Ready",)"
+              R"("status":")" +
+              ready + R"("}]}})");
+}
+
+ServiceOffer offer(const std::string& host, uint16_t port) {
+  return {.name = host, .listener = "l-" + host, .routing_key = host, .host = host, .port = port};
+}
+
+}  // namespace
+
+BOOST_AUTO_TEST_SUITE(cluster_objects)
+
+BOOST_AUTO_TEST_CASE(offers_of_one_host_are_one_service_with_several_ports) {
+  std::map<std::string, std::string> problems;
+  const auto objects = service_objects(
+      {offer("db", 5432), offer("db", 5433), offer("10.0.0.1", 1), offer("web", 80)},
+      {{{"db", 5432}, 10001}, {{"db", 5433}, 10002}}, problems);
+  BOOST_REQUIRE(objects.size() == 1u);
+  const Value& service = objects.at({"Service", "db"});
+  BOOST_TEST(write_json(*service.find("spec"), JsonStyle::compact) ==
+             R"({"ports":[{"name":"tcp-5432","port":5432,"protocol":"TCP","targetPort":10001},)"
+             R"({"name":"tcp-5433","port":5433,"protocol":"TCP","targetPort":10002}],)"
+             R"("selector":{"app.kubernetes.io/name":"istmo"},"type":"ClusterIP"})");
+  BOOST_TEST(problems.at("l-10.0.0.1").contains("cannot be the name of a Service"));
+  BOOST_TEST(problems.at("l-web") == "no port of the gateway's pod is free");
+}
+
+BOOST_AUTO_TEST_CASE(status_with_a_code_is_kept_in_a_secret) {
+  Value status = Value::map();
+  status.set("status", "Ready");
+  const auto objects =
+      status_objects({{.id = {"Listener", "a"}, .document = {}, .status = status},
+                      {.id = {"AccessGrant", "g"}, .document = {}, .status = status},
+                      {.id = {"Secret", "s"}, .document = {}, .status = status},
+                      {.id = {"Listener", "B/"}, .document = {}, .status = status}});
+  BOOST_REQUIRE(objects.size() == 2u);
+  const Value& map = objects.at({"ConfigMap", "listener-a-status"});
+  BOOST_TEST(map.find("data")->find("status.yaml")->text().contains("  status: Ready\n"));
+  const Value& secret = objects.at({"Secret", "accessgrant-g-status"});
+  const auto text = decode_base64(secret.find("data")->find("status.yaml")->text());
+  BOOST_TEST(text.value().contains("kind: AccessGrant\n"));
+}
+
+BOOST_AUTO_TEST_CASE(a_name_that_is_too_long_ends_with_a_digest_of_it) {
+  const std::string a = object_name({"Listener", std::string(252, 'a')}, "-status");
+  const std::string b = object_name({"Listener", std::string(253, 'a')}, "-status");
+  BOOST_TEST(a.size() == 253u);
+  BOOST_TEST(a != b);
+  BOOST_TEST(a.ends_with("-status"));
+}
+
+BOOST_AUTO_TEST_CASE(only_pods_that_are_there_and_ready_are_selected) {
+  PodTable pods;
+  const auto selector = LabelSelector::parse("app=backend").value();
+  const auto names = [&](NotReadyPods not_ready) {
+    std::string text;
+    for (const auto& selected : pods.select(selector, not_ready)) text += selected.name + " ";
+    return text;
+  };
+  BOOST_TEST(pods.put(pod("a", "True")));
+  BOOST_TEST(!pods.put(pod("a", "True")));
+  BOOST_TEST(pods.put(pod("b", "False")));
+  pods.put(pod("c", "True", R"(,"deletionTimestamp":"2026-01-01T00:00:00Z")"));
+  pods.put(json(R"({"metadata":{"name":"d","labels":{"app":"backend"}},"status":{}})"));
+  BOOST_TEST(names(NotReadyPods::left_out) == "a ");
+  BOOST_TEST(names(NotReadyPods::included) == "a b ");
+  BOOST_TEST(pods.put(pod("a", "True", R"(,"deletionTimestamp":"2026-01-01T00:00:00Z")")));
+  BOOST_TEST(pods.remove("b"));
+  BOOST_TEST(names(NotReadyPods::included) == "");
+}
+
+BOOST_AUTO_TEST_CASE(ports_follow_from_names_stay_and_are_given_back) {
+  PodPorts one;
+  PodPorts other;
+  const ServicePlace a{"a", 80};
+  const ServicePlace b{"b", 80};
+  one.assign({a, b});
+  other.assign({b});
+  const uint16_t port = one.ports().at(b);
+  BOOST_TEST(other.ports().at(b) == port);
+  BOOST_TEST(port != one.ports().at(a));
+  // Another has it already: a Service that is there says so.
+  PodPorts third;
+  third.learn(a, port);
+  third.learn(b, port);
+  third.assign({a, b});
+  BOOST_TEST(third.ports().at(a) == port);
+  BOOST_TEST(third.ports().at(b) != port);
+  third.assign({b});
+  third.assign({b, {"c", 1}});
+  BOOST_TEST(third.ports().size() == 2u);
+  std::set<ServicePlace> many;
+  for (uint16_t i = 1; i <= 20'001; ++i) many.insert({"x", i});
+  third.assign(many);
+  BOOST_TEST(third.ports().size() == 20'000u);
+}
+
+BOOST_AUTO_TEST_SUITE_END()
