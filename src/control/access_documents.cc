@@ -77,6 +77,7 @@ Result<HttpsUrl> parse_https_url(std::string_view url) {
   };
   if (!url.starts_with(kScheme)) return bad("it does not start with https://");
   if (!is_visible(url)) return bad("it has a blank or a control character");
+  if (url.contains('#')) return bad("it has a '#', and what follows that is never sent");
   std::string_view rest = url.substr(kScheme.size());
   const size_t path = std::min(rest.find('/'), rest.size());
   std::string_view authority = rest.substr(0, path);

@@ -173,7 +173,7 @@ BOOST_AUTO_TEST_CASE(urls_are_parsed) {
   BOOST_TEST(parse_https_url("https://west.example")->port == 443);
   BOOST_TEST(parse_https_url("https://west.example")->path == "/");
   for (const char* bad : {"http://a/", "https://", "https://a:0/", "https://a:x/", "https://u@a/",
-                          "https://[::1", "https://[::1]9/", "https://a/\r\nb"}) {
+                          "https://[::1", "https://[::1]9/", "https://a/\r\nb", "https://a/b#c"}) {
     BOOST_TEST(!parse_https_url(bad).has_value(), bad);
   }
 }
