@@ -30,6 +30,7 @@ RequestVerdict read_request(std::string_view text) { return RequestReader().feed
 void check_written(const Request& request) {
   Request copy = request;
   copy.head.fields.erase("content-length");
+  copy.head.fields.emplace("host", "west");  // HTTP/1.0 needs none, what we write does
   const std::string text = write_request(copy);
   if (text.size() > kRequestHeadBytesMax) return;
   copy.head.fields["content-length"] = std::to_string(copy.body.size());
