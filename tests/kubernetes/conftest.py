@@ -1,0 +1,99 @@
+"""Fixtures of the Kubernetes tests. ISTMO_KUBE_TOOLS names the folder of the cluster's programs.
+
+One cluster serves the session; each test takes namespaces of its own. What a test needs beside
+the cluster (sites, backends) comes from the harness of the integration tests.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
+
+from harness.processes import kill_marked  # noqa: E402
+from harness.world import World  # noqa: E402
+from kube.cluster import Cluster  # noqa: E402
+
+TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "helm")
+
+clusters = []
+worlds = []
+
+
+def tools_folder():
+    return Path(os.environ.get("ISTMO_KUBE_TOOLS") or "/nonexistent")
+
+
+def pytest_sessionstart(session):
+    missing = [name for name in TOOLS if not os.access(tools_folder() / name, os.X_OK)]
+    if missing:
+        pytest.exit(f"{tools_folder()} lacks {', '.join(missing)}: `./dev test --only kubernetes` "
+                    "makes them and says where, ISTMO_KUBE_TOOLS names the folder", 1)
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.when == "teardown" or not report.failed:
+        return
+    logs = [log for made in clusters for log in made.world.logs()]
+    logs += item.funcargs["world"].logs() if "world" in getattr(item, "funcargs", {}) else []
+    for name, text in logs:
+        report.sections.append((f"end of {name}", text))
+
+
+def pytest_terminal_summary(terminalreporter):
+    for made in clusters:
+        parts = ", ".join(f"{what} {seconds:.1f} s" for what, seconds in made.durations.items())
+        terminalreporter.write_line(f"ready after: {parts}")
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    made = Cluster(tools_folder())
+    clusters.append(made)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def new_namespace(cluster):
+    """new_namespace("oeste"): a namespace that is deleted after the test."""
+    made = []
+
+    def create(prefix="test"):
+        made.append(cluster.namespace(prefix))
+        return made[-1]
+
+    yield create
+    for namespace in made:
+        namespace.delete()
+
+
+@pytest.fixture
+def namespace(new_namespace):
+    return new_namespace()
+
+
+@pytest.fixture
+def world():
+    """As in the integration tests: what the test starts itself."""
+    made = World()
+    worlds.append(made)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_is_left():
+    yield
+    made = [*worlds, *(cluster.world for cluster in clusters)]
+    left = [line for world in made for line in kill_marked(world.mark)]
+    assert not left, f"still running at the end: {left}"
+    left = [str(world.folder) for world in made if world.folder.exists()]
+    assert not left, f"still there at the end: {left}"
