@@ -14,7 +14,9 @@ def shell(script):
     """Lines that a script prints which has the functions of ./dev."""
     begin = f"""set -euo pipefail
         top={TOP} build_root=/nowhere build=/nowhere/build results=/nowhere/results python=echo
-        for part in steps packages compile testing; do source "$top/tools/dev/$part.sh"; done
+        for part in steps packages compile testing kubernetes; do
+          source "$top/tools/dev/$part.sh"
+        done
     """
     return subprocess.run(["bash", "-c", begin + script], check=True, capture_output=True,
                           text=True).stdout.splitlines()
@@ -45,6 +47,40 @@ class Dev(unittest.TestCase):
         for codename in ("bookworm", "trixie", ""):
             (said,) = shell(f"debian_codename() {{ echo '{codename}'; }}; summarise")
             self.assertEqual("--no-skips" in said, codename == "bookworm" and os.geteuid() == 0)
+
+    def test_tools_of_kubernetes_that_cannot_be_had_here_are_a_skip_with_the_reason(self):
+        said = shell("""
+            kube_folder() { echo /bin/..; }
+            kube_log=$(mktemp)
+            (echo go: downloading this; echo "[1/2] that"; echo Go is too old) >"$kube_log"
+            (exit 77) & kube_builder=$!
+            kubernetes_group
+            rm "$kube_log"
+        """)
+        self.assertNotIn("downloading", " ".join(said))
+        self.assertRegex(said[-1], "record .*4-kubernetes.json skipped Go is too old$")
+
+    def test_tools_of_kubernetes_that_do_not_compile_are_a_failure(self):
+        said = shell("""
+            folder=$(mktemp -d)
+            install -D -m 755 /dev/null "$folder/bin/etcd"
+            kube_folder() { echo "$folder"; }
+            kube_log=/dev/null
+            (exit 1) & kube_builder=$!
+            kubernetes_group
+            rm -r "$folder"
+        """)
+        self.assertRegex(said[-1], "record .*4-kubernetes.json failed its tools")
+
+    def test_the_newest_go_that_can_fetch_another_builds_the_tools(self):
+        def found(*minors):
+            return shell("kube_gos=(missing)\n" + "".join(
+                f"go-{minor}() {{ echo go1.{minor}.3; }}; kube_gos+=(go-{minor})\n"
+                for minor in minors) + "find_go; echo")
+
+        self.assertEqual(found(), [""])
+        self.assertEqual(found(19, 20), [""])
+        self.assertEqual(found(19, 26, 23), ["go-26"])
 
 
 class Ci(unittest.TestCase):

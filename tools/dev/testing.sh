@@ -3,7 +3,8 @@
 # the end is over those files. Sourced by ./dev.
 
 clang="ccache clang++-19"  # Meson finds ccache by itself for the default compiler only
-usual_groups=(unit integration asan)
+# Kubernetes comes last: what its tests need is built while the others run.
+usual_groups=(unit integration asan kubernetes)
 all_groups=("${usual_groups[@]}" clang tsan debian13 fuzz)
 
 verb_test() {
@@ -30,6 +31,7 @@ verb_test() {
     return "$code"
   fi
   rm -rf "$results"
+  [[ " ${groups[*]} " != *' kubernetes '* ]] || begin_kube_tools
   for group in "${groups[@]}"; do
     if ! (want_packages_of_group "$group"); then
       record "0-$group" skipped "its packages could not be installed"
@@ -52,6 +54,7 @@ want_packages_of_group() {
   case $1 in
     # Each test looks for the programs that it needs itself.
     integration) (want_packages build test) || "$python" -c 'import pytest' ;;
+    kubernetes) (want_packages build kubernetes) || "$python" -c 'import pytest' ;;
     clang | tsan | fuzz) want_packages build clang ;;
     debian13) want_packages debian13 ;;
     *) want_packages build ;;
@@ -116,16 +119,16 @@ asan_group() {
 clang_group() {
   local dir=$build_root/build-clang
   if ! CXX=$clang configure_build "$dir" -Dbuildtype=release || ! compile "$dir"; then
-    record 4-clang failed "build-clang does not compile"
+    record 5-clang failed "build-clang does not compile"
     return
   fi
-  CXX=$clang variant_group 4-clang "$dir" unit sim fuzz- -- -Dbuildtype=release
+  CXX=$clang variant_group 5-clang "$dir" unit sim fuzz- -- -Dbuildtype=release
 }
 
 # clang's runtime starts itself again without address randomisation where the kernel's is too
 # wide for its shadow; GCC 12's does not.
 tsan_group() {
-  CXX=$clang variant_group 5-tsan "$build_root/build-tsan" unit sim -- \
+  CXX=$clang variant_group 6-tsan "$build_root/build-tsan" unit sim -- \
     -Dbuildtype=debugoptimized -Doptimization=1 -Db_sanitize=thread -Db_lundef=false
 }
 
@@ -135,11 +138,11 @@ debian13_group() {
   local root=${XDG_CACHE_HOME:-$HOME/.cache}/istmo/debian13 mirror
   mirror=$(debian_mirror "$(debian_codename)")
   if [[ -z $mirror ]]; then
-    record 6-debian13 skipped "no package source of this machine serves Debian"
+    record 7-debian13 skipped "no package source of this machine serves Debian"
     return
   fi
   if ! step "Debian 13 root" make_debian13_root "$root" "$mirror"; then
-    record 6-debian13 failed "the Debian 13 root could not be made"
+    record 7-debian13 failed "the Debian 13 root could not be made"
     return
   fi
   say "build and tests in the Debian 13 root ..."
@@ -147,9 +150,9 @@ debian13_group() {
   as_root unshare -m "$top/tools/dev/in-root" "$root" "$top" ./dev test --only unit || true
   if [[ -f $root/out/build/test-results/1-release.json ]]; then
     mkdir -p "$results"
-    cp "$root/out/build/test-results/1-release.json" "$results/6-debian13.json"
+    cp "$root/out/build/test-results/1-release.json" "$results/7-debian13.json"
   else
-    record 6-debian13 failed "no result came out of the Debian 13 root"
+    record 7-debian13 failed "no result came out of the Debian 13 root"
   fi
 }
 
@@ -173,9 +176,9 @@ fuzz_group() {
     -Dfuzzers=true -Db_sanitize=address,undefined -Db_lundef=false \
     -Dcpp_args=-fsanitize=fuzzer-no-link && compile_tests "$dir" fuzz-; then
     say "fuzzing, $seconds s per target ..."
-    "$python" "$top/tools/dev/run_tests.py" fuzz --results "$results/7-fuzz.json" \
+    "$python" "$top/tools/dev/run_tests.py" fuzz --results "$results/8-fuzz.json" \
       --jobs "$jobs" --seconds "$seconds" --grown "$grown" "$dir" "$top/tests/fuzz/corpus"
   else
-    record 7-fuzz failed "build-fuzz does not compile"
+    record 8-fuzz failed "build-fuzz does not compile"
   fi
 }
