@@ -33,17 +33,13 @@ std::string site_name_of(const Desired& desired, const std::string& namespace_na
 }  // namespace
 
 Controller::Controller(io::Loop& loop, ControllerOptions options)
-    : loop_(loop),
-      options_(std::move(options)),
-      status_writer_((options_.state / "resources").string()),
-      source_(loop, *this, options_.source),
-      admin_(loop, *this) {}
+    : loop_(loop), options_(std::move(options)), admin_(loop, *this) {}
 
 Controller::~Controller() = default;
 
 Result<> Controller::run() {
   const Result<> started = start();
-  if (started) loop_.run();
+  if (started && phase_ != Phase::ended) loop_.run();
   stop();
   return started;
 }
@@ -56,8 +52,15 @@ Result<> Controller::start() {
   loop_.poll(signal_op_, signals_, POLLIN);
 
   resolver_ = TRY(Resolver::make(loop_, *this, {}));
-  source_.start();
-  store_.apply(source_.state());
+  PlatformSink& platform_sink = *this;
+  platform_ = TRY(options_.platform(loop_, platform_sink));
+  platform_->start();
+  // The site's own name and id stand in its documents.
+  while (!platform_->source().is_complete()) {
+    loop_.run_turn(kTryAgain);
+    if (phase_ == Phase::ended) return {};  // told to
+  }
+  store_.apply(platform_->source().state());
   desired_ = store_.desired();
   const SiteDocument* site = desired_.site();
   const std::string uid = site != nullptr && is_uuid(site->metadata.uid) ? site->metadata.uid : "";
@@ -67,7 +70,7 @@ Result<> Controller::start() {
   observed_.site = {.id = state_->site_id(),
                     .name = name,
                     .namespace_name = options_.namespace_name,
-                    .platform = "linux",
+                    .platform = std::string(platform_->name()),
                     .version = ISTMO_VERSION};
   observed_.service_host = options_.service_host;
   observed_.generation = 0;
@@ -99,7 +102,7 @@ void Controller::stop() {
   phase_ = Phase::ended;
   loop_.timers().cancel(timer_);
   refresh_.unlink();
-  source_.stop();
+  if (platform_) platform_->stop();
   admin_.stop();
   if (resolver_) resolver_->stop();
   if (access_) access_->close();
@@ -118,7 +121,7 @@ void Controller::stop() {
 }
 
 bool Controller::is_idle() const {
-  return signal_op_.is_idle() && source_.is_idle() && admin_.is_idle() &&
+  return signal_op_.is_idle() && (!platform_ || platform_->is_idle()) && admin_.is_idle() &&
          (!resolver_ || resolver_->is_idle()) && (!access_ || access_->is_idle()) &&
          (!tokens_ || tokens_->is_idle());
 }
@@ -126,7 +129,12 @@ bool Controller::is_idle() const {
 // --- what changes ----------------------------------------------------------------------------
 
 void Controller::on_source_changed(const SourceState& state) {
+  if (!dataplane_) return;  // start() reads them
   if (store_.apply(state)) mark_dirty();
+}
+
+void Controller::on_surroundings_changed() {
+  if (dataplane_) mark_dirty();
 }
 
 void Controller::on_host_resolved(const std::string& host, const HostAddresses& addresses) {
@@ -229,9 +237,13 @@ void Controller::on_signal(io::Completion&& done) {
 // The first call lets connections end, the second does not.
 void Controller::end_soon() {
   if (phase_ == Phase::draining) return loop_.stop();
+  if (!dataplane_) {
+    phase_ = Phase::ended;  // start() sees it
+    return;
+  }
   phase_ = Phase::draining;
   LOG_INFO("site ends", "drain_timeout_ms", options_.drain_timeout.to_milliseconds());
-  source_.stop();
+  platform_->stop();
   dataplane_->drain(options_.drain_timeout);
 }
 
@@ -281,6 +293,7 @@ void Controller::refresh_observed() {
   for (const auto& [backend, error] : set_aside_) {
     observed_.backends_set_aside[std::get<0>(backend)].emplace(std::get<1>(backend), error);
   }
+  platform_->observe(desired_, observed_);
   access_->update(desired_, observed_);
   if (access_->has_failed()) access_pace_.on_failed(loop_.now());
   else access_pace_.reset();
@@ -309,6 +322,7 @@ void Controller::publish_if_changed() {
 void Controller::refresh_status() {
   std::vector<Problem> problems = store_.problems();
   problems.insert(problems.end(), compiled_.problems.begin(), compiled_.problems.end());
+  for (Problem& problem : platform_->problems()) problems.push_back(std::move(problem));
   for (const Problem& problem : problems) {
     if (std::ranges::find(told_problems_, problem) != told_problems_.end()) continue;
     if (problem.severity == Severity::error) LOG_ERROR(problem.to_string());
@@ -322,7 +336,7 @@ void Controller::refresh_status() {
 
 // A full disk is told once; arm_timer() sees to the next try.
 void Controller::write_status() {
-  const auto written = status_writer_.write(status_);
+  const auto written = platform_->write_status(desired_, status_);
   const std::string error = written ? std::string() : written.error().text();
   if (error == status_error_) return;
   if (!error.empty()) LOG_WARNING("status not written, trying again", "error", error);

@@ -1,10 +1,10 @@
 // The control thread of a site: one loop that turns documents into what the workers run, and what
 // they report into status.
 //
-//   DirectorySource -> DocumentStore -+
+//   SitePlatform ----> DocumentStore -+
 //   Resolver, SiteAccess (ports,      +-> Compiler  -> Snapshot -> Dataplane
 //   certificates, grants), tokens,    |       |
-//   LinkTable, MeshState -------------+       +-> status -> files, AdminServer
+//   LinkTable, MeshState -------------+       +-> status -> SitePlatform, AdminServer
 //
 // Whatever changes marks the site dirty; one refresh at the end of the turn brings everything in
 // line. News of neighbours has a pace (NewsPace). Owned by main, on the thread that calls run(),
@@ -23,7 +23,6 @@
 #include "control/admin_server.h"
 #include "control/certificate_renewal.h"
 #include "control/compiler.h"
-#include "control/directory_source.h"
 #include "control/document_store.h"
 #include "control/link_table.h"
 #include "control/mesh.h"
@@ -32,9 +31,9 @@
 #include "control/resolver.h"
 #include "control/retry_pace.h"
 #include "control/site_access.h"
+#include "control/site_platform.h"
 #include "control/site_state.h"
 #include "control/status.h"
-#include "control/status_writer.h"
 #include "control/token_redemption.h"
 #include "dataplane/dataplane.h"
 
@@ -42,7 +41,7 @@ namespace istmo::control {
 
 struct ControllerOptions {
   std::string namespace_name;
-  SourcePaths source;
+  PlatformMaker platform;
   std::filesystem::path state;
   AdminAddress admin;
   std::string service_host;
@@ -54,7 +53,7 @@ struct ControllerOptions {
 };
 
 class Controller final : private DataplaneSink,
-                         private SourceSink,
+                         private PlatformSink,
                          private ResolverSink,
                          private AdminSink,
                          private SiteAccessSink,
@@ -75,6 +74,7 @@ class Controller final : private DataplaneSink,
 
   // --- what changes ------------------------------------------------------------------------
   void on_source_changed(const SourceState& state) override;
+  void on_surroundings_changed() override;
   void on_host_resolved(const std::string& host, const HostAddresses& addresses) override;
   void on_access_changed() override { mark_dirty(); }
   void on_tokens_changed() override { mark_dirty(); }
@@ -123,11 +123,10 @@ class Controller final : private DataplaneSink,
   std::map<std::tuple<std::string, std::string, uint32_t>, std::string> set_aside_;
   MeshAnnouncer announcer_;
   NewsPace news_;
-  StatusWriter status_writer_;
-  DirectorySource source_;
   AdminServer admin_;
 
   // Made by start(), in this order.
+  std::unique_ptr<SitePlatform> platform_;
   std::unique_ptr<Resolver> resolver_;
   std::optional<SiteState> state_;
   std::unique_ptr<MeshState> mesh_;

@@ -47,7 +47,7 @@ inline constexpr const char* kDefaultDrainTimeout = "10s";
 // How a site runs: `run` and `init` understand these. What was not given is empty: an `init` that
 // starts a site again keeps what it was told before.
 struct RunArguments {
-  std::string path;       // `run`: a file or a folder
+  std::string path;       // `run`: a file or a folder; empty: the documents of a namespace
   std::string state;      // `run`: the state folder; empty: see the issue of `run`
   std::string admin;      // empty: unix socket in the state folder
   std::string log_level;  // empty: info
@@ -105,6 +105,11 @@ struct ResourceArguments {
   std::string timeout = "60s";
 };
 
+struct KubeArguments {
+  std::string kubeconfig;  // empty: KUBECONFIG, else ~/.kube/config
+  std::string context;     // empty: the current one
+};
+
 struct Arguments {
   Verb verb = Verb::version;
   std::string namespace_name;
@@ -113,6 +118,7 @@ struct Arguments {
   bool is_verbose = false;
   std::string shell;          // completion
   std::string connection_id;  // connection delete
+  KubeArguments kube;
   RunArguments run;
   InitArguments init;
   TokenArguments token;

@@ -32,7 +32,9 @@ constexpr const char* kEverywhere =
     "Options of every command:\n"
     "  -n,--namespace NAMESPACE    The local site's namespace\n"
     "  --admin ADDRESS             Admin socket: unix:PATH or HOST:PORT\n"
-    "  -p,--platform PLATFORM      Where the site lives: linux, kubernetes";
+    "  -p,--platform PLATFORM      Where the site lives: linux, kubernetes\n"
+    "  --kubeconfig FILE           Access to a cluster (default: KUBECONFIG, ~/.kube/config)\n"
+    "  --context NAME              Context of the kubeconfig (default: the current one)";
 
 class HelpFormatter : public CLI::Formatter {
  public:
@@ -223,6 +225,9 @@ void Parser::add_global_flags() {
   app_.add_option("--admin", arguments_.run.admin, "Admin socket: unix:PATH or HOST:PORT")
       ->check(usage::admin_address, "");
   choice(app_.add_option("-p,--platform", arguments_.platform, "Where the site lives"), kPlatforms);
+  app_.add_option("--kubeconfig", arguments_.kube.kubeconfig, "Access to a cluster")
+      ->type_name(kFile);
+  app_.add_option("--context", arguments_.kube.context, "Context of the kubeconfig to use");
 }
 
 void Parser::add_v1_verbs() {
@@ -334,8 +339,8 @@ void Parser::with_init(CLI::App& app) {
 
 void Parser::with_run(CLI::App& app) {
   with_running(app);
-  app.add_option("path", arguments_.run.path, "A folder of documents, or one file of many")
-      ->required()
+  app.add_option("path", arguments_.run.path,
+                 "A folder of documents, or one file of many; in a cluster: none")
       ->type_name(kFile);
   app.add_option("--state", arguments_.run.state, "Folder for keys, status and sockets")
       ->type_name(kFile);

@@ -1,6 +1,5 @@
 #include "control/cli/platform.h"
 
-#include "control/kubernetes/kubeconfig.h"
 #include "control/site_options.h"
 
 namespace istmo::control {
@@ -33,6 +32,21 @@ PlatformClues gather_platform_clues(const std::string& flag, const std::string& 
   const auto context = current_context(default_kubeconfig({}, {}, {}));
   clues.has_current_context = context && !context->empty();
   return clues;
+}
+
+Result<KubeAccess> kube_access(const KubeArguments& arguments, const std::string& namespace_name) {
+  constexpr const char* kServiceAccount = "/var/run/secrets/kubernetes.io/serviceaccount";
+  const std::string host = environment("KUBERNETES_SERVICE_HOST");
+  std::error_code ignored;
+  const bool names_none = arguments.kubeconfig.empty() && arguments.context.empty();
+  if (names_none && !host.empty() && std::filesystem::exists(kServiceAccount, ignored)) {
+    KubeAccess access =
+        TRY(read_service_account(kServiceAccount, host, environment("KUBERNETES_SERVICE_PORT")));
+    if (!namespace_name.empty()) access.namespace_name = namespace_name;
+    return access;
+  }
+  return read_kubeconfig(
+      default_kubeconfig(arguments.kubeconfig, arguments.context, namespace_name));
 }
 
 Result<> require_linux(Platform platform) {

@@ -6,6 +6,8 @@
 #include <string_view>
 
 #include "base/result.h"
+#include "control/cli/arguments.h"
+#include "control/kubernetes/kubeconfig.h"
 #include "control/paths.h"
 
 namespace istmo::control {
@@ -28,6 +30,9 @@ Result<Platform> choose_platform(const PlatformClues& clues);
 
 // Reads the environment and the disk.
 PlatformClues gather_platform_clues(const std::string& flag, const std::string& namespace_name);
+
+// The API server that the arguments name; where they name none, and this is a pod, its own.
+Result<KubeAccess> kube_access(const KubeArguments& arguments, const std::string& namespace_name);
 
 // The verbs need a linux site: Error::config says what to do elsewhere.
 Result<> require_linux(Platform platform);

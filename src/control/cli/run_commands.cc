@@ -9,8 +9,11 @@
 #include "control/cli/commands.h"
 #include "control/cli/local_site.h"
 #include "control/cli/terminal.h"
+#include "control/cli/platform.h"
 #include "control/controller.h"
 #include "control/durations.h"
+#include "control/kubernetes/kubernetes_platform.h"
+#include "control/linux_platform.h"
 #include "control/service_address.h"
 #include "dataplane/io/cores.h"
 
@@ -25,7 +28,7 @@ class StateFolder {
  public:
   static Result<StateFolder> of(const RunArguments& run) {
     if (!run.state.empty()) return make(fs::absolute(run.state), Lifetime::kept);
-    const fs::path path = fs::absolute(run.path);
+    const fs::path path = run.path.empty() ? fs::path() : fs::absolute(run.path);
     if (fs::is_directory(path)) return make(path / "runtime", Lifetime::kept);
     std::string name = (fs::temp_directory_path() / "istmo-run.XXXXXX").string();
     if (::mkdtemp(name.data()) == nullptr) return Error::from_errno(errno, "mkdtemp " + name);
@@ -69,11 +72,22 @@ void block_signals() {
   ::signal(SIGPIPE, SIG_IGN);
 }
 
+PlatformMaker linux_platform(const SourcePaths& paths, const fs::path& state) {
+  return [paths, state](io::Loop& loop, PlatformSink& sink) {
+    return std::make_unique<LinuxPlatform>(loop, sink, paths, (state / "resources").string());
+  };
+}
+
+PlatformMaker kubernetes_platform(const KubeAccess& access, const transport::KeyLog* key_log) {
+  return [access, key_log](io::Loop& loop, PlatformSink& sink) {
+    return KubernetesPlatform::make(loop, sink, access, key_log);
+  };
+}
+
 Result<ControllerOptions> controller_options(const Arguments& arguments, const fs::path& state) {
   const RunArguments& run = arguments.run;
   ControllerOptions options;
   options.namespace_name = arguments.namespace_name;
-  options.source = SourcePaths::of(run.path);
   options.state = state;
   options.admin = run.admin.empty() ? AdminAddress::unix_socket(state / "admin.sock")
                                     : TRY(AdminAddress::parse(run.admin));
@@ -125,7 +139,8 @@ std::string connections_text(const std::vector<Value>& connections) {
 Result<int> run_site(const Arguments& arguments) {
   const RunArguments& run = arguments.run;
   std::error_code ignored;
-  if (!fs::exists(run.path, ignored)) {
+  const bool is_in_cluster = run.path.empty();
+  if (!is_in_cluster && !fs::exists(run.path, ignored)) {
     return Error::config("there is no file or folder " + run.path);
   }
   log::set_level(log::level_from(run.log_level).value_or(log::Level::info));
@@ -134,9 +149,15 @@ Result<int> run_site(const Arguments& arguments) {
   const PidFile pid_file = TRY(PidFile::take(state.path() / "istmo.pid"));
   ControllerOptions options = TRY(controller_options(arguments, state.path()));
   std::optional<transport::KeyLog> key_log;
+  options.platform = linux_platform(SourcePaths::of(run.path), state.path());
   if (!run.tls_keylog.empty()) {
     key_log.emplace(TRY(transport::KeyLog::open(run.tls_keylog)));
     options.key_log = &*key_log;
+  }
+  if (is_in_cluster) {
+    const KubeAccess access = TRY(kube_access(arguments.kube, arguments.namespace_name));
+    options.namespace_name = access.namespace_name;
+    options.platform = kubernetes_platform(access, options.key_log);
   }
   // The control loop needs nothing that only io_uring has.
   const auto loop = TRY(io::make_loop({.kind = io::LoopKind::epoll}, {}));

@@ -107,6 +107,15 @@ std::string wrong_combination(const Arguments& arguments) {
   if (expose.target_ports.size() > expose.ports.size()) {
     return "there are more --target-port than --port";
   }
+  if (arguments.verb != Verb::run) return {};
+  const bool is_in_cluster = arguments.platform == "kubernetes";
+  if (is_in_cluster && !arguments.run.path.empty()) {
+    return "with --platform kubernetes the documents are the namespace's: leave " +
+           arguments.run.path + " out";
+  }
+  if (!is_in_cluster && arguments.run.path.empty()) {
+    return "path is required: a folder of documents, or a file (or --platform kubernetes)";
+  }
   return {};
 }
 

@@ -6,11 +6,14 @@
 namespace istmo::control {
 namespace {
 
-std::string name_of(const Value& object) {
+std::string metadata_text(const Value& object, std::string_view key) {
   const Value* metadata = object.find("metadata");
-  const Value* name = metadata ? metadata->find("name") : nullptr;
-  return name ? name->text() : "";
+  const Value* text = metadata ? metadata->find(key) : nullptr;
+  return text ? text->text() : "";
 }
+
+std::string name_of(const Value& object) { return metadata_text(object, "name"); }
+std::string uid_of(const Value& object) { return metadata_text(object, "uid"); }
 
 std::string prefix_of(const ObjectId& id) { return id.kind + "/" + id.name; }
 
@@ -46,7 +49,10 @@ bool ClusterDocuments::put_streams(const std::string& kind, const Value& object)
       files.emplace(prefix + entry.key, file_of(kind, entry.value));
     }
   }
-  return put_files(prefix, std::move(files));
+  // Another object of the same name is another owner.
+  const bool is_changed = uids_[prefix] != uid_of(object);
+  uids_[prefix] = uid_of(object);
+  return put_files(prefix, std::move(files)) || is_changed;
 }
 
 bool ClusterDocuments::put_secret(const Value& object) {
@@ -56,6 +62,7 @@ bool ClusterDocuments::put_secret(const Value& object) {
 }
 
 bool ClusterDocuments::remove_streams(const ObjectId& id) {
+  uids_.erase(prefix_of(id) + "/");
   return put_files(prefix_of(id) + "/", {});
 }
 
@@ -72,6 +79,14 @@ bool ClusterDocuments::set_unread(const std::string& place, const std::string& w
   if (why.empty()) state_.unread.erase(known);
   else state_.unread[place] = why;
   return true;
+}
+
+std::optional<ObjectOwner> ClusterDocuments::owner_of(const std::string& file) const {
+  const size_t name = file.find('/') + 1;
+  const size_t end = file.find('/', name);
+  const auto uid = uids_.find(file.substr(0, end == std::string::npos ? end : end + 1));
+  if (uid == uids_.end()) return std::nullopt;
+  return ObjectOwner{"v1", file.substr(0, name - 1), file.substr(name, end - name), uid->second};
 }
 
 // `files` are now all whose path is `prefix`, or begins with it where it ends with '/'.

@@ -7,10 +7,12 @@
 
 #include <cstddef>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 
 #include "control/desired.h"
+#include "control/kubernetes/object_owner.h"
 #include "control/source_reader.h"
 #include "control/value.h"
 
@@ -39,6 +41,8 @@ class ClusterDocuments {
   bool set_unread(const std::string& place, const std::string& why);
 
   const SourceState& state() const { return state_; }
+  // The object that holds this file; nullopt: none does any more.
+  std::optional<ObjectOwner> owner_of(const std::string& file) const;
 
  private:
   using Files = std::map<std::string, SourceFile>;
@@ -48,8 +52,9 @@ class ClusterDocuments {
 
   const size_t files_max_;
   const size_t bytes_max_;
-  size_t bytes_ = 0;                // of all texts
-  std::set<std::string> left_out_;  // prefixes of files for which there was no room
+  size_t bytes_ = 0;                         // of all texts
+  std::map<std::string, std::string> uids_;  // of objects with streams, by prefix
+  std::set<std::string> left_out_;           // prefixes of files for which there was no room
   SourceState state_;
 };
 

@@ -30,6 +30,10 @@ class KubernetesSource final : public DocumentSource {
   void stop() override;
   bool is_idle() const override;
 
+  // The object that holds this file (an Origin's), to own what is made for its documents.
+  std::optional<ObjectOwner> owner_of(const std::string& file) const {
+    return documents_.owner_of(file);
+  }
   // The Secrets that documents refer to now, all of them; they are watched one by one.
   void follow_secrets(const std::set<std::string>& names);
 

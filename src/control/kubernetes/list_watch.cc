@@ -131,9 +131,10 @@ void ListWatch::on_watch_end(Instant now) {
 void ListWatch::on_status(int status, const std::string& text, Instant now) {
   if (status == kGone) return list_again(now);
   if (status == 403 || status == 404) {
-    wait(now + kRefusedPause);
+    wait(now + by_chance(refused_backoff_.next(), rng_));
     step_ = Step::list;
     page_.clear();
+    if (is_synced_ && ++refusals_ <= kRefusalsPassedOver) return;
     if (!std::exchange(has_told_refusal_, true)) sink_.on_refused(status, text);
     return;
   }
@@ -184,6 +185,8 @@ void ListWatch::back_off(Instant now, Duration at_least) {
 
 void ListWatch::on_answered() {
   backoff_.reset();
+  refused_backoff_.reset();
+  refusals_ = 0;
   has_told_refusal_ = false;
   has_told_trouble_ = false;
 }

@@ -39,7 +39,8 @@ class CollectionSink {
   virtual void on_object_gone(const std::string& key) = 0;
   // All there is has been told: after the first list, and after each further one.
   virtual void on_synced() = 0;
-  // The server says no: 403 (no right) or 404 (no such kind). Told once, until it says yes.
+  // The server says no: 403 (no right) or 404 (no such kind). Told once, until it says yes; it is
+  // asked again, ever more rarely.
   virtual void on_refused(int status, const std::string& text) = 0;
   // The server cannot be reached or fails; it is tried again. Told once, until it is back.
   virtual void on_trouble(const std::string& text) = 0;
@@ -53,7 +54,11 @@ class ListWatch {
   static constexpr uint32_t kPageObjects = 500;
   static constexpr Duration kBackoffMin = Duration::milliseconds(500);
   static constexpr Duration kBackoffMax = Duration::seconds(30);
-  static constexpr Duration kRefusedPause = Duration::seconds(600);
+  // An API server that has just started refuses everybody for some seconds, until it has read its
+  // roles: what it gave before is told as refused after so many tries.
+  static constexpr Duration kRefusedMin = Duration::seconds(1);
+  static constexpr Duration kRefusedMax = Duration::seconds(600);
+  static constexpr int kRefusalsPassedOver = 3;
   // A watch that ends sooner, and brought nothing, counts as a failure.
   static constexpr Duration kWatchMin = Duration::seconds(1);
   static constexpr uint32_t kWatchSecondsMin = 300;  // the server ends it after so long
@@ -105,12 +110,14 @@ class ListWatch {
   Step step_ = Step::list;
   bool is_asked_ = false;
   bool is_synced_ = false;
+  int refusals_ = 0;  // one after the other
   bool has_told_refusal_ = false;
   bool has_told_trouble_ = false;
   bool has_brought_ = false;  // this watch, anything
   Instant asked_at_;
   Instant wake_at_;
   Backoff backoff_{kBackoffMin, kBackoffMax};
+  Backoff refused_backoff_{kRefusedMin, kRefusedMax};
   uint64_t round_ = 0;   // of listing
   std::string version_;  // up to which all is known
   std::string page_;     // "continue" of the next page

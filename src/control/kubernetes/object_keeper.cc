@@ -68,6 +68,15 @@ Value taking_over_fields(const Value& object) {
   return patch;
 }
 
+// What is listed says neither apiVersion nor kind: the list does.
+bool is_as_wanted(const Value& wanted, const Value& object) {
+  return std::ranges::all_of(wanted.entries(), [&](const Value::Entry& entry) {
+    if (entry.key == "apiVersion" || entry.key == "kind") return true;
+    const Value* there = object.find(entry.key);
+    return there && is_contained(entry.value, *there);
+  });
+}
+
 }  // namespace
 
 bool is_contained(const Value& wanted, const Value& object) {
@@ -114,9 +123,9 @@ void ObjectKeeper::want(const ObjectId& id, Kept& kept, std::optional<Value> wan
                         std::string digest) {
   kept.wanted = std::move(wanted);
   kept.digest = std::move(digest);
-  kept.conflicts = 0;
+  kept.refusals = 0;
   kept.retry_at = {};
-  problems_.erase(id);
+  set_problem(id, "");
   reconsider(id, kept);
 }
 
@@ -176,12 +185,12 @@ ObjectKeeper::Step ObjectKeeper::step_of(const ObjectId& id, const Kept& kept) c
   if (kept.must_look && (kept.wanted || kept.seen)) return Step::look;
   if (is_somebody_elses(kept)) return Step::none;
   if (!kept.wanted) {
-    const bool is_kept = kept.seen && !annotation_of(*kept.seen, kContentAnnotation).empty();
-    const bool is_going = kept.seen && !metadata_text(*kept.seen, "deletionTimestamp").empty();
-    return is_kept && !is_going ? Step::remove : Step::none;
+    if (!is_kept(kept)) return Step::none;
+    const bool is_going = !metadata_text(*kept.seen, "deletionTimestamp").empty();
+    return is_going ? Step::none : Step::remove;
   }
   if (!kept.seen) return Step::make;
-  if (is_contained(*kept.wanted, *kept.seen)) return Step::none;
+  if (is_as_wanted(*kept.wanted, *kept.seen)) return Step::none;
   return has_fields_as_made(*kept.seen) ? Step::take_over_fields : Step::apply;
 }
 
@@ -220,7 +229,6 @@ void ObjectKeeper::on_reply(const ObjectId& id, int status, const Value& body, I
   const Step step = answered(kept);
   const std::string& message = text_at(&body, "message");
   if (status == 401 || status == 429 || status >= 500) {
-    problems_[id] = "the API server answered " + std::to_string(status) + ": " + message;
     back_off(now, status == 429 ? Duration::seconds(1) : Duration{});
   } else {
     backoff_.reset();
@@ -230,10 +238,9 @@ void ObjectKeeper::on_reply(const ObjectId& id, int status, const Value& body, I
   reconsider(id, kept);
 }
 
-void ObjectKeeper::on_failure(const ObjectId& id, const std::string& text, Instant now) {
+void ObjectKeeper::on_failure(const ObjectId& id, Instant now) {
   Kept& kept = objects_.at(id);
   answered(kept);
-  problems_[id] = text;
   back_off(now, {});
   reconsider(id, kept);
 }
@@ -252,8 +259,8 @@ void ObjectKeeper::on_done(const ObjectId& id, Kept& kept, Step step, const Valu
     return forget(kept);
   }
   if (step != Step::look) {
-    kept.conflicts = 0;
-    problems_.erase(id);
+    kept.refusals = 0;
+    set_problem(id, "");
   }
   if (step == Step::take_over_fields) kept.pace_at = now;
   see(kept, body);
@@ -265,18 +272,18 @@ void ObjectKeeper::on_done(const ObjectId& id, Kept& kept, Step step, const Valu
 
 void ObjectKeeper::on_refused(const ObjectId& id, Kept& kept, Step step, const Refusal& refusal,
                               Instant now) {
+  constexpr int kDoublingsMax = 11;
   kept.must_look = false;
   if (refusal.status == 404 && step != Step::make) return forget(kept);
-  problems_[id] =
-      "the API server refuses it (" + std::to_string(refusal.status) + "): " + refusal.message;
-  kept.retry_at = now + kRefusedPause;
-  if (refusal.status != 409) return;
-  // Somebody made one of this name, or changed ours, or an answer was lost: look what is there,
-  // and try again, ever more slowly.
-  constexpr int kDoublingsMax = 11;
-  kept.must_look = true;
-  kept.retry_at = std::min(kept.retry_at, now + kObjectPause * ((1 << kept.conflicts) - 1));
-  if (kept.conflicts < kDoublingsMax) ++kept.conflicts;
+  kept.retry_at = now + std::min(kObjectPause * (1 << kept.refusals), kRefusedPause);
+  if (kept.refusals < kDoublingsMax) ++kept.refusals;
+  // Somebody made one of this name, or changed ours, or an answer was lost: look what is there.
+  kept.must_look = refusal.status == 409;
+  const bool is_told_by_look = refusal.status == 409 && step == Step::make;
+  const bool is_passed_over = refusal.status == 403 && kept.refusals <= kRefusalsPassedOver;
+  if (is_told_by_look || is_passed_over) return;
+  set_problem(
+      id, "the API server refuses it (" + std::to_string(refusal.status) + "): " + refusal.message);
 }
 
 // --- what is known ---------------------------------------------------------------------------
@@ -294,6 +301,11 @@ void ObjectKeeper::forget(Kept& kept) {
   kept.is_foreign = false;
   kept.must_look = false;
   kept.retry_at = {};
+}
+
+// A keeper made it: the command line makes objects of ours, too.
+bool ObjectKeeper::is_kept(const Kept& kept) {
+  return kept.seen && !annotation_of(*kept.seen, kContentAnnotation).empty();
 }
 
 bool ObjectKeeper::is_owned(const Value& object) const {
@@ -340,6 +352,17 @@ Value ObjectKeeper::dressed(const ObjectId& id, const Value& object,
   return whole;
 }
 
+// Empty: there is none.
+void ObjectKeeper::set_problem(const ObjectId& id, std::string text) {
+  const auto known = problems_.find(id);
+  if (text.empty() ? known == problems_.end() : known != problems_.end() && known->second == text) {
+    return;
+  }
+  has_news_ = true;
+  if (text.empty()) problems_.erase(known);
+  else problems_[id] = std::move(text);
+}
+
 // Puts it where next() finds it, if there is something to ask; drops what nothing is known of.
 void ObjectKeeper::reconsider(const ObjectId& id, Kept& kept) {
   if (kept.queued) due_.erase({*kept.queued, id});
@@ -347,14 +370,14 @@ void ObjectKeeper::reconsider(const ObjectId& id, Kept& kept) {
   if (kept.asked != Step::none) return;
   const Step step = step_of(id, kept);
   if (kept.wanted && owner_ && is_somebody_elses(kept)) {
-    problems_[id] = id.kind + " " + id.name + " is there and is not Istmo's";
+    set_problem(id, id.kind + " " + id.name + " is there and is not Istmo's");
   } else if (step == Step::none) {
-    problems_.erase(id);
+    set_problem(id, "");
   }
   if (step != Step::none) {
     kept.queued = std::max(kept.pace_at, kept.retry_at);
     due_.emplace(*kept.queued, id);
-  } else if (!kept.wanted && !kept.seen) {
+  } else if (!kept.wanted && !is_kept(kept)) {
     objects_.erase(id);
   }
 }

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/rng.h"
 #include "control/desired.h"
+#include "control/kubernetes/object_owner.h"
 #include "control/kubernetes/rate.h"
 #include "control/value.h"
 
@@ -32,22 +33,15 @@ inline constexpr const char* kManagedByLabel = "app.kubernetes.io/managed-by";
 inline constexpr const char* kManagedBy = "istmo";  // its value, and our field manager
 inline constexpr const char* kContentAnnotation = "istmo.dev/content";
 
-// Whom the objects of a site belong to: they go when it goes.
-struct ObjectOwner {
-  std::string api_version;
-  std::string kind;
-  std::string name;
-  std::string uid;
-  friend bool operator==(const ObjectOwner&, const ObjectOwner&) = default;
-};
-
 class ObjectKeeper {
  public:
   static constexpr uint32_t kWritesPerSecond = 200;
   static constexpr uint32_t kWritesAtOnce = 100;
   static constexpr uint32_t kInFlightMax = 4;
   static constexpr Duration kObjectPause = Duration::milliseconds(500);  // between writes of one
-  static constexpr Duration kRefusedPause = Duration::seconds(600);
+  static constexpr Duration kRefusedPause = Duration::seconds(600);      // at most
+  // A right that is missing is told after so many tries: see ListWatch::kRefusalsPassedOver.
+  static constexpr int kRefusalsPassedOver = 3;
   static constexpr Duration kBackoffMin = Duration::milliseconds(500);
   static constexpr Duration kBackoffMax = Duration::seconds(30);
 
@@ -83,11 +77,14 @@ class ObjectKeeper {
   // `body`: what came as JSON, null if that is none.
   void on_reply(const ObjectId& id, int status, const Value& body, Instant now);
   // No answer; it may have been done.
-  void on_failure(const ObjectId& id, const std::string& text, Instant now);
+  void on_failure(const ObjectId& id, Instant now);
 
   // --- for status ------------------------------------------------------------------------------
-  // What is not as wanted, and why.
+  // What the server refuses or somebody else has, and why. (What only waits for the server is not
+  // among it.)
   const std::map<ObjectId, std::string>& problems() const { return problems_; }
+  // True, once: problems() is another than before.
+  bool take_news() { return std::exchange(has_news_, false); }
   // The object as it is if it is ours, else nullptr: a Service's addresses are the server's choice.
   const Value* find(const ObjectId& id) const;
 
@@ -100,7 +97,7 @@ class ObjectKeeper {
     bool is_foreign = false;        // what is there does not
     bool must_look = false;         // what is there has to be asked first
     Step asked = Step::none;        // whose answer is awaited
-    uint8_t conflicts = 0;          // one after the other
+    uint8_t refusals = 0;           // one after the other
     Instant pace_at;                // not before
     Instant retry_at;               // nor before: it was refused
     std::optional<Instant> queued;  // its place in due_
@@ -111,6 +108,7 @@ class ObjectKeeper {
   };
 
   void want(const ObjectId& id, Kept& kept, std::optional<Value> wanted, std::string digest);
+  static bool is_kept(const Kept& kept);
   bool is_owned(const Value& object) const;
   bool is_somebody_elses(const Kept& kept) const {
     return kept.is_foreign || (kept.seen && !is_owned(*kept.seen));
@@ -122,6 +120,7 @@ class ObjectKeeper {
   static void see(Kept& kept, const Value& object);
   void reconsider(const ObjectId& id, Kept& kept);
   static void forget(Kept& kept);
+  void set_problem(const ObjectId& id, std::string text);
   Step answered(Kept& kept);
   void on_done(const ObjectId& id, Kept& kept, Step step, const Value& body, Instant now);
   void on_refused(const ObjectId& id, Kept& kept, Step step, const Refusal& refusal, Instant now);
@@ -134,6 +133,7 @@ class ObjectKeeper {
   std::set<std::string> synced_;  // kinds
   std::map<ObjectId, Kept> objects_;
   std::map<ObjectId, std::string> problems_;
+  bool has_news_ = false;
   std::set<std::pair<Instant, ObjectId>> due_;  // whom to ask for, and from when
   uint32_t in_flight_ = 0;
   Rate rate_{kWritesPerSecond, kWritesAtOnce};

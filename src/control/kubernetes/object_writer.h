@@ -9,10 +9,23 @@
 
 namespace istmo::control {
 
+// Called on the loop's thread, never from inside go_on().
+class ObjectWriterSink {
+ public:
+  // The keeper's problems are others than before.
+  virtual void on_problems_changed() = 0;
+
+ protected:
+  ~ObjectWriterSink() = default;
+};
+
 class ObjectWriter {
  public:
-  ObjectWriter(io::Loop& loop, ApiServer& server, ObjectKeeper& keeper)
-      : loop_(loop), keeper_(keeper), calls_(loop, server, ObjectKeeper::kInFlightMax) {}
+  ObjectWriter(io::Loop& loop, ApiServer& server, ObjectKeeper& keeper, ObjectWriterSink& sink)
+      : loop_(loop),
+        keeper_(keeper),
+        sink_(sink),
+        calls_(loop, server, ObjectKeeper::kInFlightMax) {}
 
   // At the end of this turn.
   void go_on() { loop_.defer(ask_); }
@@ -21,9 +34,12 @@ class ObjectWriter {
 
  private:
   void ask();
+  void on_reply(const ObjectId& id, const ApiReply& reply);
 
   io::Loop& loop_;
   ObjectKeeper& keeper_;
+  ObjectWriterSink& sink_;
+  bool has_told_trouble_ = false;  // until it is over
   ApiCalls calls_;
   io::DeferredOf<ObjectWriter, &ObjectWriter::ask> ask_{*this};
   io::TimerOf<ObjectWriter, &ObjectWriter::go_on> timer_{*this};

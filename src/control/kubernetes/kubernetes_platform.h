@@ -1,0 +1,78 @@
+// A site in a namespace of a cluster: documents in ConfigMaps and Secrets, Services in front of its
+// listeners, pods behind its connectors, status in ConfigMaps.
+//
+//   KubernetesSource ----------------------------> documents
+//   Watch of Services, of what is ours, of Pods -> ObjectKeeper, PodTable -> observe(), problems()
+//   write_status() -> ObjectKeeper -> ObjectWriter
+//
+// The objects that it keeps belong to the ConfigMap that holds the Site document: they go with it,
+// and without one nothing is written.
+#pragma once
+
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/rng.h"
+#include "control/kubernetes/api_server.h"
+#include "control/kubernetes/cluster_objects.h"
+#include "control/kubernetes/kubernetes_source.h"
+#include "control/kubernetes/object_keeper.h"
+#include "control/kubernetes/object_writer.h"
+#include "control/kubernetes/pod_ports.h"
+#include "control/kubernetes/pod_table.h"
+#include "control/resolver.h"
+#include "control/site_platform.h"
+
+namespace istmo::control {
+
+class KubernetesPlatform final : public SitePlatform,
+                                 private ResolverSink,
+                                 private ObjectWriterSink {
+ public:
+  // Error::config: what `access` names cannot be used.
+  static Result<std::unique_ptr<SitePlatform>> make(io::Loop& loop, PlatformSink& sink,
+                                                    KubeAccess access,
+                                                    const transport::KeyLog* key_log);
+  ~KubernetesPlatform() override;
+
+  std::string_view name() const override { return "kubernetes"; }
+  DocumentSource& source() override { return source_; }
+  void start() override;
+  void stop() override;
+  bool is_idle() const override;
+  void observe(const Desired& desired, Observed& observed) override;
+  std::vector<Problem> problems() const override;
+  Result<> write_status(const Desired& desired, const std::vector<ObjectStatus>& objects) override;
+
+ private:
+  class Watch;
+  KubernetesPlatform(io::Loop& loop, PlatformSink& sink, ApiServer server);
+  void on_host_resolved(const std::string& host, const HostAddresses& addresses) override;
+  void on_problems_changed() override { sink_.on_surroundings_changed(); }
+  void watch(const std::string& kind, const std::string& label_selector);
+  void learn_ports(const std::string& service_name, const Value& service);
+  void watch_pods_if_wanted(const Desired& desired);
+  PodSelection select(const ConnectorDocument& connector) const;
+
+  io::Loop& loop_;
+  PlatformSink& sink_;
+  ApiServer server_;
+  Rng rng_;
+  std::unique_ptr<Resolver> resolver_;  // of the API server's name; none: it is an address
+  KubernetesSource source_;
+  ObjectKeeper keeper_;
+  ObjectWriter writer_;
+  std::vector<std::unique_ptr<Watch>> watches_;
+  Watch* pod_watch_ = nullptr;  // among them
+  PodTable pods_;
+  PodPorts ports_;
+  std::vector<ServiceOffer> offers_;
+  std::map<std::string, std::string> offer_problems_;  // by listener
+  std::map<ObjectId, Value> services_;                 // wanted
+  bool has_told_no_owner_ = false;
+};
+
+}  // namespace istmo::control

@@ -1,0 +1,54 @@
+// What a site has around it, on a machine (linux_platform.h) or in a cluster
+// (kubernetes/kubernetes_platform.h): where its documents come from, what its surroundings tell,
+// and where its status goes.
+//
+// Owned by the controller, control thread only; borrows its loop and sink. Ends with stop(), then
+// is_idle() on the loop.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "base/result.h"
+#include "control/desired.h"
+#include "control/document_source.h"
+#include "control/observed.h"
+#include "control/status.h"
+#include "dataplane/io/loop.h"
+
+namespace istmo::control {
+
+class PlatformSink : public SourceSink {
+ public:
+  // What observe() or problems() give may be another than before.
+  virtual void on_surroundings_changed() = 0;
+
+ protected:
+  ~PlatformSink() = default;
+};
+
+class SitePlatform {
+ public:
+  virtual ~SitePlatform() = default;
+  virtual std::string_view name() const = 0;  // "linux", "kubernetes": what neighbours are told
+  virtual DocumentSource& source() = 0;
+  virtual void start() = 0;
+  virtual void stop() = 0;
+  virtual bool is_idle() const = 0;
+
+  // What these documents need of the surroundings, into observed.cluster. The neighbours' services
+  // are in `observed`.
+  virtual void observe(const Desired& desired, Observed& observed) = 0;
+  // What stands in the way of these documents here.
+  virtual std::vector<Problem> problems() const = 0;
+  // Error: not all of it is written; asking again tries again.
+  virtual Result<> write_status(const Desired& desired,
+                                const std::vector<ObjectStatus>& objects) = 0;
+};
+
+using PlatformMaker =
+    std::function<Result<std::unique_ptr<SitePlatform>>(io::Loop& loop, PlatformSink& sink)>;
+
+}  // namespace istmo::control
