@@ -63,6 +63,8 @@ struct InitArguments {
   std::string site_name;
   std::string ingress;  // v1: "external" or "none"; empty: as before, or external
   std::string timeout = "30s";
+  std::string image;              // Kubernetes: of the gateway; empty: "istmo:<version>"
+  std::string image_pull_secret;  // Kubernetes
 };
 
 struct TokenArguments {

@@ -335,6 +335,13 @@ void Parser::with_init(CLI::App& app) {
   app.add_option("--timeout", arguments_.init.timeout, "How long to wait for the site")
       ->capture_default_str()
       ->check(usage::duration, "");
+  app.add_option("--image", arguments_.init.image, "Kubernetes: image of the gateway")
+      ->envname("ISTMO_IMAGE");
+  app.add_option("--image-pull-secret", arguments_.init.image_pull_secret,
+                 "Kubernetes: Secret with access to the image")
+      ->check(usage::resource_name, "");
+  choice(app.add_option("-o,--output", output_, "Kubernetes: print the manifest, make nothing"),
+         kOutputs);
 }
 
 void Parser::with_run(CLI::App& app) {

@@ -50,18 +50,31 @@ Result<int> run_verb(const Arguments& arguments) {
   return kExitUsage;
 }
 
+// Where the namespace of the command's site is chosen by the context, it is not given here.
+Result<Platform> platform_of(Arguments& arguments) {
+  const std::string local_namespace(arguments.namespace_name.empty() ? kDefaultNamespace
+                                                                     : arguments.namespace_name);
+  TRY(check_namespace_name(local_namespace));
+  // An admin socket is that of a site on a machine.
+  if (!arguments.run.admin.empty() && arguments.platform.empty()) arguments.platform = "linux";
+  return choose_platform(gather_platform_clues(arguments.platform, local_namespace));
+}
+
 Result<int> run_on_platform(Arguments arguments) {
+  if (needs_platform(arguments.verb)) {
+    const Platform platform = TRY(platform_of(arguments));
+    const bool prints_manifest = arguments.verb == Verb::init && arguments.output != Output::text;
+    if (prints_manifest && platform == Platform::kubernetes) return print_site_manifest(arguments);
+    TRY(require_linux(platform));
+    if (prints_manifest) {
+      return Error::config(
+          "init --output prints the manifest of a site in a cluster; on this machine `istmo site "
+          "generate NAME` prints the documents of one");
+    }
+  }
   // `run` without a namespace is a site of its own, not the default namespace's.
   if (arguments.namespace_name.empty() && arguments.verb != Verb::run) {
     arguments.namespace_name = kDefaultNamespace;
-  }
-  if (needs_platform(arguments.verb)) {
-    TRY(check_namespace_name(arguments.namespace_name));
-    // An admin socket is that of a site on a machine.
-    if (!arguments.run.admin.empty() && arguments.platform.empty()) arguments.platform = "linux";
-    const PlatformClues clues = gather_platform_clues(arguments.platform, arguments.namespace_name);
-    const Platform platform = TRY(choose_platform(clues));
-    TRY(require_linux(platform));
   }
   return run_verb(arguments);
 }

@@ -25,6 +25,9 @@ struct NewSite {
 Result<> make_site(const Arguments& arguments, const NewSite& made);
 Result<> end_site(const std::string& namespace_name);
 
+// kubernetes_commands.cc
+Result<int> print_site_manifest(const Arguments& arguments);
+
 // token_commands.cc
 Result<int> create_token(const Arguments& arguments);
 Result<int> show_token(const Arguments& arguments);

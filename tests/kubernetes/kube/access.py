@@ -44,6 +44,19 @@ def write_kubeconfig(file, server, ca_file, user, credentials, namespace="defaul
         certificate=data(credentials.certificate), key=data(credentials.key)))
 
 
+def write_account_kubeconfig(file, server, access):
+    """Of a ServiceAccountAccess. JSON, which YAML includes."""
+    named = {"cluster": "cluster", "user": access.account, "namespace": access.namespace}
+    file.touch(0o600)
+    file.write_text(json.dumps({
+        "apiVersion": "v1", "kind": "Config", "current-context": "only",
+        "contexts": [{"name": "only", "context": named}],
+        "clusters": [{"name": "cluster", "cluster": {
+            "server": server, "certificate-authority": str(access.folder / "ca.crt")}}],
+        "users": [{"name": access.account, "user": {
+            "tokenFile": str(access.folder / "token")}}]}))
+
+
 class Kubectl:
     """kubectl as one user: `kubectl("get", "pods")`."""
 

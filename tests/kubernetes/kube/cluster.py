@@ -12,7 +12,8 @@ from pathlib import Path
 from harness.waiting import wait_until
 from harness.world import World
 
-from kube.access import Api, Kubectl, ServiceAccountAccess, write_kubeconfig
+from kube.access import (Api, Kubectl, ServiceAccountAccess, write_account_kubeconfig,
+                         write_kubeconfig)
 from kube.certificates import Authority
 from kube.namespace import Namespace
 
@@ -163,6 +164,13 @@ class Cluster:
         name = getattr(namespace, "name", namespace)
         return ServiceAccountAccess(self.folder / f"account-{next(self.numbers)}", self, name,
                                     account)
+
+    def service_account_kubeconfig(self, namespace, account):
+        """A kubeconfig file of this service account, which names the file of its token."""
+        access = self.service_account_access(namespace, account)
+        file = access.folder.with_suffix(".kubeconfig")
+        write_account_kubeconfig(file, self.server, access)
+        return file
 
     def close(self):
         """At once: nobody needs what is in it any more."""

@@ -17,9 +17,10 @@ numbers = itertools.count(1)
 class Gateway(Site):
     """The site of a namespace. Its documents are ConfigMaps of its user, one for each document."""
 
-    def __init__(self, world, namespace, *documents):
+    def __init__(self, world, namespace, *documents, kubeconfig=None):
         super().__init__(world, f"{namespace.name}-{next(numbers)}")
         self.namespace = namespace
+        self.kubeconfig = kubeconfig or namespace.kubeconfig
         self.state = world.folder / self.name
         for made in (document("Site", namespace.name), *documents):
             self.put(made)
@@ -29,7 +30,7 @@ class Gateway(Site):
     def start(self):
         self.program = self.world.start(self.name, [
             self.world.istmo, "run", "--platform", "kubernetes", "--kubeconfig",
-            self.namespace.kubeconfig, "--state", self.state, "--log-level", "debug"])
+            self.kubeconfig, "--state", self.state, "--log-level", "debug"])
         self.program.wait_for_output("ready\n")
 
     def stop(self):

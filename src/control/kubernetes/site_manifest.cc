@@ -1,0 +1,178 @@
+#include "control/kubernetes/site_manifest.h"
+
+#include "control/compile.h"
+#include "control/document_text.h"
+#include "control/kubernetes/cluster_documents.h"
+#include "control/kubernetes/cluster_objects.h"
+#include "control/kubernetes/kube_kinds.h"
+#include "control/kubernetes/object_keeper.h"
+
+namespace istmo::control {
+namespace {
+
+constexpr uint16_t kGrantPort = 9090;
+constexpr const char* kStateFolder = "/state";
+constexpr const char* kTemporaryFolder = "/tmp";
+
+Value texts(std::initializer_list<const char*> words) {
+  Value list = Value::list();
+  for (const char* word : words) list.add(word);
+  return list;
+}
+
+Value one(Value value) {
+  Value list = Value::list();
+  list.add(std::move(value));
+  return list;
+}
+
+Value map_of(std::initializer_list<std::pair<const char*, Value>> entries) {
+  Value map = Value::map();
+  for (const auto& [key, value] : entries) map.set(key, value);
+  return map;
+}
+
+Value pod_labels() { return map_of({{kPodLabel, kPodLabelValue}, {kManagedByLabel, kManagedBy}}); }
+
+Value object(const char* kind, const std::string& name) {
+  return map_of({{"apiVersion", std::string(find_kube_kind(kind)->api_version)},
+                 {"kind", kind},
+                 {"metadata", map_of({{"name", name}, {"labels", pod_labels()}})}});
+}
+
+Value rule(const char* group, std::initializer_list<const char*> resources,
+           std::initializer_list<const char*> verbs) {
+  return map_of(
+      {{"apiGroups", texts({group})}, {"resources", texts(resources)}, {"verbs", texts(verbs)}});
+}
+
+Value named_port(const char* name, uint16_t port) {
+  return map_of({{"name", name}, {"containerPort", port}, {"protocol", "TCP"}});
+}
+
+// What Pod Security `restricted` asks for.
+Value container_security() {
+  return map_of({{"allowPrivilegeEscalation", false},
+                 {"readOnlyRootFilesystem", true},
+                 {"capabilities", map_of({{"drop", texts({"ALL"})}})}});
+}
+
+Value pod_security() {
+  return map_of({{"runAsNonRoot", true}, {"seccompProfile", map_of({{"type", "RuntimeDefault"}})}});
+}
+
+Value mount(const char* name, const char* path) {
+  return map_of({{"name", name}, {"mountPath", path}});
+}
+
+Value memory_volume(const char* name) {
+  return map_of({{"name", name}, {"emptyDir", map_of({{"medium", "Memory"}})}});
+}
+
+Value container(const SiteManifestOptions& options) {
+  Value arguments = texts({"run", "--platform", "kubernetes", "--state", kStateFolder});
+  arguments.add("--drain-timeout");
+  arguments.add(std::to_string(options.drain_seconds) + "s");
+  Value ports = Value::list();
+  ports.add(named_port("links", kLinkPort));
+  ports.add(named_port("grants", kGrantPort));
+  Value mounts = Value::list();
+  mounts.add(mount("state", kStateFolder));
+  mounts.add(mount("tmp", kTemporaryFolder));
+  return map_of({{"name", kGatewayName},
+                 {"image", options.image.empty() ? "istmo:" ISTMO_VERSION : options.image},
+                 {"imagePullPolicy", "IfNotPresent"},
+                 {"args", std::move(arguments)},
+                 {"ports", std::move(ports)},
+                 {"securityContext", container_security()},
+                 {"volumeMounts", std::move(mounts)}});
+}
+
+Value deployment(const SiteManifestOptions& options) {
+  // What ends within the drain time is not cut, and the process has a little left to end itself.
+  constexpr uint32_t kEndSeconds = 10;
+  Value volumes = Value::list();
+  volumes.add(memory_volume("state"));
+  volumes.add(memory_volume("tmp"));
+  Value pod = map_of({{"serviceAccountName", kGatewayName},
+                      {"terminationGracePeriodSeconds", options.drain_seconds + kEndSeconds},
+                      {"securityContext", pod_security()},
+                      {"containers", one(container(options))},
+                      {"volumes", std::move(volumes)}});
+  if (!options.image_pull_secret.empty()) {
+    pod.set("imagePullSecrets", one(map_of({{"name", options.image_pull_secret}})));
+  }
+  // A new pod is ready before an old one is told to end.
+  const Value rolling = map_of({{"maxUnavailable", 0}, {"maxSurge", 1}});
+  Value made = object("Deployment", kGatewayName);
+  made.set("spec",
+           map_of({{"replicas", options.replicas},
+                   {"selector", map_of({{"matchLabels", map_of({{kPodLabel, kPodLabelValue}})}})},
+                   {"strategy", map_of({{"type", "RollingUpdate"}, {"rollingUpdate", rolling}})},
+                   {"template", map_of({{"metadata", map_of({{"labels", pod_labels()}})},
+                                        {"spec", std::move(pod)}})}}));
+  return made;
+}
+
+Value service_port(const char* name, uint16_t port) {
+  return map_of({{"name", name}, {"port", port}, {"protocol", "TCP"}, {"targetPort", name}});
+}
+
+Value service() {
+  Value ports = Value::list();
+  ports.add(service_port("links", kLinkPort));
+  ports.add(service_port("grants", kGrantPort));
+  Value made = object("Service", kGatewayName);
+  made.set("spec", map_of({{"ports", std::move(ports)},
+                           {"selector", map_of({{kPodLabel, kPodLabelValue}})},
+                           {"type", "ClusterIP"}}));
+  return made;
+}
+
+Value role_binding(const std::string& namespace_name) {
+  Value made = object("RoleBinding", kGatewayName);
+  made.set("roleRef", map_of({{"apiGroup", "rbac.authorization.k8s.io"},
+                              {"kind", "Role"},
+                              {"name", kGatewayName}}));
+  made.set("subjects", one(map_of({{"kind", "ServiceAccount"},
+                                   {"name", kGatewayName},
+                                   {"namespace", namespace_name}})));
+  return made;
+}
+
+}  // namespace
+
+Value site_config_map(const SiteManifestOptions& options) {
+  SiteDocument site;
+  site.metadata.name = options.site_name.empty() ? options.namespace_name : options.site_name;
+  site.link_access = options.link_access;
+  Value made = object("ConfigMap", object_name(id_of(site), ""));
+  Value metadata = *made.find("metadata");
+  Value labels = *metadata.find("labels");
+  labels.set(kDocumentsLabel, "true");
+  metadata.set("labels", std::move(labels));
+  made.set("metadata", std::move(metadata));
+  made.set("data", map_of({{"site.yaml", write_document(site, Format::yaml)}}));
+  return made;
+}
+
+Value gateway_rules() {
+  Value rules = Value::list();
+  rules.add(rule("", {"pods", "services", "configmaps"}, {"get", "list", "watch"}));
+  rules.add(rule("apps", {"deployments", "statefulsets", "daemonsets"}, {"get", "list", "watch"}));
+  rules.add(rule("discovery.k8s.io", {"endpointslices"}, {"get", "list", "watch"}));
+  rules.add(
+      rule("", {"services", "configmaps", "secrets"}, {"create", "patch", "update", "delete"}));
+  rules.add(rule("", {"secrets"}, {"get", "list", "watch"}));
+  rules.add(rule("", {"events"}, {"create", "patch"}));
+  return rules;
+}
+
+std::vector<Value> gateway_objects(const SiteManifestOptions& options) {
+  Value role = object("Role", kGatewayName);
+  role.set("rules", gateway_rules());
+  return {object("ServiceAccount", kGatewayName), std::move(role),
+          role_binding(options.namespace_name), service(), deployment(options)};
+}
+
+}  // namespace istmo::control

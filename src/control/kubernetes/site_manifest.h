@@ -1,0 +1,38 @@
+// What `init` makes in a namespace: everything that a site there needs beside its documents.
+//
+// Pure; any thread.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "control/value.h"
+
+namespace istmo::control {
+
+// The name of the Deployment, its ServiceAccount, Role, RoleBinding and Service. Others rely on it.
+inline constexpr const char* kGatewayName = "istmo";
+
+struct SiteManifestOptions {
+  std::string namespace_name;
+  std::string site_name;    // empty: the namespace
+  std::string link_access;  // of the Site document
+  std::string image;        // empty: "istmo:<version>"
+  std::string image_pull_secret;
+  uint32_t replicas = 1;
+  uint32_t drain_seconds = 60;
+};
+
+// The ConfigMap that holds the Site document, and owns the others once it is made.
+Value site_config_map(const SiteManifestOptions& options);
+
+// ServiceAccount, Role, RoleBinding, Service, Deployment, in the order in which they are to be
+// made. Without owner.
+std::vector<Value> gateway_objects(const SiteManifestOptions& options);
+
+// The rights of the gateway, each of which ClusterRole `admin` has: the API server refuses a Role
+// with more than its author may do.
+Value gateway_rules();
+
+}  // namespace istmo::control
