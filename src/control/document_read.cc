@@ -263,13 +263,13 @@ constexpr std::array kReaders = {
     reader_of<SecretDocument>("v1"),
 };
 
-std::string text_at(const Value& tree, std::string_view key) {
+std::string word_at(const Value& tree, std::string_view key) {
   const Value* value = tree.find(key);
   return value && value->is_scalar() ? value->text().substr(0, 128) : "";
 }
 
 void warn_unknown_kind(const Value& tree, const std::string& kind, DocumentReading& reading) {
-  const std::string version = text_at(tree, "apiVersion");
+  const std::string version = word_at(tree, "apiVersion");
   if (version == kApiVersion && std::find(kUnsupportedKinds.begin(), kUnsupportedKinds.end(),
                                           kind) != kUnsupportedKinds.end()) {
     return reading.warning(tree.position(), "kind " + kind + " is not supported yet; ignored");
@@ -295,8 +295,8 @@ void read_document(const Value& tree, const std::string& file, ParsedDocuments& 
     return reading.error(tree.position(),
                          "a document must be a map, not " + std::string(to_string(tree.kind())));
   }
-  const std::string kind = text_at(tree, "kind");
-  const std::string version = text_at(tree, "apiVersion");
+  const std::string kind = word_at(tree, "kind");
+  const std::string version = word_at(tree, "apiVersion");
   if (kind.empty() || version.empty()) {
     return reading.error(tree.position(),
                          std::string(kind.empty() ? "kind" : "apiVersion") + " is missing");

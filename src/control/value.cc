@@ -82,6 +82,12 @@ bool operator==(const Value& a, const Value& b) {
   return true;
 }
 
+const std::string& text_at(const Value& value, std::string_view key) {
+  static const std::string kNothing;
+  const Value* found = value.find(key);
+  return found == nullptr ? kNothing : found->text();
+}
+
 std::string_view to_string(Value::Kind kind) {
   switch (kind) {
     case Value::Kind::null: return "nothing";

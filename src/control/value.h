@@ -84,6 +84,17 @@ struct Value::Entry {
   Value value;
 };
 
+// Walks maps: text_at(document, "status", "message"). Empty when something is missing, or no
+// scalar.
+const std::string& text_at(const Value& value, std::string_view key);
+template <class... Keys>
+const std::string& text_at(const Value& value, std::string_view key, std::string_view next,
+                           Keys... keys) {
+  static const Value kNothing;
+  const Value* below = value.find(key);
+  return text_at(below == nullptr ? kNothing : *below, next, keys...);
+}
+
 std::string_view to_string(Value::Kind kind);  // "a string", "a list", ... for messages
 
 }  // namespace istmo::control

@@ -52,7 +52,8 @@ Result<KubeAccess> kube_access(const KubeArguments& arguments, const std::string
 Result<> require_linux(Platform platform) {
   if (platform == Platform::linux_machine) return {};
   return Error::config(
-      "the platform kubernetes is not supported yet; for a site on this machine use "
+      "the platform kubernetes is not supported yet but for `run` and `init --output`; for a site "
+      "on this machine use "
       "--platform linux or set ISTMO_PLATFORM=linux");
 }
 

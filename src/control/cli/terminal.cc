@@ -69,12 +69,6 @@ std::string draw(const Tree& root) {
   return text;
 }
 
-const std::string& text_at(const Value& value, std::string_view key) {
-  static const std::string kNothing;
-  const Value* found = value.find(key);
-  return found == nullptr ? kNothing : found->text();
-}
-
 const std::vector<Value>& items_at(const Value& value, std::string_view key) {
   static const std::vector<Value> kNothing;
   const Value* found = value.find(key);

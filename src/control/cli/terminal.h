@@ -34,14 +34,6 @@ struct Tree {
 // The root's label stands alone; its branches are drawn below.
 std::string draw(const Tree& root);
 
-// Walks maps: at(document, "status", "message"). Empty text when something is missing.
-const std::string& text_at(const Value& value, std::string_view key);
-template <class... Keys>
-const std::string& text_at(const Value& value, std::string_view key, Keys... keys) {
-  static const std::string kNothing;
-  const Value* below = value.find(key);
-  return below == nullptr ? kNothing : text_at(*below, keys...);
-}
 const std::vector<Value>& items_at(const Value& value, std::string_view key);
 
 // `-o json|yaml`: documents as a list, or one alone.

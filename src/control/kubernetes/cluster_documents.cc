@@ -6,14 +6,8 @@
 namespace istmo::control {
 namespace {
 
-std::string metadata_text(const Value& object, std::string_view key) {
-  const Value* metadata = object.find("metadata");
-  const Value* text = metadata ? metadata->find(key) : nullptr;
-  return text ? text->text() : "";
-}
-
-std::string name_of(const Value& object) { return metadata_text(object, "name"); }
-std::string uid_of(const Value& object) { return metadata_text(object, "uid"); }
+std::string name_of(const Value& object) { return text_at(object, "metadata", "name"); }
+std::string uid_of(const Value& object) { return text_at(object, "metadata", "uid"); }
 
 std::string prefix_of(const ObjectId& id) { return id.kind + "/" + id.name; }
 

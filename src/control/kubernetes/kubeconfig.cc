@@ -12,11 +12,6 @@
 namespace istmo::control {
 namespace {
 
-std::string text_at(const Value& map, std::string_view key) {
-  const Value* value = map.find(key);
-  return value ? value->text() : "";
-}
-
 bool flag_at(const Value& map, std::string_view key) { return text_at(map, key) == "true"; }
 
 // An entry of `clusters`, `users` or `contexts`, and the file that it stands in: paths in it are

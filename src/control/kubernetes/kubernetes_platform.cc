@@ -34,17 +34,17 @@ class KubernetesPlatform::Watch final : private CollectionSink {
       if (platform_.pods_.put(object)) platform_.sink_.on_surroundings_changed();
       return;
     }
-    const std::string name = name_in(key);
+    const std::string name = name_in_key(key);
     if (kind_ == "Service") platform_.learn_ports(name, object);
     platform_.keeper_.on_object({kind_, name}, object);
     platform_.writer_.go_on();
   }
   void on_object_gone(const std::string& key) override {
     if (is_of_pods()) {
-      if (platform_.pods_.remove(name_in(key))) platform_.sink_.on_surroundings_changed();
+      if (platform_.pods_.remove(name_in_key(key))) platform_.sink_.on_surroundings_changed();
       return;
     }
-    platform_.keeper_.on_gone({kind_, name_in(key)});
+    platform_.keeper_.on_gone({kind_, name_in_key(key)});
     platform_.writer_.go_on();
   }
   void on_synced() override {
@@ -61,8 +61,6 @@ class KubernetesPlatform::Watch final : private CollectionSink {
   void on_trouble(const std::string& text) override {
     LOG_WARNING("objects cannot be watched, trying again", "kind", kind_, "error", text);
   }
-  // "namespace/name"
-  static std::string name_in(const std::string& key) { return key.substr(key.find('/') + 1); }
 
   KubernetesPlatform& platform_;
   const std::string kind_;

@@ -47,7 +47,7 @@ class KubernetesSource::Watch final : private CollectionSink {
   }
   void on_object_gone(const std::string& key) override {
     ClusterDocuments& documents = source_.documents_;
-    const std::string name = key.substr(key.find('/') + 1);  // "namespace/name"
+    const std::string name = name_in_key(key);
     const bool is_changed = content_ == Content::streams ? documents.remove_streams({kind_, name})
                                                          : documents.remove_secret(name);
     if (is_changed) source_.on_changed();

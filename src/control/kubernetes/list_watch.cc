@@ -24,24 +24,19 @@ std::string escaped(std::string_view text) {
   return query;
 }
 
-const std::string& text_at(const Value* map, std::string_view key) {
-  static const std::string none;
-  const Value* value = map ? map->find(key) : nullptr;
-  return value ? value->text() : none;
-}
-
 std::string key_of(const Value& object) {
-  const Value* metadata = object.find("metadata");
-  const std::string& place = text_at(metadata, "namespace");
-  const std::string& name = text_at(metadata, "name");
+  const std::string& place = text_at(object, "metadata", "namespace");
+  const std::string& name = text_at(object, "metadata", "name");
   return place.empty() || name.empty() ? name : place + "/" + name;
 }
 
 const std::string& version_of(const Value& object) {
-  return text_at(object.find("metadata"), "resourceVersion");
+  return text_at(object, "metadata", "resourceVersion");
 }
 
 }  // namespace
+
+std::string name_in_key(const std::string& key) { return key.substr(key.find('/') + 1); }
 
 ListWatch::ListWatch(KubeCollection collection, CollectionSink& sink, Rng& rng)
     : collection_(std::move(collection)), sink_(sink), rng_(rng) {}
@@ -74,14 +69,13 @@ std::optional<ListWatch::Ask> ListWatch::next(Instant now) {
 Instant ListWatch::wake_at() const { return is_asked_ ? Instant::never() : wake_at_; }
 
 void ListWatch::on_list(const Value& list, Instant now) {
-  const Value* metadata = list.find("metadata");
-  const std::string& version = text_at(metadata, "resourceVersion");
+  const std::string& version = version_of(list);
   if (version.empty()) return fail("the list has no resourceVersion", now);
   on_answered();
   if (const Value* items = list.find("items")) {
     for (const Value& item : items->items()) take(item);
   }
-  page_ = text_at(metadata, "continue");
+  page_ = text_at(list, "metadata", "continue");
   wait(now);
   if (!page_.empty()) return;
   for (auto at = known_.begin(); at != known_.end();) {
@@ -100,13 +94,13 @@ void ListWatch::on_list(const Value& list, Instant now) {
 }
 
 void ListWatch::on_event(const Value& event, Instant now) {
-  const std::string& type = text_at(&event, "type");
+  const std::string& type = text_at(event, "type");
   const Value* object = event.find("object");
   if (type.empty() || !object) return fail("a watch sent what is no event", now);
   if (type == "ERROR") {
-    const std::string& code = text_at(object, "code");
+    const std::string& code = text_at(*object, "code");
     if (code == std::to_string(kGone)) return list_again(now);
-    return fail("the watch failed: " + text_at(object, "message"), now);
+    return fail("the watch failed: " + text_at(*object, "message"), now);
   }
   const std::string& version = version_of(*object);
   if (version.empty()) return fail("a watch sent an object without resourceVersion", now);

@@ -31,6 +31,9 @@ struct KubeCollection {
   std::string field_selector;
 };
 
+// "name" of the key "namespace/name" of an object.
+std::string name_in_key(const std::string& key);
+
 class CollectionSink {
  public:
   // New, or another version of one that was told. `key`: its name, in front of it "namespace/" if

@@ -15,19 +15,8 @@ constexpr const char* kJson = "application/json";
 constexpr const char* kApply = "application/apply-patch+yaml";
 constexpr const char* kJsonPatch = "application/json-patch+json";
 
-const std::string& text_at(const Value* map, std::string_view key) {
-  static const std::string none;
-  const Value* value = map ? map->find(key) : nullptr;
-  return value ? value->text() : none;
-}
-
 const std::string& metadata_text(const Value& object, std::string_view key) {
-  return text_at(object.find("metadata"), key);
-}
-
-const std::string& annotation_of(const Value& object, std::string_view key) {
-  const Value* metadata = object.find("metadata");
-  return text_at(metadata ? metadata->find("annotations") : nullptr, key);
+  return text_at(object, "metadata", key);
 }
 
 bool is_empty(const Value& value) {
@@ -38,8 +27,8 @@ bool is_empty(const Value& value) {
 // What was made by POST is owned field by field by our name as one that updates; applying is
 // another owner, and would be in conflict with it (Server-Side Apply, "Field management").
 bool is_ours_as_made(const Value& entry) {
-  return text_at(&entry, "manager") == kManagedBy && text_at(&entry, "operation") == "Update" &&
-         text_at(&entry, "subresource").empty();
+  return text_at(entry, "manager") == kManagedBy && text_at(entry, "operation") == "Update" &&
+         text_at(entry, "subresource").empty();
 }
 
 bool has_fields_as_made(const Value& object) {
@@ -227,7 +216,7 @@ ObjectKeeper::Request ObjectKeeper::request_for(const ObjectId& id, const Kept& 
 void ObjectKeeper::on_reply(const ObjectId& id, int status, const Value& body, Instant now) {
   Kept& kept = objects_.at(id);
   const Step step = answered(kept);
-  const std::string& message = text_at(&body, "message");
+  const std::string& message = text_at(body, "message");
   if (status == 401 || status == 429 || status >= 500) {
     back_off(now, status == 429 ? Duration::seconds(1) : Duration{});
   } else {
@@ -289,9 +278,7 @@ void ObjectKeeper::on_refused(const ObjectId& id, Kept& kept, Step step, const R
 // --- what is known ---------------------------------------------------------------------------
 
 void ObjectKeeper::see(Kept& kept, const Value& object) {
-  const Value* metadata = object.find("metadata");
-  const Value* labels = metadata ? metadata->find("labels") : nullptr;
-  kept.is_foreign = text_at(labels, kManagedByLabel) != kManagedBy;
+  kept.is_foreign = text_at(object, "metadata", "labels", kManagedByLabel) != kManagedBy;
   if (kept.is_foreign) kept.seen.reset();
   else kept.seen = object;
 }
@@ -305,14 +292,14 @@ void ObjectKeeper::forget(Kept& kept) {
 
 // A keeper made it: the command line makes objects of ours, too.
 bool ObjectKeeper::is_kept(const Kept& kept) {
-  return kept.seen && !annotation_of(*kept.seen, kContentAnnotation).empty();
+  return kept.seen && !text_at(*kept.seen, "metadata", "annotations", kContentAnnotation).empty();
 }
 
 bool ObjectKeeper::is_owned(const Value& object) const {
   const Value* metadata = object.find("metadata");
   const Value* owners = metadata ? metadata->find("ownerReferences") : nullptr;
   return owner_ && owners && std::ranges::any_of(owners->items(), [&](const Value& owner) {
-           return text_at(&owner, "uid") == owner_->uid;
+           return text_at(owner, "uid") == owner_->uid;
          });
 }
 

@@ -5,16 +5,10 @@
 namespace istmo::control {
 namespace {
 
-const std::string& text_at(const Value* map, std::string_view key) {
-  static const std::string none;
-  const Value* value = map ? map->find(key) : nullptr;
-  return value ? value->text() : none;
-}
-
 bool is_ready(const Value* status) {
   const Value* conditions = status ? status->find("conditions") : nullptr;
   return conditions && std::ranges::any_of(conditions->items(), [](const Value& condition) {
-           return text_at(&condition, "type") == "Ready" && text_at(&condition, "status") == "True";
+           return text_at(condition, "type") == "Ready" && text_at(condition, "status") == "True";
          });
 }
 
@@ -23,12 +17,12 @@ bool is_ready(const Value* status) {
 PodTable::Known PodTable::read(const Value& pod) {
   const Value* metadata = pod.find("metadata");
   const Value* status = pod.find("status");
-  const std::string& phase = text_at(status, "phase");
-  const bool is_there =
-      text_at(metadata, "deletionTimestamp").empty() && phase != "Succeeded" && phase != "Failed";
+  const std::string& phase = text_at(pod, "status", "phase");
+  const bool is_there = text_at(pod, "metadata", "deletionTimestamp").empty() &&
+                        phase != "Succeeded" && phase != "Failed";
   Known known;
   if (!is_there) return known;
-  known.ip = text_at(status, "podIP");
+  known.ip = text_at(pod, "status", "podIP");
   known.is_ready = control::is_ready(status);
   if (const Value* labels = metadata ? metadata->find("labels") : nullptr) {
     for (const Value::Entry& label : labels->entries()) {
@@ -39,7 +33,7 @@ PodTable::Known PodTable::read(const Value& pod) {
 }
 
 bool PodTable::put(const Value& pod) {
-  const std::string& name = text_at(pod.find("metadata"), "name");
+  const std::string& name = text_at(pod, "metadata", "name");
   Known known = read(pod);
   if (known.ip.empty()) return remove(name);
   const auto [at, is_new] = pods_.try_emplace(name);

@@ -3,18 +3,12 @@
 #include <boost/test/unit_test.hpp>
 
 #include "control/document_store.h"
-#include "control/json.h"
+#include "json_text.h"
 
 using namespace istmo;
 using namespace istmo::control;
 
 namespace {
-
-Value json(const std::string& text) {
-  auto parsed = parse_json(text, {});
-  BOOST_REQUIRE_MESSAGE(!parsed.error, text);
-  return parsed.documents.front();
-}
 
 Value config_map(const std::string& name, const std::string& data) {
   return json(R"({"metadata":{"name":")" + name + R"("},"data":)" + data + "}");

@@ -4,7 +4,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include "control/base64.h"
-#include "control/json.h"
+#include "json_text.h"
 #include "control/kubernetes/pod_ports.h"
 #include "control/kubernetes/pod_table.h"
 
@@ -12,12 +12,6 @@ using namespace istmo;
 using namespace istmo::control;
 
 namespace {
-
-Value json(const std::string& text) {
-  auto parsed = parse_json(text, {});
-  BOOST_REQUIRE_MESSAGE(!parsed.error, text);
-  return parsed.documents.front();
-}
 
 Value pod(const std::string& name, const std::string& ready, const std::string& more = "") {
   return json(R"({"metadata":{"name":")" + name + R"(","labels":{"app":"backend"})" + more +

@@ -5,18 +5,12 @@
 #include <set>
 #include <vector>
 
-#include "control/json.h"
+#include "json_text.h"
 
 using namespace istmo;
 using namespace istmo::control;
 
 namespace {
-
-Value json(const std::string& text) {
-  auto parsed = parse_json(text, {});
-  BOOST_REQUIRE_MESSAGE(!parsed.error, text);
-  return parsed.documents.front();
-}
 
 Value object(const std::string& name, uint64_t version) {
   return json(R"({"metadata":{"name":")" + name + R"(","resourceVersion":")" +

@@ -6,7 +6,7 @@
 #include <deque>
 #include <vector>
 
-#include "control/json.h"
+#include "json_text.h"
 #include "control/kubernetes/kube_kinds.h"
 
 using namespace istmo;
@@ -14,19 +14,8 @@ using namespace istmo::control;
 
 namespace {
 
-Value json(const std::string& text) {
-  auto parsed = parse_json(text, {});
-  BOOST_REQUIRE_MESSAGE(!parsed.error, text);
-  return parsed.documents.front();
-}
-
-const std::string& text_at(const Value& value, const std::string& key) {
-  return value.find(key)->text();
-}
-const std::string& meta(const Value& object, const std::string& key) {
-  static const std::string none;
-  const Value* found = object.find("metadata")->find(key);
-  return found ? found->text() : none;
+const std::string& meta(const Value& object, std::string_view key) {
+  return text_at(object, "metadata", key);
 }
 
 const ObjectId kBackend{"Service", "backend"};
