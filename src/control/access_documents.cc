@@ -28,10 +28,10 @@ void add_once(std::vector<std::string>& list, std::string_view text) {
 
 }  // namespace
 
-std::vector<std::string> grant_urls(const std::vector<std::string>& hosts, uint16_t port,
+std::vector<std::string> grant_urls(const std::vector<LinkAddress>& places,
                                     std::string_view grant_uid) {
   std::vector<std::string> urls;
-  for (const std::string& host : hosts) {
+  for (const auto& [host, port] : places) {
     const bool is_ipv6 = host.contains(':');
     std::string url(kScheme);
     url += is_ipv6 ? "[" + host + "]" : host;

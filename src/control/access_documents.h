@@ -18,8 +18,13 @@ namespace istmo::control {
 
 inline constexpr const char* kUrlsAnnotation = "istmo.io/urls";
 
-// `hosts` in the order in which they are to be tried: addresses of the machine, then 127.0.0.1.
-std::vector<std::string> grant_urls(const std::vector<std::string>& hosts, uint16_t port,
+struct LinkAddress {
+  std::string host;
+  uint16_t port = 0;
+};
+
+// `places` in the order in which they are to be tried.
+std::vector<std::string> grant_urls(const std::vector<LinkAddress>& places,
                                     std::string_view grant_uid);
 
 // `urls` is not empty. `link_cost`: the cost of the Link that the other site makes.
@@ -37,10 +42,6 @@ struct HttpsUrl {
 };
 Result<HttpsUrl> parse_https_url(std::string_view url);
 
-struct LinkAddress {
-  std::string host;
-  uint16_t port = 0;
-};
 // Secret `name` (kubernetes.io/tls) and Link `name` with one endpoint per address, tried in turn.
 std::vector<Document> make_link_documents(const std::string& name,
                                           const proxy::Credentials& credentials,

@@ -336,7 +336,7 @@ void Controller::refresh_status() {
 
 // A full disk is told once; arm_timer() sees to the next try.
 void Controller::write_status() {
-  const auto written = platform_->write_status(desired_, status_);
+  const auto written = platform_->write_status(desired_, status_, [this] { return overview(); });
   const std::string error = written ? std::string() : written.error().text();
   if (error == status_error_) return;
   if (!error.empty()) LOG_WARNING("status not written, trying again", "error", error);

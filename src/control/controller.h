@@ -105,7 +105,8 @@ class Controller final : private DataplaneSink,
   // --- answers -----------------------------------------------------------------------------
   void on_admin_request(AdminRequestId id, const Value& request) override;
   AdminAnswer answer_now(const std::string& verb, const Value& request);
-  Value describe_site() const;
+  SitePlatform::Overview overview() const;
+  Value describe_site(const std::vector<Value>& services) const;
   std::vector<Value> documents(const Value& request) const;
   void ask_workers(AdminRequestId id, const std::string& verb,
                    std::optional<uint64_t> connection_to_delete);

@@ -121,15 +121,10 @@ void Controller::on_admin_request(AdminRequestId id, const Value& request) {
 }
 
 AdminAnswer Controller::answer_now(const std::string& verb, const Value& request) {
-  if (verb == "ping" || verb == "site") return {.items = {describe_site()}, .error = {}};
+  if (verb == "ping") return {.items = {describe_site({})}, .error = {}};
   if (verb == "documents") return {.items = documents(request), .error = {}};
-  if (verb == "services") {
-    return {.items = services_view(desired_, observed_, compiled_), .error = {}};
-  }
-  if (verb == "links") {
-    AdminAnswer answer;
-    for (const LinkState& link : links_.links()) answer.items.push_back(link_value(link));
-    return answer;
+  if (verb == "site" || verb == "services" || verb == "links") {
+    return {.items = std::move(overview()[verb]), .error = {}};
   }
   if (verb == "token") {
     const auto token = access_->make_token(text_of(request, "name"), hosts_of(request));
@@ -172,17 +167,23 @@ std::vector<Value> Controller::documents(const Value& request) const {
   return items;
 }
 
-Value Controller::describe_site() const {
+SitePlatform::Overview Controller::overview() const {
+  SitePlatform::Overview overview;
+  std::vector<Value>& services = overview["services"];
+  if (compiled_.snapshot) services = services_view(desired_, observed_, compiled_);
+  std::vector<Value>& links = overview["links"];
+  for (const LinkState& link : links_.links()) links.push_back(link_value(link));
+  overview["site"].push_back(describe_site(services));
+  return overview;
+}
+
+Value Controller::describe_site(const std::vector<Value>& services) const {
   std::set<std::string> linked;
   for (const LinkState& link : observed_.links) {
     if (link.is_up()) linked.insert(link.site_id);
   }
-  std::set<std::string> services;
-  if (compiled_.snapshot) {
-    for (const Value& service : services_view(desired_, observed_, compiled_)) {
-      services.insert(service.find("spec")->find("routingKey")->text());
-    }
-  }
+  std::set<std::string> keys;
+  for (const Value& service : services) keys.insert(text_at(service, "spec", "routingKey"));
   Value site = Value::map();
   site.set("name", observed_.site.name);
   site.set("id", observed_.site.id);
@@ -191,7 +192,7 @@ Value Controller::describe_site() const {
   site.set("pid", int64_t{::getpid()});
   site.set("serviceHost", options_.service_host);
   site.set("linkedSites", uint64_t{linked.size()});
-  site.set("services", uint64_t{services.size()});
+  site.set("services", uint64_t{keys.size()});
   site.set("workers", options_.workers);
   site.set("io", options_.loop.kind == io::LoopKind::uring ? "uring" : "epoll");
   site.set("ioReason", options_.loop.reason);

@@ -23,7 +23,9 @@ class LinuxPlatform final : public SitePlatform {
   bool is_idle() const override { return source_.is_idle(); }
   void observe(const Desired&, Observed&) override {}
   std::vector<Problem> problems() const override { return {}; }
-  Result<> write_status(const Desired&, const std::vector<ObjectStatus>& objects) override {
+  // Commands ask the admin socket.
+  Result<> write_status(const Desired&, const std::vector<ObjectStatus>& objects,
+                        const std::function<Overview()>&) override {
     return status_writer_.write(objects);
   }
 

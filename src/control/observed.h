@@ -40,6 +40,7 @@ struct LinkState {
 
 struct GrantState {
   std::string url;
+  std::vector<std::string> urls;  // all, `url` first
   std::string code;
   std::string ca;
   uint32_t redemptions = 0;
@@ -85,11 +86,21 @@ struct ServicePlace {
   friend auto operator<=>(const ServicePlace&, const ServicePlace&) = default;
 };
 
+// Where others reach the gateway's pods. The ports there lead to the pods' own; 0: they are the
+// same.
+struct IngressAddress {
+  std::string host;
+  uint16_t link_port = 0;
+  uint16_t grant_port = 0;
+  friend bool operator==(const IngressAddress&, const IngressAddress&) = default;
+};
+
 // What a site has in a cluster and not on a machine.
 struct ClusterView {
   std::map<std::string, PodSelection> pods;  // by Connector
   // The port at which the gateway's pod has the listener behind a Service.
   std::map<ServicePlace, uint16_t> ports;
+  std::vector<IngressAddress> ingress;  // empty: there is no Service in front of the gateway
 };
 
 struct Observed {

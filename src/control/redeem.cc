@@ -1,7 +1,5 @@
 #include "control/redeem.h"
 
-#include <netdb.h>
-
 #include <algorithm>
 #include <optional>
 #include <utility>
@@ -10,6 +8,7 @@
 #include "control/access_documents.h"
 #include "control/document_text.h"
 #include "control/https_channel.h"
+#include "control/resolver.h"
 
 namespace istmo::control {
 
@@ -246,19 +245,6 @@ bool Redeemer::is_idle() const { return state_->is_idle(); }
 namespace {
 
 // Blocks: for commands only.
-std::vector<std::string> resolve_blocking(const std::string& host) {
-  addrinfo hints{};
-  hints.ai_socktype = SOCK_STREAM;
-  addrinfo* found = nullptr;
-  std::vector<std::string> addresses;
-  if (getaddrinfo(host.c_str(), nullptr, &hints, &found) != 0) return addresses;
-  for (const addrinfo* at = found; at; at = at->ai_next) {
-    addresses.push_back(io::Address::from_sockaddr(at->ai_addr, at->ai_addrlen).host());
-  }
-  freeaddrinfo(found);
-  return addresses;
-}
-
 class BlockingSink final : public RedeemSink {
  public:
   void on_redeemed(Result<Redemption> result) override { result_ = std::move(result); }

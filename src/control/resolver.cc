@@ -312,4 +312,17 @@ const std::map<std::string, HostAddresses>& Resolver::hosts() const { return sta
 void Resolver::stop() { state_->stop(); }
 bool Resolver::is_idle() const { return state_->is_idle(); }
 
+std::vector<std::string> resolve_blocking(const std::string& host) {
+  addrinfo hints{};
+  hints.ai_socktype = SOCK_STREAM;
+  addrinfo* found = nullptr;
+  std::vector<std::string> addresses;
+  if (getaddrinfo(host.c_str(), nullptr, &hints, &found) != 0) return addresses;
+  for (const addrinfo* at = found; at; at = at->ai_next) {
+    addresses.push_back(io::Address::from_sockaddr(at->ai_addr, at->ai_addrlen).host());
+  }
+  freeaddrinfo(found);
+  return addresses;
+}
+
 }  // namespace istmo::control

@@ -59,4 +59,7 @@ class Resolver {
   std::unique_ptr<State> state_;
 };
 
+// For commands: the system's resolver, which the caller waits for. Empty: the host is not known.
+std::vector<std::string> resolve_blocking(const std::string& host);
+
 }  // namespace istmo::control

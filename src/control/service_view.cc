@@ -18,16 +18,32 @@ Value site_value(const SiteInfo& site) {
   return value;
 }
 
+Value target_value(const std::string& name, const std::string& host, uint16_t port) {
+  Value target = Value::map();
+  target.set("name", name);
+  target.set("host", host);
+  target.set("port", port);
+  return target;
+}
+
+// The pods that it selects, else the connector itself.
+void add_targets(const ConnectorDocument& connector, const Observed& observed, Value& targets) {
+  const size_t before = targets.items().size();
+  if (observed.cluster && observed.cluster->pods.contains(connector.name())) {
+    for (const auto& pod : observed.cluster->pods.at(connector.name()).pods) {
+      targets.add(target_value(pod.name, pod.ip, connector.port));
+    }
+  }
+  if (targets.items().size() > before) return;
+  targets.add(target_value(connector.name(), connector.host, connector.port));
+}
+
 // Every site that serves the key or has clients for it, this one first.
 Value sites_of(const std::string& key, const Desired& desired, const Observed& observed) {
   Value sites = Value::list();
   Value targets = Value::list();
   for (const auto& [name, connector] : desired.connectors) {
-    if (connector.routing_key != key) continue;
-    Value& target = targets.add(Value::map());
-    target.set("name", name);
-    target.set("host", connector.host);
-    target.set("port", connector.port);
+    if (connector.routing_key == key) add_targets(connector, observed, targets);
   }
   Value& local = sites.add(site_value(observed.site));
   if (!targets.items().empty()) local.set("targets", std::move(targets));

@@ -1,5 +1,6 @@
 #include "control/settings.h"
 
+#include <algorithm>
 #include <charconv>
 
 #include "control/durations.h"
@@ -33,6 +34,28 @@ Result<bool> truth_of(const std::string& text) {
   return Error::config("must be \"true\" or \"false\", not \"" + text.substr(0, 32) + "\"");
 }
 
+bool is_host(const std::string& text) {
+  constexpr size_t kHostBytesMax = 253;
+  if (io::Address::parse(text, 0)) return true;
+  return !text.empty() && text.size() <= kHostBytesMax && std::ranges::all_of(text, [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '.' || c == '_';
+  });
+}
+
+Result<std::vector<std::string>> hosts_of(std::string_view text) {
+  std::vector<std::string> hosts;
+  while (!text.empty()) {
+    const size_t end = std::min(text.find(','), text.size());
+    const std::string host(text.substr(0, end));
+    if (!is_host(host))
+      return Error::config("'" + host + "' is neither a host name nor an address");
+    hosts.push_back(host);
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return hosts;
+}
+
 }  // namespace
 
 std::vector<std::string_view> known_settings(std::string_view kind) {
@@ -41,7 +64,7 @@ std::vector<std::string_view> known_settings(std::string_view kind) {
     known = {kSettingConnectTimeout, kSettingIdleTimeout, kSettingHalfCloseTimeout,
              kSettingKeepalive, kSettingDropTcpConnections};
   }
-  if (kind == "Site") known = {kSettingStreamsMax, kSettingBufferedBytesMax};
+  if (kind == "Site") known = {kSettingStreamsMax, kSettingBufferedBytesMax, kSettingIngressHosts};
   if (kind == "Listener") known.push_back(kSettingMaxConnections);
   if (kind == "Connector") known.push_back(kSettingPublishPort);
   return known;
@@ -69,6 +92,8 @@ Result<> apply_site_setting(proxy::Limits& limits, const std::string& key,
     limits.streams_max = TRY(number_up_to<uint32_t>(value, 1, UINT32_MAX));
   } else if (key == kSettingBufferedBytesMax) {
     limits.buffered_bytes_max = TRY(number_up_to<uint64_t>(value, kBytesMin, uint64_t{1} << 50));
+  } else if (key == kSettingIngressHosts) {
+    TRY(hosts_of(value));
   }
   return {};
 }
@@ -80,6 +105,12 @@ proxy::Limits site_limits(const Settings& settings) {
     if (apply_site_setting(changed, key, value)) limits = changed;
   }
   return limits;
+}
+
+std::vector<std::string> ingress_hosts_setting(const Settings& settings) {
+  const auto found = settings.find(kSettingIngressHosts);
+  if (found == settings.end()) return {};
+  return hosts_of(found->second).value_or(std::vector<std::string>());
 }
 
 Result<> apply_setting(TrafficSettings& traffic, const std::string& key, const std::string& value) {

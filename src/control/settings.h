@@ -3,7 +3,8 @@
 //   Listener, Connector: connectTimeout, idleTimeout, halfCloseTimeout, keepalive (Go durations,
 //   "0s" = none), dropTcpConnections ("true", "false"); Listener: maxConnections; Connector:
 //   publishPort, the port at which linked sites offer the service by themselves (`expose`).
-//   Site: streamsMax, bufferedBytesMax, the bounds of the process.
+//   Site: streamsMax, bufferedBytesMax, the bounds of the process; ingressHosts, names and
+//   addresses under which other sites reach this one, separated by commas.
 #pragma once
 
 #include <cstdint>
@@ -27,6 +28,7 @@ inline constexpr const char* kSettingDropTcpConnections = "dropTcpConnections";
 inline constexpr const char* kSettingPublishPort = "publishPort";
 inline constexpr const char* kSettingStreamsMax = "streamsMax";
 inline constexpr const char* kSettingBufferedBytesMax = "bufferedBytesMax";
+inline constexpr const char* kSettingIngressHosts = "ingressHosts";
 
 // Settings of a Listener or a Connector, understood.
 struct TrafficSettings {
@@ -44,6 +46,8 @@ std::vector<std::string_view> ineffective_settings(std::string_view kind);
 Result<> apply_site_setting(proxy::Limits& limits, const std::string& key,
                             const std::string& value);
 proxy::Limits site_limits(const Settings& settings);
+// Of a Site; those that are none were refused before.
+std::vector<std::string> ingress_hosts_setting(const Settings& settings);
 // Applies one setting; Error::config says what the value should look like. Other keys: no effect.
 Result<> apply_setting(TrafficSettings& traffic, const std::string& key, const std::string& value);
 // All of them; values that cannot be understood keep the default (reading refused them before).

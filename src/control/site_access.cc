@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "control/compile.h"
 #include "control/ingress_hosts.h"
+#include "control/settings.h"
 
 namespace istmo::control {
 
@@ -59,10 +60,44 @@ uint16_t first_free_port(uint16_t first) {
   return first;  // binding it will say what is wrong
 }
 
+void SiteAccess::find_ingress(const Desired& desired, const Observed& observed) {
+  ingress_.clear();
+  const auto add = [&](const IngressAddress& address) {
+    if (find_ingress(address.host) == nullptr) ingress_.push_back(address);
+  };
+  const bool has_service = observed.cluster && !observed.cluster->ingress.empty();
+  if (has_service) std::ranges::for_each(observed.cluster->ingress, add);
+  std::vector<std::string> hosts;
+  if (desired.site() != nullptr) hosts = ingress_hosts_setting(desired.site()->settings);
+  add_missing_hosts(hosts, state_.ingress_hosts());
+  if (!has_service) add_missing_hosts(hosts, options_.ingress_hosts);
+  for (const std::string& host : hosts) add({.host = host});
+}
+
 std::vector<std::string> SiteAccess::ingress_hosts() const {
-  std::vector<std::string> hosts = state_.ingress_hosts();
-  add_missing_hosts(hosts, options_.ingress_hosts);
+  std::vector<std::string> hosts;
+  for (const IngressAddress& address : ingress_) hosts.push_back(address.host);
   return hosts;
+}
+
+const IngressAddress* SiteAccess::find_ingress(const std::string& host) const {
+  const auto found = std::ranges::find(ingress_, host, &IngressAddress::host);
+  return found == ingress_.end() ? nullptr : &*found;
+}
+
+uint16_t SiteAccess::link_port_at(const std::string& host, uint16_t own_port) const {
+  const IngressAddress* address = find_ingress(host);
+  return address == nullptr || address->link_port == 0 ? own_port : address->link_port;
+}
+
+std::vector<LinkAddress> SiteAccess::grant_places(const std::vector<std::string>& hosts) const {
+  std::vector<LinkAddress> places;
+  for (const std::string& host : hosts) {
+    const IngressAddress* address = find_ingress(host);
+    const bool is_own = address == nullptr || address->grant_port == 0;
+    places.push_back({host, is_own ? grant_server_->port() : address->grant_port});
+  }
+  return places;
 }
 
 Result<> SiteAccess::remember_hosts(std::vector<std::string> hosts,
@@ -72,6 +107,7 @@ Result<> SiteAccess::remember_hosts(std::vector<std::string> hosts,
   });
   if (hosts.empty()) return {};
   TRY(state_.add_ingress_hosts(hosts));
+  for (const std::string& host : hosts) ingress_.push_back({.host = host});
   sink_.on_access_changed();
   return {};
 }
@@ -87,6 +123,7 @@ SiteAccess::SiteAccess(io::Loop& loop, SiteState& state, SiteAccessSink& sink,
 void SiteAccess::update(const Desired& desired, Observed& observed) {
   has_failed_ = false;
   now_ = options_.clock();
+  find_ingress(desired, observed);
   update_ledger(desired, observed);
   observed.is_link_access_asked = has_redeemable_grant() || state_.issued_until(now_).has_value();
   update_accesses(desired, observed);
@@ -139,8 +176,9 @@ void SiteAccess::update_accesses(const Desired& desired, Observed& observed) {
     observed.access_ports[name] = port;
     const auto hosts = hosts_of_access(access, ingress_hosts(), default_ingress_hosts());
     for (const std::string& host : hosts) {
-      observed.endpoints.push_back({"inter-router", host, port, name});
-      link_addresses_.push_back({host, port});
+      const uint16_t port_there = link_port_at(host, port);
+      observed.endpoints.push_back({"inter-router", host, port_there, name});
+      link_addresses_.push_back({host, port_there});
     }
     if (!makes_credentials(access, desired)) continue;
     auto credentials = state_.server_credentials(access.tls_credentials, hosts, now_);
@@ -219,7 +257,8 @@ void SiteAccess::update_grant_server(Observed& observed) {
       continue;
     }
     const Grant& grant = *state_.find_grant_by_name(name);
-    state.url = grant_urls(ingress_hosts(), grant_server_->port(), grant.uid).front();
+    state.urls = grant_urls(grant_places(ingress_hosts()), grant.uid);
+    state.url = state.urls.front();
     state.code = grant.code;
     state.ca = state_.ca_certificates();
     grants_untold_.erase(grant.uid);
@@ -300,8 +339,7 @@ Result<Document> SiteAccess::make_token(const std::string& grant_name,
   if (!grant_server_) return Error::config("the grant port is not open, see `istmo token status`");
   TRY(remember_hosts(hosts, ingress_hosts()));
   TRY(open_grant_server());  // the certificate
-  const auto urls =
-      grant_urls(hosts.empty() ? ingress_hosts() : hosts, grant_server_->port(), grant->uid);
+  const auto urls = grant_urls(grant_places(hosts.empty() ? ingress_hosts() : hosts), grant->uid);
   return make_access_token(grant_name, *grant, urls, state_.ca_certificates(), std::nullopt);
 }
 

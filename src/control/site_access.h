@@ -41,7 +41,8 @@ class SiteAccessSink {
 };
 
 struct SiteAccessOptions {
-  std::vector<std::string> ingress_hosts;  // what tokens and certificates name, beside the state's
+  // What tokens and certificates name on a machine, beside the state's.
+  std::vector<std::string> ingress_hosts;
   const transport::KeyLog* key_log = nullptr;
   std::function<WallTime()> clock = &wall_now;
 };
@@ -79,8 +80,12 @@ class SiteAccess final : private GrantServerSink {
  private:
   void on_grant_redeemed(const Grant& grant) override;
   uint16_t port_for(const RouterAccessDocument& access, const RouterAccessRole& role);
-  // Those that were given with tokens first: somebody chose them.
+  // Those that somebody chose first: of the Site document, then of tokens.
+  void find_ingress(const Desired& desired, const Observed& observed);
   std::vector<std::string> ingress_hosts() const;
+  const IngressAddress* find_ingress(const std::string& host) const;
+  uint16_t link_port_at(const std::string& host, uint16_t own_port) const;
+  std::vector<LinkAddress> grant_places(const std::vector<std::string>& hosts) const;
   Result<> remember_hosts(std::vector<std::string> hosts, const std::vector<std::string>& known);
   void update_accesses(const Desired& desired, Observed& observed);
   void remove_grants_without_document(const Desired& desired, const Observed& observed);
@@ -106,7 +111,8 @@ class SiteAccess final : private GrantServerSink {
   bool has_failed_ = false;
   WallTime now_;  // of the last update()
   std::optional<WallTime> next_end_;
-  std::string grant_error_;  // why the grant port is not open; logged once
+  std::string grant_error_;              // why the grant port is not open; logged once
+  std::vector<IngressAddress> ingress_;  // of the last update()
   std::vector<LinkAddress> link_addresses_;
   std::unique_ptr<GrantServer> grant_server_;
   std::list<std::unique_ptr<GrantServer>> closing_;

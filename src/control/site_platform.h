@@ -7,7 +7,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -16,6 +18,7 @@
 #include "control/document_source.h"
 #include "control/observed.h"
 #include "control/status.h"
+#include "control/value.h"
 #include "dataplane/io/loop.h"
 
 namespace istmo::control {
@@ -43,9 +46,12 @@ class SitePlatform {
   virtual void observe(const Desired& desired, Observed& observed) = 0;
   // What stands in the way of these documents here.
   virtual std::vector<Problem> problems() const = 0;
+  // What the site says of itself, by verb: "site", "links", "services". Costly, so it is made only
+  // where somebody keeps it for commands that cannot ask the site.
+  using Overview = std::map<std::string, std::vector<Value>>;
   // Error: not all of it is written; asking again tries again.
-  virtual Result<> write_status(const Desired& desired,
-                                const std::vector<ObjectStatus>& objects) = 0;
+  virtual Result<> write_status(const Desired& desired, const std::vector<ObjectStatus>& objects,
+                                const std::function<Overview()>& overview) = 0;
 };
 
 using PlatformMaker =

@@ -295,6 +295,7 @@ class Derivation {
     if (known.url.empty()) return pending("Resolved", "The grant server is not open yet");
     ready("Resolved");
     extra.set("url", known.url);
+    if (known.urls.size() > 1) extra.set("urls", names_value(known.urls));
     extra.set("code", known.code);
     extra.set("ca", known.ca);
   }

@@ -82,6 +82,16 @@ bool operator==(const Value& a, const Value& b) {
   return true;
 }
 
+const Value& value_at(const Value& value, std::initializer_list<std::string_view> keys) {
+  static const Value kNothing;
+  const Value* found = &value;
+  for (const std::string_view key : keys) {
+    found = found->find(key);
+    if (found == nullptr) return kNothing;
+  }
+  return *found;
+}
+
 const std::string& text_at(const Value& value, std::string_view key) {
   static const std::string kNothing;
   const Value* found = value.find(key);

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -84,6 +85,8 @@ struct Value::Entry {
   Value value;
 };
 
+// Walks maps: value_at(object, {"spec", "ports"}). Null when something is missing.
+const Value& value_at(const Value& value, std::initializer_list<std::string_view> keys);
 // Walks maps: text_at(document, "status", "message"). Empty when something is missing, or no
 // scalar.
 const std::string& text_at(const Value& value, std::string_view key);

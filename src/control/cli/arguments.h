@@ -61,8 +61,10 @@ struct RunArguments {
 
 struct InitArguments {
   std::string site_name;
-  std::string ingress;  // v1: "external" or "none"; empty: as before, or external
-  std::string timeout = "30s";
+  // "external" or "none"; in a cluster "loadbalancer", "nodeport", "local" or "none". Empty: as
+  // before, or the first.
+  std::string ingress;
+  std::string timeout;            // empty: 30s, in a cluster 120s
   std::string image;              // Kubernetes: of the gateway; empty: "istmo:<version>"
   std::string image_pull_secret;  // Kubernetes
 };

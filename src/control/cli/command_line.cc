@@ -27,6 +27,10 @@ const std::vector<std::string> kLinkAccessTypes{
 constexpr const char* kFile = "FILE";
 constexpr const char* kNamespace = "NAMESPACE";
 
+constexpr const char* kTarget =
+    "host/ADDRESS; in a cluster also deployment/NAME, statefulset/NAME, daemonset/NAME, "
+    "service/NAME, pods/LABEL=VALUE";
+
 // Below the help of every verb: what stands in the help of `istmo` itself.
 constexpr const char* kEverywhere =
     "Options of every command:\n"
@@ -330,10 +334,12 @@ void Parser::with_init(CLI::App& app) {
   with_running(app);
   app.add_option("--site-name", arguments_.init.site_name, "Default: the namespace")
       ->check(usage::resource_name, "");
-  choice(app.add_option("--ingress", arguments_.init.ingress, "none: tokens cannot be made here"),
-         {"external", "none"});
-  app.add_option("--timeout", arguments_.init.timeout, "How long to wait for the site")
-      ->capture_default_str()
+  choice(app.add_option("--ingress", arguments_.init.ingress,
+                        "How other sites get here (none: no tokens); external on a machine, "
+                        "loadbalancer, nodeport, local in a cluster"),
+         {"external", "none", "loadbalancer", "nodeport", "local"});
+  app.add_option("--timeout", arguments_.init.timeout,
+                 "How long to wait for the site (default: 30s, in a cluster 120s)")
       ->check(usage::duration, "");
   app.add_option("--image", arguments_.init.image, "Kubernetes: image of the gateway")
       ->envname("ISTMO_IMAGE");
@@ -417,12 +423,12 @@ void Parser::with_link_generate(CLI::App& app) {
 
 void Parser::with_expose(CLI::App& app) {
   ExposeArguments& expose = arguments_.expose;
-  app.add_option("target", expose.target, "host/ADDRESS")->required()->expected(1, 2);
-  app.add_option("--address", expose.address, "Name of the service: how other sites know it")
-      ->required()
+  app.add_option("target", expose.target, kTarget)->required()->expected(1, 2);
+  app.add_option("--address", expose.address,
+                 "Name of the service: how other sites know it (default: the workload's)")
       ->check(usage::resource_name, "");
-  app.add_option("--port", expose.ports, "Port of the service (repeatable)")
-      ->required()
+  app.add_option("--port", expose.ports,
+                 "Port of the service (repeatable; default: those that the workload names)")
       ->check(usage::port_pair, "")
       ->allow_extra_args(false);
   app.add_option("--target-port", expose.target_ports, "Port of the workload, if another one")
@@ -432,7 +438,7 @@ void Parser::with_expose(CLI::App& app) {
 }
 
 void Parser::with_unexpose(CLI::App& app) {
-  app.add_option("target", arguments_.expose.target, "host/ADDRESS")->required()->expected(1, 2);
+  app.add_option("target", arguments_.expose.target, kTarget)->required()->expected(1, 2);
   app.add_option("--address", arguments_.expose.address, "Name of the service");
 }
 

@@ -10,10 +10,15 @@ namespace istmo::control {
 
 namespace {
 
-// These need no site, so they work on every platform.
+// What they do is the same on every platform.
 bool needs_platform(Verb verb) {
   return verb != Verb::run && verb != Verb::check && verb != Verb::version &&
-         verb != Verb::completion && verb != Verb::resource_generate;
+         verb != Verb::completion;
+}
+
+// They have to do with a process of this machine.
+bool needs_linux(Verb verb) {
+  return verb == Verb::connection_list || verb == Verb::connection_remove;
 }
 
 Result<int> print_completion(const Arguments& arguments) {
@@ -23,8 +28,10 @@ Result<int> print_completion(const Arguments& arguments) {
 
 Result<int> run_verb(const Arguments& arguments) {
   switch (arguments.verb) {
-    case Verb::init: return init_site(arguments);
-    case Verb::remove: return delete_site(arguments);
+    case Verb::init:
+      return is_in_cluster(arguments) ? init_cluster_site(arguments) : init_site(arguments);
+    case Verb::remove:
+      return is_in_cluster(arguments) ? delete_cluster_site(arguments) : delete_site(arguments);
     case Verb::status: return show_site(arguments);
     case Verb::token_create: return create_token(arguments);
     case Verb::token_status: return show_token(arguments);
@@ -55,6 +62,10 @@ Result<Platform> platform_of(Arguments& arguments) {
   const std::string local_namespace(arguments.namespace_name.empty() ? kDefaultNamespace
                                                                      : arguments.namespace_name);
   TRY(check_namespace_name(local_namespace));
+  if (arguments.platform.empty() &&
+      (!arguments.kube.kubeconfig.empty() || !arguments.kube.context.empty())) {
+    arguments.platform = "kubernetes";
+  }
   // An admin socket is that of a site on a machine.
   if (!arguments.run.admin.empty() && arguments.platform.empty()) arguments.platform = "linux";
   return choose_platform(gather_platform_clues(arguments.platform, local_namespace));
@@ -63,19 +74,19 @@ Result<Platform> platform_of(Arguments& arguments) {
 Result<int> run_on_platform(Arguments arguments) {
   if (needs_platform(arguments.verb)) {
     const Platform platform = TRY(platform_of(arguments));
-    const bool prints_manifest = arguments.verb == Verb::init && arguments.output != Output::text;
-    if (prints_manifest && platform == Platform::kubernetes) return print_site_manifest(arguments);
-    TRY(require_linux(platform));
-    if (prints_manifest) {
+    arguments.platform = std::string(to_string(platform));
+    if (needs_linux(arguments.verb)) TRY(require_linux(arguments, "connection"));
+    if (arguments.verb == Verb::init && arguments.output != Output::text) {
+      if (is_in_cluster(arguments)) return print_site_manifest(arguments);
       return Error::config(
           "init --output prints the manifest of a site in a cluster; on this machine `istmo site "
           "generate NAME` prints the documents of one");
     }
   }
-  // `run` without a namespace is a site of its own, not the default namespace's.
-  if (arguments.namespace_name.empty() && arguments.verb != Verb::run) {
-    arguments.namespace_name = kDefaultNamespace;
-  }
+  // `run` without a namespace is a site of its own, not the default namespace's. In a cluster the
+  // context has one.
+  const bool has_default = arguments.verb != Verb::run && !is_in_cluster(arguments);
+  if (arguments.namespace_name.empty() && has_default) arguments.namespace_name = kDefaultNamespace;
   return run_verb(arguments);
 }
 

@@ -2,10 +2,14 @@
 // printed by run_command() and exits 1.
 #pragma once
 
+#include <string>
+
 #include "base/result.h"
 #include "control/cli/arguments.h"
 
 namespace istmo::control {
+
+class ClusterSite;
 
 // Chooses the verb. Returns the exit code.
 int run_command(const Arguments& arguments);
@@ -25,8 +29,14 @@ struct NewSite {
 Result<> make_site(const Arguments& arguments, const NewSite& made);
 Result<> end_site(const std::string& namespace_name);
 
-// kubernetes_commands.cc
+// cluster_init.cc, cluster_delete.cc: the same in a cluster
 Result<int> print_site_manifest(const Arguments& arguments);
+Result<int> init_cluster_site(const Arguments& arguments);
+Result<int> create_cluster_site(const Arguments& arguments);
+Result<int> delete_cluster_site(const Arguments& arguments);
+Result<> remove_cluster_site(const Arguments& arguments);
+// "context 'west', server https://..., namespace 'oeste'"
+std::string place_text(const ClusterSite& site);
 
 // token_commands.cc
 Result<int> create_token(const Arguments& arguments);

@@ -1,6 +1,4 @@
 // link create, status, delete, generate.
-#include <time.h>
-
 #include <algorithm>
 #include <map>
 
@@ -22,23 +20,25 @@ namespace {
 
 constexpr Duration kApplyPatience = Duration::seconds(15);
 constexpr Duration kLookAgain = Duration::milliseconds(50);
+constexpr Duration kRedeemPatience = Duration::seconds(30);
+constexpr Duration kRedeemAgain = Duration::seconds(3);  // what failed first may succeed then
 
-std::string first_free_name(const LocalSite& site) {
-  const Desired documents = site.documents();
+Result<std::string> first_free_name(const CommandSite& site) {
+  const Desired documents = TRY(site.documents());
   for (int number = 1;; ++number) {
     const std::string name = "link" + std::to_string(number);
     if (!documents.links.contains(name) && !documents.secrets.contains(name)) return name;
   }
 }
 
-Result<std::string> own_site_id(const LocalSite& site) {
+Result<std::string> own_site_id(const CommandSite& site) {
   const std::vector<Value> items = TRY(site.ask(request_of("site")));
   if (items.empty()) return Error::internal("the site did not say who it is");
   return text_at(items.front(), "id");
 }
 
 // The Secret first, so that the Link never stands without it.
-Result<> write_link(const LocalSite& site, const std::string& name, SecretDocument secret,
+Result<> write_link(const CommandSite& site, const std::string& name, SecretDocument secret,
                     LinkDocument link, uint32_t cost) {
   secret.metadata.name = name;
   link.metadata.name = name;
@@ -52,7 +52,53 @@ Result<> write_link(const LocalSite& site, const std::string& name, SecretDocume
   return {};
 }
 
-Result<std::vector<Value>> links_of(const LocalSite& site) { return site.ask(request_of("links")); }
+Error not_redeemed(const Arguments& arguments, const std::string& why) {
+  return Error::refused("the token of " + arguments.token.file + " could not be redeemed: " + why);
+}
+
+uint32_t cost_of(const Arguments& arguments, const AccessTokenDocument& token) {
+  return arguments.link.cost == 1 ? token.link_cost.value_or(1) : arguments.link.cost;
+}
+
+Result<> redeem_here(const CommandSite& site, const Arguments& arguments,
+                     const AccessTokenDocument& token, const std::string& name) {
+  const std::string site_id = TRY(own_site_id(site));
+  // The token is used up by it: what it gives must find room.
+  const LocalSite local = TRY(LocalSite::of(arguments));
+  const std::filesystem::path room = local.paths().resources() / ("." + name + ".room");
+  TRY(reserve_room(room));
+  const auto redeemed = redeem_blocking(token, site_id);
+  TRY(remove_private_file(room));
+  if (!redeemed) return not_redeemed(arguments, redeemed.error().text());
+  return write_link(site, name, redeemed->secret, redeemed->links.front(),
+                    cost_of(arguments, token));
+}
+
+// The gateway redeems it: names that only its cluster knows are for it, and so is the key.
+Result<> redeem_in_cluster(const CommandSite& site, const Arguments& arguments,
+                           AccessTokenDocument token, const std::string& name) {
+  token.metadata.name = name;
+  token.link_cost = cost_of(arguments, token);
+  const ObjectId id = id_of(token);
+  TRY(check_document(token));
+  TRY(site.write(token));
+  std::optional<Instant> failed_at;
+  const auto seen = site.wait_for(id, kRedeemPatience, [&](const Value& found) {
+    if (text_at(found, "status", "redeemed") == "true") return true;
+    if (text_at(found, "status", "status") != "Error") return false;
+    // The gateway tries again what may yet succeed.
+    if (!failed_at) failed_at = monotonic_now();
+    return monotonic_now() - *failed_at >= kRedeemAgain;
+  });
+  if (seen && text_at(*seen, "status", "redeemed") == "true") return {};
+  TRY(site.remove(id));
+  if (!seen) return not_redeemed(arguments, seen.error().text());
+  return not_redeemed(arguments, text_at(*seen, "status", "message"));
+}
+
+Result<std::vector<Value>> links_of(const CommandSite& site) {
+  return site.ask(request_of("links"));
+}
 
 bool is_connected(const Value& link) { return text_at(link, "isConnected") == "true"; }
 
@@ -110,7 +156,7 @@ std::string links_text(const std::map<std::string, Value>& outgoing,
 }
 
 // Namespaces of the sites of the network, from the Site's status.
-std::map<std::string, std::string> namespaces_of(const LocalSite& site) {
+std::map<std::string, std::string> namespaces_of(const CommandSite& site) {
   std::map<std::string, std::string> namespaces;
   const auto documents = site.documents_with_status("Site");
   if (!documents) return namespaces;
@@ -127,33 +173,22 @@ std::map<std::string, std::string> namespaces_of(const LocalSite& site) {
 }  // namespace
 
 Result<int> create_link(const Arguments& arguments) {
-  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
+  const auto site = TRY(open_site_to_change(arguments));
   const TokenFile file = TRY(read_token_file(arguments.token.file));
   const std::string name =
-      arguments.link.name.empty() ? first_free_name(site) : arguments.link.name;
+      arguments.link.name.empty() ? TRY(first_free_name(*site)) : arguments.link.name;
   TRY(check_resource_name(name));
-  if (site.find({"Link", name})) {
+  if (TRY(site->find({"Link", name})) || TRY(site->find({"AccessToken", name}))) {
     return Error::config("there is a link '" + name + "' already; choose another --name");
   }
-  TRY(site.check_takes_changes());
-  const std::string site_id = TRY(own_site_id(site));
+  TRY(site->check_takes_changes());
   std::string url;
   if (file.token) {
-    // The token is used up by it: what it gives must find room.
-    const std::filesystem::path room = site.paths().resources() / ("." + name + ".room");
-    TRY(reserve_room(room));
-    const auto redeemed = redeem_blocking(*file.token, site_id);
-    TRY(remove_private_file(room));
-    if (!redeemed) {
-      return Error::refused("the token of " + arguments.token.file +
-                            " could not be redeemed: " + redeemed.error().text());
-    }
-    uint32_t cost = arguments.link.cost;
-    if (cost == 1 && file.token->link_cost) cost = *file.token->link_cost;
-    TRY(write_link(site, name, redeemed->secret, redeemed->links.front(), cost));
     url = file.token->url;
+    TRY(site->is_in_cluster() ? redeem_in_cluster(*site, arguments, *file.token, name)
+                              : redeem_here(*site, arguments, *file.token, name));
   } else {
-    TRY(write_link(site, name, *file.secret, *file.link, arguments.link.cost));
+    TRY(write_link(*site, name, *file.secret, *file.link, arguments.link.cost));
     const LinkEndpoint& endpoint = file.link->endpoints.front();
     url = "amqps://" + endpoint.host + ":" + std::to_string(endpoint.port);
   }
@@ -163,7 +198,8 @@ Result<int> create_link(const Arguments& arguments) {
 }
 
 Result<int> show_links(const Arguments& arguments) {
-  const LocalSite site = TRY(LocalSite::open(arguments));
+  const auto handle = TRY(open_site(arguments));
+  const CommandSite& site = *handle;
   const std::string& wanted = arguments.link.name;
   const Instant deadline = monotonic_now() + TRY(parse_waiting_time(arguments.link.wait));
   while (true) {
@@ -179,8 +215,7 @@ Result<int> show_links(const Arguments& arguments) {
     const bool are_up =
         std::ranges::all_of(outgoing, [](const auto& entry) { return is_connected(entry.second); });
     if (!are_up && monotonic_now() < deadline) {
-      const timespec step{.tv_sec = 0, .tv_nsec = kLookAgain.ns};
-      ::nanosleep(&step, nullptr);
+      sleep_for(kLookAgain);
       continue;
     }
     if (arguments.output != Output::text) {
@@ -197,29 +232,34 @@ Result<int> show_links(const Arguments& arguments) {
 }
 
 Result<int> delete_link(const Arguments& arguments) {
-  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
+  const auto site = TRY(open_site_to_change(arguments));
   const ObjectId id{"Link", arguments.link.name};
-  const Desired documents = site.documents();
+  const Desired documents = TRY(site->documents());
   const auto link = documents.links.find(id.name);
-  if (link == documents.links.end()) {
-    // Not a written document: perhaps an AccessToken document gave it.
-    Value request = request_of("forget-link");
-    request.set("name", id.name);
-    if (!site.ask(request)) return Error::config("there is no link '" + id.name + "'");
-  } else {
-    TRY(site.remove(id));
+  const bool has_token = site->is_in_cluster() && documents.tokens.contains(id.name);
+  if (has_token) TRY(site->remove({"AccessToken", id.name}));
+  if (link != documents.links.end()) {
+    TRY(site->remove(id));
     const bool is_secret_shared = std::ranges::any_of(documents.links, [&](const auto& other) {
       return other.first != id.name && other.second.tls_credentials == link->second.tls_credentials;
     });
     const ObjectId secret{"Secret", link->second.tls_credentials};
-    if (!is_secret_shared && documents.find(secret)) TRY(site.remove(secret));
+    if (!is_secret_shared && documents.find(secret)) TRY(site->remove(secret));
+  } else if (!has_token) {
+    // Not a written document: perhaps an AccessToken document gave it.
+    Value request = request_of("forget-link");
+    request.set("name", id.name);
+    if (site->is_in_cluster() || !site->ask(request)) {
+      return Error::config("there is no link '" + id.name + "'");
+    }
   }
-  if (site.connect()) TRY(site.wait_gone(id, kApplyPatience));
+  if (site->check_runs()) TRY(site->wait_gone(id, kApplyPatience));
   print("Link '" + id.name + "' has been removed\n");
   return kExitDone;
 }
 
 Result<int> generate_link(const Arguments& arguments) {
+  TRY(require_linux(arguments, "link generate"));
   const LocalSite site = TRY(LocalSite::open(arguments));
   Value request = request_of("generate-link");
   request.set("name",

@@ -1,7 +1,5 @@
 #include "control/cli/local_site.h"
 
-#include <time.h>
-
 #include <utility>
 
 #include "control/cli/command_line.h"
@@ -14,39 +12,6 @@
 namespace istmo::control {
 
 namespace fs = std::filesystem;
-
-namespace {
-
-constexpr Duration kAskAgain = Duration::milliseconds(25);
-
-void pause() {
-  const timespec step{.tv_sec = 0, .tv_nsec = kAskAgain.ns};
-  ::nanosleep(&step, nullptr);
-}
-
-std::optional<Value> find_document(const std::vector<Value>& documents, const ObjectId& id) {
-  for (const Value& document : documents) {
-    if (text_at(document, "kind") == id.kind && text_at(document, "metadata", "name") == id.name) {
-      return document;
-    }
-  }
-  return std::nullopt;
-}
-
-Value status_not_running() {
-  Value status = Value::map();
-  status.set("status", "Error");
-  status.set("message", "The site is not running");
-  return status;
-}
-
-const Value& spec_of(const Value& document) {
-  static const Value kNothing;
-  const Value* spec = document.find("spec");
-  return spec == nullptr ? kNothing : *spec;
-}
-
-}  // namespace
 
 Result<LocalSite> LocalSite::at(const std::string& namespace_name) {
   return LocalSite(namespace_name, TRY(namespace_paths(namespace_name)));
@@ -83,9 +48,22 @@ bool LocalSite::exists() const {
   return fs::exists(paths_.root, ignored);
 }
 
-bool LocalSite::is_installed() const {
+Result<bool> LocalSite::is_installed() const {
   std::error_code ignored;
   return !admin_.empty() || fs::exists(paths_.platform_file(), ignored);
+}
+
+std::string LocalSite::absence_text() const {
+  std::string text = "Istmo is not enabled in namespace '" + name_ + "'\n";
+  if (exists()) {
+    text += "Documents of an earlier site are left in " + paths_.root.string() +
+            "; `istmo delete -n " + name_ + "` removes them\n";
+  }
+  return text;
+}
+
+std::string LocalSite::services_place(const Value& site) const {
+  return "Services are offered here at " + text_at(site, "serviceHost") + ".";
 }
 
 Result<FileLock> LocalSite::lock() const {
@@ -102,7 +80,7 @@ Result<FileLock> LocalSite::lock() const {
   });
 }
 
-Desired LocalSite::documents() const {
+Result<Desired> LocalSite::documents() const {
   DocumentStore store;
   store.apply(read_source({.resources = paths_.resources().string(), .certs = {}}));
   return store.desired();
@@ -153,6 +131,11 @@ Result<AdminClient> LocalSite::connect() const {
                         "` starts it again, its log is " + paths_.log_file().string());
 }
 
+Result<> LocalSite::check_runs() const {
+  TRY(connect());
+  return {};
+}
+
 Result<> LocalSite::check_takes_changes() const {
   const std::vector<Value> items = TRY(ask(request_of("site")));
   if (items.empty() || text_at(items.front(), "isEnding") != "true") return {};
@@ -174,76 +157,18 @@ Result<std::vector<Value>> LocalSite::documents_with_status(const std::string& k
     return std::move(client).error();
   }
   std::vector<Value> documents;
-  for (const Document& document : this->documents().all()) {
+  for (const Document& document : TRY(this->documents()).all()) {
     if (!kind.empty() && kind_of(document) != kind) continue;
     documents.push_back(to_value(document, status_not_running()));
   }
   return documents;
 }
 
-Result<Value> LocalSite::wait_for(const ObjectId& id, Duration patience,
-                                  const std::function<bool(const Value&)>& is_enough) const {
-  AdminClient client = TRY(connect());
+Result<Value> LocalSite::look_at(const ObjectId& id) const {
   Value request = request_of("documents");
   request.set("kind", id.kind);
   request.set("name", id.name);
-  const Instant deadline = monotonic_now() + patience;
-  std::optional<Value> last;
-  while (true) {
-    last = find_document(TRY(client.ask(request)), id);
-    if (is_enough(last.value_or(Value()))) return last.value_or(Value());
-    if (monotonic_now() >= deadline) break;
-    pause();
-  }
-  const std::string message = last ? text_at(*last, "status", "message") : std::string();
-  return Error::timeout("waited in vain for " + id.kind + " " + id.name +
-                        (message.empty() ? std::string() : ": " + message));
-}
-
-Result<Value> LocalSite::wait_applied(const Document& document, Duration patience) const {
-  const Value wanted = spec_of(to_value(document));
-  return wait_for(id_of(document), patience, [&](const Value& found) {
-    const std::string& status = text_at(found, "status", "status");
-    if (found.find("spec") == nullptr) return status == "Error";
-    return spec_of(found) == wanted && !status.empty();
-  });
-}
-
-Result<> LocalSite::wait_gone(const ObjectId& id, Duration patience) const {
-  TRY(wait_for(id, patience, [](const Value& found) { return found.is_null(); }));
-  return {};
-}
-
-Value request_of(const std::string& verb) {
-  Value request = Value::map();
-  request.set("verb", verb);
-  return request;
-}
-
-Result<> check_document(const Document& document) {
-  const ParsedDocuments parsed =
-      parse_documents(write_document(document, Format::yaml), "new.yaml");
-  for (const Problem& problem : parsed.problems) {
-    if (problem.severity != Severity::error) continue;
-    return Error::config(problem.object.kind + " \"" + problem.object.name + "\": " + problem.text);
-  }
-  return {};
-}
-
-int exit_code_of_showing(const LocalSite& site) {
-  const auto client = site.connect();
-  if (client) return kExitDone;
-  print_error(client.error());
-  return kExitFailed;
-}
-
-bool has_condition(const Value& document, std::string_view type) {
-  const Value* status = document.find("status");
-  if (status == nullptr) return false;
-  for (const Value& condition : items_at(*status, "conditions")) {
-    if (text_at(condition, "type") == type) return text_at(condition, "status") == "True";
-  }
-  return false;
+  return find_value(TRY(ask(request)), id);
 }
 
 }  // namespace istmo::control

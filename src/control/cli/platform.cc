@@ -49,12 +49,11 @@ Result<KubeAccess> kube_access(const KubeArguments& arguments, const std::string
       default_kubeconfig(arguments.kubeconfig, arguments.context, namespace_name));
 }
 
-Result<> require_linux(Platform platform) {
-  if (platform == Platform::linux_machine) return {};
-  return Error::config(
-      "the platform kubernetes is not supported yet but for `run` and `init --output`; for a site "
-      "on this machine use "
-      "--platform linux or set ISTMO_PLATFORM=linux");
+Result<> require_linux(const Arguments& arguments, const std::string& command) {
+  if (!is_in_cluster(arguments)) return {};
+  return Error::config("`istmo " + command +
+                       "` works on a machine only so far; for a site on this machine use "
+                       "--platform linux or set ISTMO_PLATFORM=linux");
 }
 
 }  // namespace istmo::control

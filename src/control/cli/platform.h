@@ -28,13 +28,16 @@ struct PlatformClues {
 
 Result<Platform> choose_platform(const PlatformClues& clues);
 
+// Once the platform of the command is chosen.
+inline bool is_in_cluster(const Arguments& arguments) { return arguments.platform == "kubernetes"; }
+
+// Error::config in a cluster; it names the command and what to do.
+Result<> require_linux(const Arguments& arguments, const std::string& command);
+
 // Reads the environment and the disk.
 PlatformClues gather_platform_clues(const std::string& flag, const std::string& namespace_name);
 
 // The API server that the arguments name; where they name none, and this is a pod, its own.
 Result<KubeAccess> kube_access(const KubeArguments& arguments, const std::string& namespace_name);
-
-// The verbs need a linux site: Error::config says what to do elsewhere.
-Result<> require_linux(Platform platform);
 
 }  // namespace istmo::control

@@ -68,17 +68,24 @@ Result<Document> new_document(const Arguments& arguments) {
       listener.metadata.name = wanted.name;
       listener.routing_key = wanted.name;
       // On this machine a name would have to be in DNS; the namespace's own address always works.
-      listener.host = service_host_for(arguments.namespace_name);
+      listener.host =
+          is_in_cluster(arguments) ? wanted.name : service_host_for(arguments.namespace_name);
       apply_common(wanted, listener);
       return listener;
     }
     case Noun::connector: {
-      if (wanted.selector)
+      if (wanted.selector && !is_in_cluster(arguments)) {
         return Error::config("--selector needs Kubernetes; name the workload by --host");
+      }
+      if (wanted.selector && wanted.host) {
+        return Error::config("--selector and --host exclude each other");
+      }
       ConnectorDocument connector;
       connector.metadata.name = wanted.name;
       connector.routing_key = wanted.name;
-      connector.host = "localhost";
+      // As in v2: the pods of a Deployment of this name, or this machine.
+      if (!is_in_cluster(arguments)) connector.host = "localhost";
+      else if (!wanted.host) connector.selector = wanted.selector.value_or("app=" + wanted.name);
       apply_common(wanted, connector);
       return connector;
     }
@@ -89,7 +96,7 @@ Result<Document> new_document(const Arguments& arguments) {
 // --- waiting -----------------------------------------------------------------------------------
 
 // Until the running site has configured the document, or says what is wrong with it.
-Result<> wait_configured(const LocalSite& site, const Document& document,
+Result<> wait_configured(const CommandSite& site, const Document& document,
                          const ResourceArguments& wanted) {
   if (wanted.wait == "none") return {};
   const Duration patience = TRY(parse_duration(wanted.timeout));
@@ -170,8 +177,9 @@ std::string shown_text(const Arguments& arguments, const std::vector<Value>& doc
 
 Result<int> create_site(const Arguments& arguments) {
   const ResourceArguments& wanted = arguments.resource;
+  if (is_in_cluster(arguments)) return create_cluster_site(arguments);
   const LocalSite site = TRY(LocalSite::at(arguments.namespace_name));
-  if (site.documents().site() != nullptr) {
+  if (TRY(site.documents()).site() != nullptr) {
     return Error::config("There is already a site created for this namespace");
   }
   SiteDocument document;
@@ -194,8 +202,8 @@ Result<int> create_site(const Arguments& arguments) {
 }
 
 // The name may be left out: there is one site in a namespace.
-Result<SiteDocument> existing_site(const LocalSite& site, const std::string& name) {
-  const Desired documents = site.documents();
+Result<SiteDocument> existing_site(const CommandSite& site, const std::string& name) {
+  const Desired documents = TRY(site.documents());
   const SiteDocument* found = documents.site();
   if (found == nullptr) return Error::config("There is no existing Istmo site resource");
   if (!name.empty() && found->name() != name) {
@@ -206,24 +214,31 @@ Result<SiteDocument> existing_site(const LocalSite& site, const std::string& nam
 }
 
 Result<int> update_site(const Arguments& arguments) {
-  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
-  SiteDocument document = TRY(existing_site(site, arguments.resource.name));
+  const auto site = TRY(open_site_to_change(arguments));
+  SiteDocument document = TRY(existing_site(*site, arguments.resource.name));
   apply(arguments.resource, document);
   TRY(check_document(document));
-  TRY(site.check_takes_changes());
-  TRY(site.write(document));
-  TRY(wait_configured(site, document, arguments.resource));
+  TRY(site->check_takes_changes());
+  TRY(site->write(document));
+  TRY(wait_configured(*site, document, arguments.resource));
   print("Site \"" + document.name() + "\" is updated\n");
   return kExitDone;
 }
 
 // The process ends and the Site goes; other documents stay unless --all.
 Result<int> delete_site_resource(const Arguments& arguments) {
+  if (is_in_cluster(arguments)) {
+    const auto handle = TRY(open_site_to_change(arguments));
+    const SiteDocument document = TRY(existing_site(*handle, arguments.resource.name));
+    TRY(remove_cluster_site(arguments));
+    print("Site \"" + document.name() + "\" is deleted\n");
+    return kExitDone;
+  }
   const LocalSite site = TRY(LocalSite::open_to_change(arguments));
   const FileLock lock = TRY(site.lock());
   const SiteDocument document = TRY(existing_site(site, arguments.resource.name));
   TRY(end_site(site.namespace_name()));
-  if (arguments.resource.all || site.documents().all().size() == 1) {
+  if (arguments.resource.all || TRY(site.documents()).all().size() == 1) {
     TRY(remove_site_folders(site.paths()));
   } else {
     TRY(site.remove(id_of(document)));
@@ -234,25 +249,30 @@ Result<int> delete_site_resource(const Arguments& arguments) {
   return kExitDone;
 }
 
+Result<bool> is_installed(const Arguments& arguments) {
+  const auto site = TRY(site_of(arguments));
+  return site->is_installed();
+}
+
 }  // namespace
 
 Result<int> create_resource(const Arguments& arguments) {
   if (arguments.resource.noun == Noun::site) return create_site(arguments);
-  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
+  const auto site = TRY(open_site_to_change(arguments));
   const Document document = TRY(new_document(arguments));
   TRY(check_document(document));
   const ObjectId id = id_of(document);
-  if (site.find(id)) {
+  if (TRY(site->find(id))) {
     return Error::config("there is already a " +
                          std::string(texts_of(arguments.resource.noun).lower) + " '" + id.name +
                          "' in this namespace");
   }
-  TRY(site.check_takes_changes());
-  TRY(site.write(document));
+  TRY(site->check_takes_changes());
+  TRY(site->write(document));
   if (arguments.resource.wait != "none") print("Waiting for create to complete...\n");
-  Result<> configured = wait_configured(site, document, arguments.resource);
+  Result<> configured = wait_configured(*site, document, arguments.resource);
   // What is wrong is taken back; what only takes long stays.
-  if (!configured && configured.error().error_class() == ErrorClass::config) TRY(site.remove(id));
+  if (!configured && configured.error().error_class() == ErrorClass::config) TRY(site->remove(id));
   TRY(std::move(configured));
   print(quoted(id) + " is configured.\n");
   return kExitDone;
@@ -261,31 +281,33 @@ Result<int> create_resource(const Arguments& arguments) {
 Result<int> update_resource(const Arguments& arguments) {
   const ResourceArguments& wanted = arguments.resource;
   if (wanted.noun == Noun::site) return update_site(arguments);
-  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
+  const auto site = TRY(open_site_to_change(arguments));
   const ObjectId id{texts_of(wanted.noun).kind, wanted.name};
-  std::optional<Document> document = site.find(id);
+  std::optional<Document> document = TRY(site->find(id));
   if (!document) return Error::config("there is no " + quoted(id) + " to update");
   if (auto* listener = std::get_if<ListenerDocument>(&*document)) apply_common(wanted, *listener);
-  if (auto* connector = std::get_if<ConnectorDocument>(&*document))
+  if (auto* connector = std::get_if<ConnectorDocument>(&*document)) {
+    if (wanted.selector) connector->selector = *wanted.selector;
     apply_common(wanted, *connector);
+  }
   TRY(check_document(*document));
-  TRY(site.check_takes_changes());
-  TRY(site.write(*document));
+  TRY(site->check_takes_changes());
+  TRY(site->write(*document));
   if (wanted.wait != "none") print("Waiting for update to complete...\n");
-  TRY(wait_configured(site, *document, wanted));
+  TRY(wait_configured(*site, *document, wanted));
   print(quoted(id) + " is updated.\n");
   return kExitDone;
 }
 
 Result<int> show_resources(const Arguments& arguments) {
   const ResourceArguments& wanted = arguments.resource;
-  if (wanted.noun == Noun::site && !TRY(LocalSite::of(arguments)).is_installed()) {
+  if (wanted.noun == Noun::site && !TRY(is_installed(arguments))) {
     print(arguments.output == Output::text ? none_text(Noun::site)
                                            : list_text({}, arguments.output));
     return kExitDone;
   }
-  const LocalSite site = TRY(LocalSite::open(arguments));
-  std::vector<Value> documents = TRY(site.documents_with_status(texts_of(wanted.noun).kind));
+  const auto site = TRY(open_site(arguments));
+  std::vector<Value> documents = TRY(site->documents_with_status(texts_of(wanted.noun).kind));
   if (!wanted.name.empty()) {
     std::erase_if(documents, [&](const Value& document) {
       return text_at(document, "metadata", "name") != wanted.name;
@@ -295,18 +317,18 @@ Result<int> show_resources(const Arguments& arguments) {
     }
   }
   print(shown_text(arguments, documents));
-  return exit_code_of_showing(site);
+  return exit_code_of_showing(*site);
 }
 
 Result<int> delete_resource(const Arguments& arguments) {
   const ResourceArguments& wanted = arguments.resource;
   if (wanted.noun == Noun::site) return delete_site_resource(arguments);
-  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
+  const auto site = TRY(open_site_to_change(arguments));
   const ObjectId id{texts_of(wanted.noun).kind, wanted.name};
-  TRY(site.remove(id));
-  if (wanted.wait != "none" && site.connect()) {
+  TRY(site->remove(id));
+  if (wanted.wait != "none" && site->check_runs()) {
     const Duration patience = TRY(parse_duration(wanted.timeout));
-    TRY(site.wait_gone(id, patience));
+    TRY(site->wait_gone(id, patience));
   }
   print(quoted(id) + " is deleted\n");
   return kExitDone;

@@ -20,6 +20,7 @@ namespace {
 
 constexpr Duration kKillAfterDrain = Duration::seconds(10);
 constexpr size_t kLogBytesShown = 2000;
+constexpr const char* kStartPatience = "30s";
 
 void add_option(std::vector<std::string>& words, const char* name, const std::string& value) {
   if (value.empty()) return;
@@ -105,7 +106,7 @@ Result<> wait_until_answering(const LocalSite& site, const std::optional<Process
 }
 
 Result<> write_first_documents(const LocalSite& site, const NewSite& made) {
-  if (site.documents().site() != nullptr) return {};
+  if (TRY(site.documents()).site() != nullptr) return {};
   SiteDocument document;
   document.metadata.name = made.site_name.empty() ? site.namespace_name() : made.site_name;
   document.link_access = made.link_access;
@@ -114,7 +115,7 @@ Result<> write_first_documents(const LocalSite& site, const NewSite& made) {
 
 // A site that is there keeps its name.
 Result<> check_site_name(const LocalSite& site, const std::string& name) {
-  const Desired documents = site.documents();
+  const Desired documents = TRY(site.documents());
   if (name.empty() || documents.site() == nullptr || documents.site()->name() == name) return {};
   return Error::config("the site of namespace '" + site.namespace_name() + "' is called '" +
                        documents.site()->name() + "' already");
@@ -127,7 +128,8 @@ bool has_ingress_now(const LocalSite& site, const std::string& ingress) {
 }
 
 Result<> start_site(const LocalSite& site, const RunArguments& run, const NewSite& made) {
-  const Duration patience = TRY(parse_duration(made.timeout));
+  const Duration patience =
+      TRY(parse_duration(made.timeout.empty() ? kStartPatience : made.timeout));
   TRY(make_site_folders(site.paths()));
   TRY(write_first_documents(site, made));
   const SiteOptions options{.admin = run.admin,
@@ -154,18 +156,9 @@ uint64_t number_at(const Value& value, std::string_view key) {
   return std::strtoull(text_at(value, key).c_str(), nullptr, 10);
 }
 
-std::string absence_text(const LocalSite& site) {
-  const std::string& name = site.namespace_name();
-  std::string text = "Istmo is not enabled in namespace '" + name + "'\n";
-  if (site.exists()) {
-    text += "Documents of an earlier site are left in " + site.paths().root.string() +
-            "; `istmo delete -n " + name + "` removes them\n";
-  }
-  return text;
-}
-
 // v1's sentence.
-std::string status_text(const std::string& namespace_name, const Value& site) {
+std::string status_text(const CommandSite& handle, const Value& site) {
+  const std::string& namespace_name = text_at(site, "namespace");
   std::string text = "Istmo is enabled for namespace \"" + namespace_name + "\"";
   const std::string& site_name = text_at(site, "name");
   if (site_name != namespace_name) text += " with site name \"" + site_name + "\"";
@@ -175,8 +168,7 @@ std::string status_text(const std::string& namespace_name, const Value& site) {
                       : ". It is connected to " + counted(linked, "other site") + ".";
   text += services == 0 ? std::string(" It has no exposed services.")
                         : " It has " + counted(services, "exposed service") + ".";
-  text += "\nServices are offered here at " + text_at(site, "serviceHost") + ".\n";
-  return text;
+  return text + "\n" + handle.services_place(site) + "\n";
 }
 
 }  // namespace
@@ -225,6 +217,10 @@ Result<> end_site(const std::string& namespace_name) {
 }
 
 Result<int> init_site(const Arguments& arguments) {
+  const std::string& ingress = arguments.init.ingress;
+  if (!ingress.empty() && ingress != "external" && ingress != "none") {
+    return Error::config("--ingress " + ingress + " is for a cluster: external or none");
+  }
   TRY(make_site(arguments, {.site_name = arguments.init.site_name,
                             .link_access = "",
                             .ingress = arguments.init.ingress,
@@ -245,18 +241,19 @@ Result<int> delete_site(const Arguments& arguments) {
 }
 
 Result<int> show_site(const Arguments& arguments) {
-  const LocalSite site = TRY(LocalSite::of(arguments));
-  if (!site.is_installed()) {
-    print(arguments.output == Output::text ? absence_text(site) : list_text({}, arguments.output));
+  const auto site = TRY(site_of(arguments));
+  if (!TRY(site->is_installed())) {
+    print(arguments.output == Output::text ? site->absence_text()
+                                           : list_text({}, arguments.output));
     return kExitDone;
   }
   if (arguments.output != Output::text) {
-    print(list_text(TRY(site.documents_with_status("Site")), arguments.output));
-    return exit_code_of_showing(site);
+    print(list_text(TRY(site->documents_with_status("Site")), arguments.output));
+    return exit_code_of_showing(*site);
   }
-  const std::vector<Value> items = TRY(site.ask(request_of("site")));
+  const std::vector<Value> items = TRY(site->ask(request_of("site")));
   if (items.empty()) return Error::internal("the site did not say what it is");
-  print(status_text(text_at(items.front(), "namespace"), items.front()));
+  print(status_text(*site, items.front()));
   return kExitDone;
 }
 

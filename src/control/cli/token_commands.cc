@@ -1,11 +1,15 @@
 // token create, token status: the right to link to this site, as a file.
+#include <algorithm>
 #include <cstdlib>
 
+#include "control/access_documents.h"
+#include "control/cli/cluster_ingress.h"
 #include "control/cli/command_line.h"
 #include "control/cli/commands.h"
 #include "control/cli/local_site.h"
 #include "control/cli/terminal.h"
 #include "control/cli/token_file.h"
+#include "control/cli/usage.h"
 #include "control/document_text.h"
 #include "control/durations.h"
 #include "control/pki.h"
@@ -37,17 +41,48 @@ struct MadeToken {
   std::optional<ObjectId> grant;
 };
 
-Result<MadeToken> claim_token(const LocalSite& site, const Arguments& arguments) {
+// What a grant's status has of URLs, which is what a token has.
+std::vector<std::string> urls_of(const Value& grant) {
+  std::vector<std::string> urls;
+  if (const Value* status = grant.find("status")) {
+    for (const Value& url : items_at(*status, "urls")) urls.push_back(url.text());
+  }
+  if (urls.empty()) urls.push_back(text_at(grant, "status", "url"));
+  return urls;
+}
+
+// In a cluster the gateway hears of a new address later than this command.
+bool names_all(const Value& grant, const std::vector<std::string>& hosts) {
+  const std::vector<std::string> urls = urls_of(grant);
+  return std::ranges::all_of(hosts, [&](const std::string& host) {
+    return std::ranges::any_of(urls, [&](const std::string& text) {
+      const auto url = parse_https_url(text);
+      return url && usual_host(url->host) == usual_host(host);
+    });
+  });
+}
+
+std::string token_text(const Value& ready, const AccessGrantDocument& grant) {
+  Grant known;
+  known.code = text_at(ready, "status", "code");
+  const AccessTokenDocument token = make_access_token(grant.name(), known, urls_of(ready),
+                                                      text_at(ready, "status", "ca"), std::nullopt);
+  return write_document(token, Format::yaml);
+}
+
+// `hosts`: which the token must name.
+Result<MadeToken> claim_token(const CommandSite& site, const Arguments& arguments,
+                              const std::vector<std::string>& hosts) {
   const TokenArguments& token = arguments.token;
   AccessGrantDocument grant;
   grant.metadata.name = token.name;
   if (token.name.empty()) {
-    const Desired documents = site.documents();
+    const Desired documents = TRY(site.documents());
     const SiteDocument* document = documents.site();
     grant.metadata.name =
         (document == nullptr ? site.namespace_name() : document->name()) + "-" + random_uuid();
   }
-  if (site.find(id_of(grant))) {
+  if (TRY(site.find(id_of(grant)))) {
     return Error::config("there is a token '" + grant.name() + "' already; choose another --name");
   }
   grant.redemptions_allowed = token.uses;
@@ -55,15 +90,16 @@ Result<MadeToken> claim_token(const LocalSite& site, const Arguments& arguments)
   grant.code = token.password;
   TRY(check_document(grant));
   TRY(site.write(grant));
-  const auto ready = site.wait_for(id_of(grant), kGrantPatience, [](const Value& found) {
-    return !text_at(found, "status", "expirationTime").empty() ||
-           text_at(found, "status", "status") == "Error";
+  const auto ready = site.wait_for(id_of(grant), kGrantPatience, [&](const Value& found) {
+    if (text_at(found, "status", "status") == "Error") return true;
+    return !text_at(found, "status", "expirationTime").empty() && names_all(found, hosts);
   });
   if (!ready || text_at(*ready, "status", "url").empty()) {
     TRY(site.remove(id_of(grant)));
     if (!ready) return Error(ready.error());
     return Error::config("the site cannot make a token: " + text_at(*ready, "status", "message"));
   }
+  if (site.is_in_cluster()) return MadeToken{token_text(*ready, grant), id_of(grant)};
   Value request = request_of("token");
   request.set("name", grant.name());
   request.set("hosts", hosts_value(arguments.run.ingress_hosts));
@@ -71,8 +107,8 @@ Result<MadeToken> claim_token(const LocalSite& site, const Arguments& arguments)
 }
 
 // A claim's grant asks for the link port by itself; a certificate leaves no grant behind.
-Result<> open_link_access(const LocalSite& site) {
-  const Desired documents = site.documents();
+Result<> open_link_access(const CommandSite& site) {
+  const Desired documents = TRY(site.documents());
   if (documents.site() == nullptr || documents.site()->accepts_links()) return {};
   SiteDocument document = *documents.site();
   document.link_access = "default";
@@ -85,7 +121,7 @@ Result<> open_link_access(const LocalSite& site) {
   return {};
 }
 
-Result<MadeToken> certificate_token(const LocalSite& site, const Arguments& arguments) {
+Result<MadeToken> certificate_token(const CommandSite& site, const Arguments& arguments) {
   TRY(open_link_access(site));
   Value request = request_of("generate-link");
   request.set("name", arguments.token.name.empty() ? "link-" + site.namespace_name()
@@ -133,22 +169,37 @@ std::string certificate_token_text(const TokenFile& token, const std::string& fi
   return text;
 }
 
-}  // namespace
-
-Result<int> create_token(const Arguments& arguments) {
-  const LocalSite site = TRY(LocalSite::open_to_change(arguments));
-  const auto options = read_site_options(site.paths());
+Result<MadeToken> token_here(const CommandSite& site, const Arguments& arguments) {
+  const auto options = read_site_options(TRY(LocalSite::of(arguments)).paths());
   if (options && !options->has_ingress) {
     return Error::config("the site of namespace '" + site.namespace_name() +
                          "' was made with --ingress none: others cannot link to it");
   }
   TRY(site.check_takes_changes());
-  const MadeToken made = TRY(arguments.token.type == "cert" ? certificate_token(site, arguments)
-                                                            : claim_token(site, arguments));
+  if (arguments.token.type == "cert") return certificate_token(site, arguments);
+  return claim_token(site, arguments, {});
+}
+
+Result<MadeToken> token_in_cluster(const ClusterSite& site, const Arguments& arguments) {
+  if (arguments.token.type == "cert") {
+    return Error::config("tokens of type cert can only be made on a machine so far; leave -t out");
+  }
+  TRY(site.check_takes_changes());
+  const std::vector<std::string> hosts = TRY(wait_for_address(site, arguments));
+  return claim_token(site, arguments, hosts);
+}
+
+}  // namespace
+
+Result<int> create_token(const Arguments& arguments) {
+  const auto site = TRY(open_site_to_change(arguments));
+  const MadeToken made = TRY(
+      site->is_in_cluster() ? token_in_cluster(dynamic_cast<const ClusterSite&>(*site), arguments)
+                            : token_here(*site, arguments));
   const Result<> written = write_file(arguments.token.file, made.text);
   if (!written && made.grant) {  // nobody has the token: nobody may redeem it
-    TRY(site.remove(*made.grant));
-    TRY(site.wait_gone(*made.grant, kGrantPatience));
+    TRY(site->remove(*made.grant));
+    TRY(site->wait_gone(*made.grant, kGrantPatience));
   }
   TRY(Result<>(written));
   print("Token written to " + arguments.token.file + "\n");
@@ -156,8 +207,8 @@ Result<int> create_token(const Arguments& arguments) {
 }
 
 Result<int> show_token(const Arguments& arguments) {
-  const LocalSite site = TRY(LocalSite::open(arguments));
-  std::vector<Value> grants = TRY(site.documents_with_status("AccessGrant"));
+  const auto site = TRY(open_site(arguments));
+  std::vector<Value> grants = TRY(site->documents_with_status("AccessGrant"));
   std::string text;
   if (!arguments.token.file.empty()) {
     const TokenFile file = TRY(read_token_file(arguments.token.file));
@@ -175,7 +226,7 @@ Result<int> show_token(const Arguments& arguments) {
     if (text_at(grant, "kind") == "AccessGrant") text += grant_text(grant);
   }
   print(arguments.output == Output::text ? text : list_text(grants, arguments.output));
-  return exit_code_of_showing(site);
+  return exit_code_of_showing(*site);
 }
 
 }  // namespace istmo::control

@@ -102,7 +102,14 @@ std::string admin_address(const std::string& text) { return wrong(AdminAddress::
 std::string wrong_combination(const Arguments& arguments) {
   const ExposeArguments& expose = arguments.expose;
   if (arguments.verb == Verb::expose || arguments.verb == Verb::unexpose) {
-    if (const auto target = parse_target(expose.target); !target) return target.error().text();
+    const auto target = parse_target(expose.target);
+    if (!target) return target.error().text();
+    // Workloads of a cluster have a name and ports of their own.
+    const bool has_name = target->type != "host" && target->type != "pods";
+    if (arguments.verb == Verb::expose && !has_name) {
+      if (expose.address.empty()) return "--address is required";
+      if (expose.ports.empty()) return "--port is required";
+    }
   }
   if (expose.target_ports.size() > expose.ports.size()) {
     return "there are more --target-port than --port";
@@ -141,13 +148,21 @@ Result<ExposeTarget> parse_target(const std::vector<std::string>& words) {
   ExposeTarget target;
   if (words.size() == 2) target = {first, words[1]};
   else if (slash != std::string::npos) target = {first.substr(0, slash), first.substr(slash + 1)};
-  if (std::ranges::find(kTargetTypes, target.type) == kTargetTypes.end() || target.host.empty()) {
-    return Error::config("'" + first + "' is not a target: write host/ADDRESS");
+  if (std::ranges::find(kTargetTypes, target.type) == kTargetTypes.end() || target.name.empty()) {
+    return Error::config("'" + first +
+                         "' is not a target: write host/ADDRESS, or in a cluster "
+                         "deployment/NAME, statefulset/NAME, daemonset/NAME, service/NAME or "
+                         "pods/LABEL=VALUE");
   }
-  if (const std::string problem = usage::host(target.host); !problem.empty()) {
+  if (target.type == "pods") return target;
+  if (target.type != "host") {
+    TRY(check_resource_name(target.name));
+    return target;
+  }
+  if (const std::string problem = usage::host(target.name); !problem.empty()) {
     return Error::config(problem);
   }
-  target.host = usual_host(target.host);
+  target.name = usual_host(target.name);
   return target;
 }
 

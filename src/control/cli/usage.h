@@ -34,7 +34,8 @@ Result<Duration> parse_waiting_time(const std::string& text);
 // "host/10.0.0.1", or "host" "10.0.0.1".
 struct ExposeTarget {
   std::string type;
-  std::string host;  // as usual_host() has it
+  std::string name;  // of a host: as usual_host() has it; of pods: their labels
+  std::string text() const { return type + "/" + name; }
 };
 Result<ExposeTarget> parse_target(const std::vector<std::string>& words);
 // One spelling for each host: "::1" for "[::1]", names in lower case.

@@ -104,4 +104,24 @@ std::map<ObjectId, Value> status_objects(const std::vector<ObjectStatus>& object
   return kept;
 }
 
+std::pair<ObjectId, Value> overview_object(
+    const std::map<std::string, std::vector<Value>>& overview) {
+  // Of a ConfigMap's 1 MiB; the rest is for what is around it.
+  constexpr size_t kBytesMax = 900 * 1024;
+  Value object = named(kOverviewName);
+  Value& data = object.set("data", Value::map());
+  size_t bytes = 0;
+  for (const auto& [verb, items] : overview) {
+    Value list = Value::list();
+    for (const Value& item : items) list.add(item);
+    std::string text = write_value(list, Format::yaml);
+    if (bytes + text.size() > kBytesMax) {
+      text = "# There is more of it than a ConfigMap can hold.\n[]\n";
+    }
+    bytes += text.size();
+    data.set(verb + ".yaml", std::move(text));
+  }
+  return {{"ConfigMap", kOverviewName}, std::move(object)};
+}
+
 }  // namespace istmo::control

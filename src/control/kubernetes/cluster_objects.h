@@ -6,6 +6,7 @@
 
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "control/desired.h"
@@ -16,6 +17,8 @@
 
 namespace istmo::control {
 
+// The ConfigMap that holds what the gateway says of itself.
+inline constexpr const char* kOverviewName = "istmo-overview";
 // What the gateway's pods carry, and its Services select.
 inline constexpr const char* kPodLabel = "app.kubernetes.io/name";
 inline constexpr const char* kPodLabelValue = "istmo";
@@ -31,5 +34,9 @@ std::map<ObjectId, Value> service_objects(const std::vector<ServiceOffer>& offer
 
 // ConfigMaps, and Secrets for what holds codes.
 std::map<ObjectId, Value> status_objects(const std::vector<ObjectStatus>& objects);
+
+// `overview`: lists by verb. Left out where it is larger than an object may be.
+std::pair<ObjectId, Value> overview_object(
+    const std::map<std::string, std::vector<Value>>& overview);
 
 }  // namespace istmo::control

@@ -18,6 +18,7 @@ constexpr KubeKind kKinds[] = {
     {"ServiceAccount", "v1", "serviceaccounts"},
     {"DaemonSet", "apps/v1", "daemonsets"},
     {"Deployment", "apps/v1", "deployments"},
+    {"ReplicaSet", "apps/v1", "replicasets"},
     {"StatefulSet", "apps/v1", "statefulsets"},
     {"SelfSubjectAccessReview", "authorization.k8s.io/v1", "selfsubjectaccessreviews"},
     {"Lease", "coordination.k8s.io/v1", "leases"},

@@ -3,7 +3,10 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "control/kubernetes/gateway_ingress.h"
 #include "control/kubernetes/kube_kinds.h"
+#include "control/kubernetes/site_manifest.h"
+#include "control/settings.h"
 
 namespace istmo::control {
 
@@ -36,6 +39,7 @@ class KubernetesPlatform::Watch final : private CollectionSink {
     }
     const std::string name = name_in_key(key);
     if (kind_ == "Service") platform_.learn_ports(name, object);
+    if (kind_ == "Service" && name == kGatewayName) platform_.learn_gateway(object);
     platform_.keeper_.on_object({kind_, name}, object);
     platform_.writer_.go_on();
   }
@@ -44,6 +48,7 @@ class KubernetesPlatform::Watch final : private CollectionSink {
       if (platform_.pods_.remove(name_in_key(key))) platform_.sink_.on_surroundings_changed();
       return;
     }
+    if (kind_ == "Service" && name_in_key(key) == kGatewayName) platform_.learn_gateway({});
     platform_.keeper_.on_gone({kind_, name_in_key(key)});
     platform_.writer_.go_on();
   }
@@ -147,6 +152,11 @@ void KubernetesPlatform::learn_ports(const std::string& service_name, const Valu
   }
 }
 
+void KubernetesPlatform::learn_gateway(Value service) {
+  gateway_ = std::move(service);
+  sink_.on_surroundings_changed();
+}
+
 void KubernetesPlatform::observe(const Desired& desired, Observed& observed) {
   observed.cluster.emplace();
   watch_pods_if_wanted(desired);
@@ -158,6 +168,12 @@ void KubernetesPlatform::observe(const Desired& desired, Observed& observed) {
   for (const ServiceOffer& offer : offers_) places.insert({offer.host, offer.port});
   ports_.assign(places);
   observed.cluster->ports = ports_.ports();
+  if (!gateway_.is_null()) {
+    const std::vector<std::string> hosts = desired.site()
+                                               ? ingress_hosts_setting(desired.site()->settings)
+                                               : std::vector<std::string>();
+    observed.cluster->ingress = ingress_addresses(gateway_, server_.access().namespace_name, hosts);
+  }
   offer_problems_.clear();
   services_ = service_objects(offers_, ports_.ports(), offer_problems_);
   source_.follow_secrets(secrets_referred_to(desired));
@@ -211,7 +227,8 @@ std::vector<Problem> KubernetesPlatform::problems() const {
 // --- what is kept there ----------------------------------------------------------------------
 
 Result<> KubernetesPlatform::write_status(const Desired& desired,
-                                          const std::vector<ObjectStatus>& objects) {
+                                          const std::vector<ObjectStatus>& objects,
+                                          const std::function<Overview()>& overview) {
   const SiteDocument* site = desired.site();
   auto owner = site ? source_.owner_of(site->origin.file) : std::nullopt;
   if (!owner && !std::exchange(has_told_no_owner_, true)) {
@@ -220,6 +237,7 @@ Result<> KubernetesPlatform::write_status(const Desired& desired,
   if (owner) has_told_no_owner_ = false;
   keeper_.set_owner(std::move(owner));
   std::map<ObjectId, Value> wanted = status_objects(objects);
+  wanted.insert(overview_object(overview()));
   wanted.insert(services_.begin(), services_.end());
   keeper_.want(wanted);
   writer_.go_on();

@@ -45,7 +45,8 @@ class KubernetesPlatform final : public SitePlatform,
   bool is_idle() const override;
   void observe(const Desired& desired, Observed& observed) override;
   std::vector<Problem> problems() const override;
-  Result<> write_status(const Desired& desired, const std::vector<ObjectStatus>& objects) override;
+  Result<> write_status(const Desired& desired, const std::vector<ObjectStatus>& objects,
+                        const std::function<Overview()>& overview) override;
 
  private:
   class Watch;
@@ -54,6 +55,7 @@ class KubernetesPlatform final : public SitePlatform,
   void on_problems_changed() override { sink_.on_surroundings_changed(); }
   void watch(const std::string& kind, const std::string& label_selector);
   void learn_ports(const std::string& service_name, const Value& service);
+  void learn_gateway(Value service);
   void watch_pods_if_wanted(const Desired& desired);
   PodSelection select(const ConnectorDocument& connector) const;
 
@@ -69,6 +71,7 @@ class KubernetesPlatform final : public SitePlatform,
   Watch* pod_watch_ = nullptr;  // among them
   PodTable pods_;
   PodPorts ports_;
+  Value gateway_;  // the Service in front of us; null: there is none
   std::vector<ServiceOffer> offers_;
   std::map<std::string, std::string> offer_problems_;  // by listener
   std::map<ObjectId, Value> services_;                 // wanted

@@ -87,7 +87,7 @@ void ObjectKeeper::set_owner(std::optional<ObjectOwner> owner) {
   owner_ = std::move(owner);
   for (auto at = objects_.begin(); at != objects_.end();) {
     auto& [id, kept] = *at++;
-    if (kept.wanted) set_owner(*kept.wanted);
+    if (kept.wanted && owner_) istmo::control::set_owner(*kept.wanted, *owner_);
     reconsider(id, kept);
   }
 }
@@ -303,21 +303,6 @@ bool ObjectKeeper::is_owned(const Value& object) const {
          });
 }
 
-// Of an object that has metadata. What has no owner is not written.
-void ObjectKeeper::set_owner(Value& object) const {
-  if (!owner_) return;
-  Value owner = Value::map();
-  owner.set("apiVersion", owner_->api_version);
-  owner.set("kind", owner_->kind);
-  owner.set("name", owner_->name);
-  owner.set("uid", owner_->uid);
-  Value owners = Value::list();
-  owners.add(std::move(owner));
-  Value metadata = *object.find("metadata");
-  metadata.set("ownerReferences", std::move(owners));
-  object.set("metadata", std::move(metadata));
-}
-
 Value ObjectKeeper::dressed(const ObjectId& id, const Value& object,
                             const std::string& digest) const {
   const Value* given = object.find("metadata");
@@ -335,7 +320,7 @@ Value ObjectKeeper::dressed(const ObjectId& id, const Value& object,
   whole.set("apiVersion", std::string(find_kube_kind(id.kind)->api_version));
   whole.set("kind", id.kind);
   whole.set("metadata", std::move(metadata));
-  set_owner(whole);
+  if (owner_) istmo::control::set_owner(whole, *owner_);
   return whole;
 }
 

@@ -113,7 +113,6 @@ class ObjectKeeper {
   bool is_somebody_elses(const Kept& kept) const {
     return kept.is_foreign || (kept.seen && !is_owned(*kept.seen));
   }
-  void set_owner(Value& object) const;
   Value dressed(const ObjectId& id, const Value& object, const std::string& digest) const;
   Step step_of(const ObjectId& id, const Kept& kept) const;
   Request request_for(const ObjectId& id, const Kept& kept, Step step) const;

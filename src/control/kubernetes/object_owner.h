@@ -4,6 +4,8 @@
 
 #include <string>
 
+#include "control/value.h"
+
 namespace istmo::control {
 
 struct ObjectOwner {
@@ -13,5 +15,9 @@ struct ObjectOwner {
   std::string uid;
   friend bool operator==(const ObjectOwner&, const ObjectOwner&) = default;
 };
+
+// Into an object that has metadata, in place of what owners stand there. Without
+// blockOwnerDeletion, which needs more rights.
+void set_owner(Value& object, const ObjectOwner& owner);
 
 }  // namespace istmo::control

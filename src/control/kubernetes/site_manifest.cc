@@ -6,6 +6,7 @@
 #include "control/kubernetes/cluster_objects.h"
 #include "control/kubernetes/kube_kinds.h"
 #include "control/kubernetes/object_keeper.h"
+#include "control/settings.h"
 
 namespace istmo::control {
 namespace {
@@ -73,6 +74,7 @@ Value container(const SiteManifestOptions& options) {
   Value arguments = texts({"run", "--platform", "kubernetes", "--state", kStateFolder});
   arguments.add("--drain-timeout");
   arguments.add(std::to_string(options.drain_seconds) + "s");
+  for (const std::string& word : options.run_arguments) arguments.add(word);
   Value ports = Value::list();
   ports.add(named_port("links", kLinkPort));
   ports.add(named_port("grants", kGrantPort));
@@ -118,14 +120,14 @@ Value service_port(const char* name, uint16_t port) {
   return map_of({{"name", name}, {"port", port}, {"protocol", "TCP"}, {"targetPort", name}});
 }
 
-Value service() {
+Value service(const SiteManifestOptions& options) {
   Value ports = Value::list();
   ports.add(service_port("links", kLinkPort));
   ports.add(service_port("grants", kGrantPort));
   Value made = object("Service", kGatewayName);
   made.set("spec", map_of({{"ports", std::move(ports)},
                            {"selector", map_of({{kPodLabel, kPodLabelValue}})},
-                           {"type", "ClusterIP"}}));
+                           {"type", options.service_type}}));
   return made;
 }
 
@@ -146,6 +148,9 @@ Value site_config_map(const SiteManifestOptions& options) {
   SiteDocument site;
   site.metadata.name = options.site_name.empty() ? options.namespace_name : options.site_name;
   site.link_access = options.link_access;
+  std::string hosts;
+  for (const std::string& host : options.ingress_hosts) hosts += (hosts.empty() ? "" : ",") + host;
+  if (!hosts.empty()) site.settings[kSettingIngressHosts] = hosts;
   Value made = object("ConfigMap", object_name(id_of(site), ""));
   Value metadata = *made.find("metadata");
   Value labels = *metadata.find("labels");
@@ -172,7 +177,7 @@ std::vector<Value> gateway_objects(const SiteManifestOptions& options) {
   Value role = object("Role", kGatewayName);
   role.set("rules", gateway_rules());
   return {object("ServiceAccount", kGatewayName), std::move(role),
-          role_binding(options.namespace_name), service(), deployment(options)};
+          role_binding(options.namespace_name), service(options), deployment(options)};
 }
 
 }  // namespace istmo::control

@@ -18,7 +18,10 @@ struct SiteManifestOptions {
   std::string namespace_name;
   std::string site_name;    // empty: the namespace
   std::string link_access;  // of the Site document
-  std::string image;        // empty: "istmo:<version>"
+  std::vector<std::string> ingress_hosts;
+  std::string service_type = "LoadBalancer";
+  std::vector<std::string> run_arguments;  // of `istmo run`, beside its own
+  std::string image;                       // empty: "istmo:<version>"
   std::string image_pull_secret;
   uint32_t replicas = 1;
   uint32_t drain_seconds = 60;

@@ -17,12 +17,13 @@ numbers = itertools.count(1)
 class Gateway(Site):
     """The site of a namespace. Its documents are ConfigMaps of its user, one for each document."""
 
-    def __init__(self, world, namespace, *documents, kubeconfig=None):
+    def __init__(self, world, namespace, *documents, kubeconfig=None, has_site=False):
+        """has_site: the namespace has its Site document already."""
         super().__init__(world, f"{namespace.name}-{next(numbers)}")
         self.namespace = namespace
         self.kubeconfig = kubeconfig or namespace.kubeconfig
         self.state = world.folder / self.name
-        for made in (document("Site", namespace.name), *documents):
+        for made in (*([] if has_site else [document("Site", namespace.name)]), *documents):
             self.put(made)
         self.program = None
         self.start()

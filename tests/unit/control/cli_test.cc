@@ -3,12 +3,14 @@
 
 #include <set>
 
+#include "control/cli/cluster_workloads.h"
 #include "control/cli/command_line.h"
 #include "control/cli/completion.h"
 #include "control/cli/platform.h"
 #include "control/cli/terminal.h"
 #include "control/cli/usage.h"
 #include "control_fixture.h"
+#include "control/yaml.h"
 
 namespace istmo::control {
 
@@ -151,10 +153,10 @@ BOOST_AUTO_TEST_CASE(help_is_a_command_too_and_names_the_options_of_every_comman
 
 BOOST_AUTO_TEST_CASE(a_host_has_one_spelling) {
   for (const char* host : {"::1", "[::1]", "0:0:0:0:0:0:0:1"}) {
-    BOOST_TEST(parse_target({"host", host})->host == "::1");
+    BOOST_TEST(parse_target({"host", host})->name == "::1");
   }
-  BOOST_TEST(parse_target({"host/10.0.0.1"})->host == "10.0.0.1");
-  BOOST_TEST(parse_target({"host/DB.example"})->host == "db.example");
+  BOOST_TEST(parse_target({"host/10.0.0.1"})->name == "10.0.0.1");
+  BOOST_TEST(parse_target({"host/DB.example"})->name == "db.example");
 }
 
 BOOST_AUTO_TEST_CASE(two_texts_never_have_the_same_resource_name) {
@@ -185,10 +187,34 @@ BOOST_AUTO_TEST_CASE(the_platform_is_chosen_in_the_order_of_rank) {
   clues.flag = "linux";
   BOOST_CHECK(chosen(clues) == Platform::linux_machine);
   BOOST_TEST(!choose_platform({.environment = "podman"}).has_value());
-  BOOST_TEST(!require_linux(Platform::kubernetes).has_value());
+  Arguments arguments;
+  BOOST_TEST(require_linux(arguments, "link generate").has_value());
+  arguments.platform = "kubernetes";
+  BOOST_TEST(require_linux(arguments, "link generate").error().text().contains("link generate"));
 }
 
-BOOST_AUTO_TEST_CASE(a_kubeconfig_counts_only_with_a_current_context) {}
+BOOST_AUTO_TEST_CASE(what_expose_takes_depends_on_what_is_exposed) {
+  BOOST_TEST(exit_code({"expose", "host/a", "--port", "1"}) == kExitUsage);
+  BOOST_TEST(exit_code({"expose", "host/a", "--address", "b"}) == kExitUsage);
+  BOOST_TEST(exit_code({"expose", "pods/app=a", "--address", "b"}) == kExitUsage);
+  understood({"expose", "deployment/backend"});
+  understood({"expose", "pods", "app=a,tier in (b)", "--address", "b", "--port", "1"});
+  BOOST_TEST(answer_to({"expose", "deployment/a/b"}).contains("a/b"));
+  BOOST_TEST(answer_to({"expose", "job/a"}).contains("deployment/NAME"));
+}
+
+BOOST_AUTO_TEST_CASE(a_label_selector_of_the_api_is_one_text) {
+  const auto selector = parse_yaml(
+      "matchLabels: {app: a, tier: b}\n"
+      "matchExpressions:\n"
+      "- {key: x, operator: In, values: [c, d]}\n"
+      "- {key: y, operator: NotIn, values: [e]}\n"
+      "- {key: z, operator: Exists}\n"
+      "- {key: w, operator: DoesNotExist}\n",
+      {});
+  BOOST_TEST(selector_text(selector.documents.front()) ==
+             "app=a,tier=b,x in (c,d),y notin (e),z,!w");
+}
 
 BOOST_AUTO_TEST_CASE(completions_know_verbs_flags_choices_and_namespaces) {
   const CommandNode tree = command_tree();

@@ -480,7 +480,11 @@ BOOST_AUTO_TEST_CASE(grants_and_tokens_tell_their_state) {
                            document("AccessToken", "t", "{url: 'https://h', code: c, ca: p}");
   BOOST_TEST(summary(derive_one(text, seen, "AccessGrant", "g")) == "Pending: Not processed yet");
   BOOST_TEST(summary(derive_one(text, seen, "AccessToken", "t")) == "Pending: Not redeemed yet");
-  seen.grants["g"] = {"https://u", "code", "ca", 1, "2026-01-01T00:00:00Z", ""};
+  seen.grants["g"] = {.url = "https://u",
+                      .code = "code",
+                      .ca = "ca",
+                      .redemptions = 1,
+                      .expiration_time = "2026-01-01T00:00:00Z"};
   seen.tokens["t"] = {false, "404 No such claim"};
   const Value grant = derive_one(text, seen, "AccessGrant", "g");
   BOOST_TEST(summary(grant) == "Ready: OK");

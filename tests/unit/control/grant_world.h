@@ -121,7 +121,9 @@ class GrantWorld final : public GrantServerSink {
   }
 
   std::vector<std::string> urls(const std::vector<std::string>& hosts = {"127.0.0.1"}) const {
-    return grant_urls(hosts, server->port(), grant.uid);
+    std::vector<LinkAddress> places;
+    for (const std::string& host : hosts) places.push_back({host, server->port()});
+    return grant_urls(places, grant.uid);
   }
   AccessTokenDocument token() const {
     return make_access_token("west-token", grant, urls(), state->ca_certificates(), std::nullopt);

@@ -16,7 +16,7 @@ class CannedServer final : public test::ScriptedServer {
 
   AccessTokenDocument token() const {
     const Grant grant{.uid = "uid", .name = "g", .code = "code", .expires = {}, .claims = {}};
-    auto urls = grant_urls({"127.0.0.1"}, port(), "uid");
+    auto urls = grant_urls({{"127.0.0.1", port()}}, "uid");
     urls.push_back(urls[0] + "/again");  // the same server: it must not be asked twice
     return make_access_token("t", grant, urls, ca.certificate, std::nullopt);
   }

@@ -55,7 +55,7 @@ class RedeemingWorld final : public TokenRedemptionSink {
     AccessTokenDocument token = issuer.token();
     token.metadata.name = name;
     token.metadata.annotations.clear();
-    token.url = grant_urls({"127.0.0.1"}, port, issuer.grant.uid).front();
+    token.url = grant_urls({{"127.0.0.1", port}}, issuer.grant.uid).front();
     token.code = code;
     desired.put(token);
     update();

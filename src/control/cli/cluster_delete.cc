@@ -1,0 +1,113 @@
+// delete: everything that Istmo made in a namespace of a cluster, by itself: it needs neither the
+// gateway nor the cluster's garbage collector.
+#include <algorithm>
+#include <map>
+#include <set>
+
+#include "control/cli/cluster_site.h"
+#include "control/cli/command_line.h"
+#include "control/cli/commands.h"
+#include "control/cli/terminal.h"
+#include "control/kubernetes/cluster_objects.h"
+
+namespace istmo::control {
+
+namespace {
+
+// The gateway first, so that it does not put back what goes after it; the rights last.
+constexpr const char* kKinds[] = {
+    "Deployment", "ReplicaSet",          "Pod",         "Service", "ConfigMap",     "Secret",
+    "Lease",      "PodDisruptionBudget", "RoleBinding", "Role",    "ServiceAccount"};
+constexpr int kGraceSeconds = 10;  // for connections of the gateway's pods
+constexpr Duration kForceAfter = Duration::seconds(20);
+constexpr Duration kPatience = Duration::seconds(50);
+constexpr Duration kLookAgain = Duration::milliseconds(300);
+
+class Removal {
+ public:
+  explicit Removal(const ClusterSite& site) : site_(site) {}
+
+  Result<> run() {
+    const Instant began = monotonic_now();
+    while (true) {
+      const Duration elapsed = monotonic_now() - began;
+      const int grace = elapsed < kForceAfter ? kGraceSeconds : 0;
+      std::vector<ObjectId> left;
+      for (const char* kind : kKinds) TRY(remove_all(kind, grace, left));
+      if (left.empty()) return {};
+      if (elapsed >= kPatience) return not_gone(left);
+      // Nothing but waiting is left to do for what is on its way.
+      sleep_for(kLookAgain);
+    }
+  }
+  // What may not be deleted, by object or kind.
+  const std::map<std::string, std::string>& refused() const { return refused_; }
+  size_t count() const { return asked_.size(); }
+
+ private:
+  Result<> remove_all(const char* kind, int grace, std::vector<ObjectId>& left) {
+    const auto objects = site_.ours(kind);
+    if (!objects) {
+      // No right, or no such kind in this cluster; a lost server ends it.
+      if (objects.error().error_class() == ErrorClass::refused) {
+        return std::unexpected(objects.error());
+      }
+      if (objects.error().error_class() == ErrorClass::config) {
+        refused_.emplace(kind, objects.error().text());
+      }
+      return {};
+    }
+    for (const Value& object : *objects) {
+      const ObjectId id = id_of_object(object);
+      const std::string name = kind + std::string(" ") + id.name;
+      if (refused_.contains(name)) continue;
+      left.push_back(id);
+      const bool is_on_its_way = !text_at(object, "metadata", "deletionTimestamp").empty();
+      const bool is_forced = id.kind == "Pod" && grace == 0;
+      if (is_on_its_way && !is_forced && asked_.contains(id)) continue;
+      const auto removed = site_.api().remove(id, id.kind == "Pod" ? grace : -1);
+      asked_.insert(id);
+      if (removed || removed.error().error_class() == ErrorClass::closed) continue;
+      if (removed.error().error_class() == ErrorClass::refused) return removed;
+      if (removed.error().error_class() != ErrorClass::config) continue;  // tried again
+      refused_.emplace(name, removed.error().text());
+      left.pop_back();
+    }
+    return {};
+  }
+
+  Error not_gone(const std::vector<ObjectId>& left) const {
+    std::string text =
+        "not gone after " + std::to_string(kPatience.to_milliseconds() / 1000) + "s:";
+    for (const ObjectId& id : left) text += " " + id.kind + "/" + id.name;
+    return Error::timeout(text + "; `istmo delete` can be repeated");
+  }
+
+  const ClusterSite& site_;
+  std::set<ObjectId> asked_;
+  std::map<std::string, std::string> refused_;
+};
+
+}  // namespace
+
+Result<> remove_cluster_site(const Arguments& arguments) {
+  const ClusterSite site = TRY(ClusterSite::of(arguments));
+  print_notice("istmo: " + place_text(site) + "\n");
+  Removal removal(site);
+  TRY(removal.run());
+  if (removal.refused().empty()) return {};
+  std::string text = "not removed:";
+  for (const auto& [name, why] : removal.refused()) text += "\n  " + name + ": " + why;
+  return Error::config(text +
+                       "\nSomebody with more rights has to remove what is named here; the "
+                       "rest is gone");
+}
+
+Result<int> delete_cluster_site(const Arguments& arguments) {
+  const KubeAccess access = TRY(kube_access(arguments.kube, arguments.namespace_name));
+  TRY(remove_cluster_site(arguments));
+  print("Istmo is now removed from '" + access.namespace_name + "'.\n");
+  return kExitDone;
+}
+
+}  // namespace istmo::control

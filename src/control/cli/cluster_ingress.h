@@ -1,0 +1,23 @@
+// How other sites get to the gateway of a cluster: what `init --ingress` makes, and what a token
+// waits for.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "control/cli/arguments.h"
+#include "control/cli/cluster_site.h"
+
+namespace istmo::control {
+
+// The type of the gateway's Service for `--ingress`; Error::config: there is no such ingress here.
+Result<std::string> service_type_of(const std::string& ingress);
+
+// The addresses that a token must name: those of --ingress-host, which the site keeps, and those
+// outside of the cluster. Waits for a load balancer's, with progress; Error::config says what to do
+// when there is none.
+Result<std::vector<std::string>> wait_for_address(const ClusterSite& site,
+                                                  const Arguments& arguments);
+
+}  // namespace istmo::control

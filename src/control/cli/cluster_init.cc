@@ -1,0 +1,275 @@
+// init, site create: a gateway in a namespace of a cluster.
+#include <algorithm>
+#include <map>
+
+#include "control/cli/cluster_ingress.h"
+#include "control/cli/cluster_site.h"
+#include "control/cli/command_line.h"
+#include "control/cli/commands.h"
+#include "control/cli/terminal.h"
+#include "control/document_text.h"
+#include "control/durations.h"
+#include "control/kubernetes/cluster_documents.h"
+#include "control/kubernetes/cluster_objects.h"
+#include "control/kubernetes/kube_kinds.h"
+#include "control/kubernetes/object_keeper.h"
+#include "control/kubernetes/site_manifest.h"
+
+namespace istmo::control {
+
+namespace {
+
+constexpr const char* kDefaultPatience = "120s";
+constexpr int kNotFound = 404;
+constexpr int kConflict = 409;
+constexpr Duration kLookAgain = Duration::milliseconds(300);
+
+// --- what is to be made ------------------------------------------------------------------------
+
+Result<> check_for_cluster(const RunArguments& run) {
+  const auto refuse = [](const char* option) {
+    return Error::config(std::string(option) + " is for a site on a machine, not for a cluster");
+  };
+  if (!run.service_host.empty()) return refuse("--service-host");
+  if (!run.admin.empty()) return refuse("--admin");
+  if (!run.tls_keylog.empty()) return refuse("--tls-keylog");
+  return {};
+}
+
+std::vector<std::string> run_words(const RunArguments& run) {
+  std::vector<std::string> words;
+  const auto add = [&](const char* name, const std::string& value) {
+    if (value.empty()) return;
+    words.emplace_back(name);
+    words.push_back(value);
+  };
+  add("--log-level", run.log_level);
+  add("--io", run.io);
+  if (run.workers > 0) add("--workers", std::to_string(run.workers));
+  return words;
+}
+
+Result<SiteManifestOptions> manifest_options(const Arguments& arguments,
+                                             const std::string& namespace_name,
+                                             const NewSite& made) {
+  TRY(check_for_cluster(arguments.run));
+  SiteManifestOptions options{.namespace_name = namespace_name,
+                              .site_name = made.site_name,
+                              .link_access = made.link_access,
+                              .ingress_hosts = arguments.run.ingress_hosts,
+                              .service_type = TRY(service_type_of(made.ingress)),
+                              .run_arguments = run_words(arguments.run),
+                              .image = arguments.init.image,
+                              .image_pull_secret = arguments.init.image_pull_secret};
+  if (options.link_access.empty()) {
+    options.link_access = made.ingress.empty() ? "default" : made.ingress;
+  }
+  if (!arguments.run.drain_timeout.empty()) {
+    const Duration drain = TRY(parse_duration(arguments.run.drain_timeout));
+    options.drain_seconds = static_cast<uint32_t>((drain.to_milliseconds() + 999) / 1000);
+  }
+  return options;
+}
+
+NewSite new_site(const Arguments& arguments) {
+  return {.site_name = arguments.init.site_name,
+          .link_access = "",
+          .ingress = arguments.init.ingress,
+          .timeout = arguments.init.timeout};
+}
+
+std::string manifest_text(const SiteManifestOptions& options, Output output) {
+  std::vector<Value> objects = gateway_objects(options);
+  objects.insert(objects.begin(), site_config_map(options));
+  if (output == Output::json) {
+    Value list = Value::map();
+    list.set("apiVersion", "v1");
+    list.set("kind", "List");
+    Value& items = list.set("items", Value::list());
+    for (Value& object : objects) items.add(std::move(object));
+    return write_value(list, Format::json);
+  }
+  std::string text;
+  for (const Value& object : objects) {
+    if (!text.empty()) text += "---\n";
+    text += write_value(object, Format::yaml);
+  }
+  return text;
+}
+
+// --- before anything is made -------------------------------------------------------------------
+
+// ConfigMap `skupper` is how Skupper's own controller is told that a namespace is its.
+Result<> check_not_skuppers(const ClusterSite& site) {
+  const auto found = site.api().get({"ConfigMap", "skupper"});
+  if (!found) return {};
+  return Error::config("namespace '" + site.namespace_name() +
+                       "' is looked after by Skupper's controller (ConfigMap skupper); Istmo makes "
+                       "nothing there: choose another namespace");
+}
+
+Result<> check_not_installed(const ClusterSite& site) {
+  if (!TRY(site.is_installed()) || !site.check_runs()) return {};
+  return Error::config("Istmo is already installed in namespace '" + site.namespace_name() +
+                       "' and runs; `istmo delete -n " + site.namespace_name() + "` removes it");
+}
+
+// Asks the server what it would say, for every object, and makes none.
+Result<> check_may_make(const ClusterSite& site, const std::vector<Value>& objects) {
+  for (const Value& object : objects) {
+    const ObjectId id = id_of_object(object);
+    const ApiReply reply = site.api().call(
+        {.method = "POST",
+         .target = collection_path(*find_kube_kind(id.kind), site.namespace_name()) + "?dryRun=All",
+         .content_type = "application/json",
+         .body = object});
+    // A RoleBinding is only refused for what its Role may do once the Role is there.
+    const bool lacks_role = id.kind == "RoleBinding" && reply.status == kNotFound;
+    if (reply.is_done() || lacks_role) continue;
+    if (reply.status != kConflict) {
+      return ApiClient::error_of(reply, "create " + id.kind + " " + id.name);
+    }
+    const Value known = TRY(site.api().get(id));
+    if (text_at(known, "metadata", "labels", kManagedByLabel) == kManagedBy) continue;
+    return Error::taken("namespace '" + site.namespace_name() + "' has a " + id.kind + " '" +
+                        id.name + "' already that is not Istmo's; remove or rename it");
+  }
+  return {};
+}
+
+// The manifest goes to stdout, so that it can be handed on.
+Error refused(const ClusterSite& site, const SiteManifestOptions& options, const Error& error) {
+  if (error.error_class() != ErrorClass::config) return error;
+  print(manifest_text(options, Output::yaml));
+  return Error::config(error.text() +
+                       "; nothing was made. Give the manifest above (also `istmo "
+                       "init --output yaml`) to somebody who may apply it in namespace '" +
+                       site.namespace_name() + "'");
+}
+
+// --- making it ---------------------------------------------------------------------------------
+
+// A Site document that is there already stays as it is.
+Result<ObjectOwner> make_site_document(const ClusterSite& site,
+                                       const SiteManifestOptions& options) {
+  const Desired documents = TRY(site.documents());
+  if (const SiteDocument* known = documents.site()) {
+    if (!options.site_name.empty() && known->name() != options.site_name) {
+      return Error::config("the site of namespace '" + site.namespace_name() + "' is called '" +
+                           known->name() + "' already");
+    }
+  } else {
+    TRY(site.put(site_config_map(options)));
+  }
+  const auto owner = TRY(site.owner());
+  if (!owner) return Error::internal("the Site document was made and is not there");
+  return *owner;
+}
+
+// --- until it runs -----------------------------------------------------------------------------
+
+std::string trouble_of(const Value& pod) {
+  for (const Value& container : value_at(pod, {"status", "containerStatuses"}).items()) {
+    const Value& waiting = value_at(container, {"state", "waiting"});
+    if (!waiting.is_null()) {
+      const std::string& message = text_at(waiting, "message");
+      return text_at(waiting, "reason") + (message.empty() ? "" : ": " + message);
+    }
+  }
+  for (const Value& condition : value_at(pod, {"status", "conditions"}).items()) {
+    if (text_at(condition, "status") == "True" || text_at(condition, "message").empty()) continue;
+    return text_at(condition, "reason") + ": " + text_at(condition, "message");
+  }
+  return text_at(pod, "status", "phase");
+}
+
+// What keeps the gateway from being ready, for people.
+std::string what_is_awaited(const ClusterSite& site, const Value& deployment) {
+  for (const Value& condition : value_at(deployment, {"status", "conditions"}).items()) {
+    const bool is_failure =
+        text_at(condition, "type") == "ReplicaFailure" && text_at(condition, "status") == "True";
+    if (is_failure) return text_at(condition, "message");
+  }
+  const auto pods =
+      site.api().list("Pod", std::string(kPodLabel) + "=" + std::string(kPodLabelValue));
+  if (!pods || pods->empty()) return "no pod yet";
+  return "pod " + text_at(pods->front(), "metadata", "name") + ": " + trouble_of(pods->front());
+}
+
+Result<> wait_until_ready(const ClusterSite& site, const std::string& timeout) {
+  const Duration patience = TRY(parse_duration(timeout.empty() ? kDefaultPatience : timeout));
+  const Instant deadline = monotonic_now() + patience;
+  std::string told;
+  while (true) {
+    const Value deployment = TRY(site.api().get({"Deployment", kGatewayName}));
+    const bool is_current = text_at(deployment, "status", "observedGeneration") ==
+                            text_at(deployment, "metadata", "generation");
+    if (is_current && !text_at(deployment, "status", "availableReplicas").empty()) return {};
+    const std::string awaited = what_is_awaited(site, deployment);
+    if (awaited != told) print_notice("istmo: waiting for the gateway: " + awaited + "\n");
+    told = awaited;
+    if (monotonic_now() >= deadline) break;
+    sleep_for(kLookAgain);
+  }
+  return Error::timeout("the gateway of namespace '" + site.namespace_name() +
+                        "' is not ready after " + to_string(patience) + ": " + told +
+                        "; what was made goes on trying, `istmo delete` removes it");
+}
+
+Result<> make_cluster_site(const Arguments& arguments, const NewSite& made) {
+  const ClusterSite site = TRY(ClusterSite::of(arguments));
+  print_notice("istmo: " + place_text(site) + "\n");
+  const SiteManifestOptions options = TRY(manifest_options(arguments, site.namespace_name(), made));
+  TRY(check_not_skuppers(site));
+  TRY(check_not_installed(site));
+  std::vector<Value> objects = gateway_objects(options);
+  std::vector<Value> all = objects;
+  all.insert(all.begin(), site_config_map(options));
+  if (const auto may = check_may_make(site, all); !may) return refused(site, options, may.error());
+  const ObjectOwner owner = TRY(make_site_document(site, options));
+  for (Value& object : objects) {
+    set_owner(object, owner);
+    TRY(site.put(object));
+  }
+  return wait_until_ready(site, made.timeout);
+}
+
+}  // namespace
+
+std::string place_text(const ClusterSite& site) {
+  const KubeAccess& access = site.api().access();
+  return (access.context.empty() ? std::string() : "context '" + access.context + "', ") +
+         "server " + access.server() + ", namespace '" + access.namespace_name + "'";
+}
+
+Result<int> print_site_manifest(const Arguments& arguments) {
+  const KubeAccess access = TRY(kube_access(arguments.kube, arguments.namespace_name));
+  const SiteManifestOptions options =
+      TRY(manifest_options(arguments, access.namespace_name, new_site(arguments)));
+  print(manifest_text(options, arguments.output));
+  return kExitDone;
+}
+
+Result<int> init_cluster_site(const Arguments& arguments) {
+  TRY(make_cluster_site(arguments, new_site(arguments)));
+  const KubeAccess access = TRY(kube_access(arguments.kube, arguments.namespace_name));
+  print("Istmo is now installed in namespace '" + access.namespace_name +
+        "'.  Use 'istmo status' to get more information.\n");
+  return kExitDone;
+}
+
+Result<int> create_cluster_site(const Arguments& arguments) {
+  const ResourceArguments& wanted = arguments.resource;
+  std::string access = wanted.link_access_type;
+  if (access.empty()) access = wanted.enables_link_access ? "default" : "none";
+  if (wanted.wait != "none") print("Waiting for status...\n");
+  const auto made = make_cluster_site(arguments, {.site_name = wanted.name,
+                                                  .link_access = access,
+                                                  .ingress = access,
+                                                  .timeout = wanted.timeout});
+  TRY(Result<>(made));
+  print("Site \"" + wanted.name + "\" is ready.\n");
+  return kExitDone;
+}
+
+}  // namespace istmo::control

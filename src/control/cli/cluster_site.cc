@@ -1,0 +1,302 @@
+#include "control/cli/cluster_site.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "control/base64.h"
+#include "control/cli/terminal.h"
+#include "control/document_store.h"
+#include "control/document_text.h"
+#include "control/kubernetes/cluster_documents.h"
+#include "control/kubernetes/cluster_objects.h"
+#include "control/kubernetes/object_keeper.h"
+#include "control/kubernetes/site_manifest.h"
+#include "control/yaml.h"
+
+namespace istmo::control {
+
+namespace {
+
+constexpr std::string_view kStatusSuffix = "-status";
+
+std::string ours_selector() { return std::string(kManagedByLabel) + "=" + kManagedBy; }
+
+bool is_secret_kind(std::string_view kind) {
+  return kind == AccessGrantDocument::kKind || kind == AccessTokenDocument::kKind;
+}
+
+// Of Secrets as of ConfigMaps: the text of one key.
+std::string data_text(const Value& object, std::string_view key) {
+  const std::string& text = text_at(object, "data", key);
+  if (text_at(object, "kind") != SecretDocument::kKind) return text;
+  return decode_base64(text).value_or("");
+}
+
+Value read_status(const Value& object) {
+  ParsedText parsed = parse_yaml(data_text(object, "status.yaml"), {});
+  if (parsed.error || parsed.documents.size() != 1) return {};
+  return std::move(parsed.documents.front());
+}
+
+Value labels_with(std::initializer_list<const char*> true_labels) {
+  Value labels = Value::map();
+  labels.set(kManagedByLabel, kManagedBy);
+  for (const char* label : true_labels) labels.set(label, "true");
+  return labels;
+}
+
+Value object_of(const char* kind, const std::string& name, Value labels) {
+  Value metadata = Value::map();
+  metadata.set("name", name);
+  metadata.set("labels", std::move(labels));
+  Value object = Value::map();
+  object.set("apiVersion", "v1");
+  object.set("kind", kind);
+  object.set("metadata", std::move(metadata));
+  return object;
+}
+
+Value object_of(const SecretDocument& secret) {
+  Value object = object_of("Secret", secret.name(), labels_with({}));
+  object.set("type", secret.type.empty() ? std::string("Opaque") : secret.type);
+  Value& data = object.set("data", Value::map());
+  for (const auto& [key, text] : secret.data) data.set(key, encode_base64(text));
+  return object;
+}
+
+Value object_of(const Document& document) {
+  if (const auto* secret = std::get_if<SecretDocument>(&document)) return object_of(*secret);
+  const ObjectId id = id_of(document);
+  const bool is_secret = is_secret_kind(id.kind);
+  Value object = object_of(is_secret ? "Secret" : "ConfigMap", object_name(id, ""),
+                           labels_with({kDocumentsLabel}));
+  const std::string text = write_document(document, Format::yaml);
+  object.set("data", Value::map()).set("document.yaml", is_secret ? encode_base64(text) : text);
+  return object;
+}
+
+bool has_documents(const Value& object) {
+  return text_at(object, "metadata", "labels", kDocumentsLabel) == "true";
+}
+
+bool is_ours(const Value& object) {
+  return text_at(object, "metadata", "labels", kManagedByLabel) == kManagedBy;
+}
+
+std::string quoted(const Value& object) {
+  return text_at(object, "kind") + " '" + text_at(object, "metadata", "name") + "'";
+}
+
+bool is_absent(const Error& error) { return error.error_class() == ErrorClass::closed; }
+
+}  // namespace
+
+Result<ClusterSite> ClusterSite::of(const Arguments& arguments) {
+  KubeAccess access = TRY(kube_access(arguments.kube, arguments.namespace_name));
+  return ClusterSite(TRY(ApiClient::make(std::move(access))));
+}
+
+Result<ClusterSite> ClusterSite::open(const Arguments& arguments) {
+  ClusterSite site = TRY(of(arguments));
+  if (TRY(site.is_installed())) return site;
+  return Error::config("Istmo is not installed in namespace '" + site.namespace_name() +
+                       "'; run `istmo init -n " + site.namespace_name() + "` first");
+}
+
+Result<std::vector<Value>> ClusterSite::ours(std::string_view kind) const {
+  return api_->list(kind, ours_selector());
+}
+
+Result<bool> ClusterSite::is_installed() const {
+  const auto found = api_->get({"Deployment", kGatewayName});
+  if (found) return is_ours(*found);
+  if (is_absent(found.error())) return false;
+  return std::unexpected(found.error());
+}
+
+std::string ClusterSite::absence_text() const {
+  return "Istmo is not enabled in namespace '" + namespace_name() + "'\n";
+}
+
+std::string ClusterSite::services_place(const Value&) const {
+  return "Services are offered here as Services of the namespace.";
+}
+
+// --- documents ---------------------------------------------------------------------------------
+
+Result<std::vector<Value>> ClusterSite::document_objects() const {
+  std::vector<Value> objects;
+  const std::string selector = std::string(kDocumentsLabel) + "=true";
+  for (const char* kind : {"ConfigMap", "Secret"}) {
+    for (Value& object : TRY(api_->list(kind, selector))) objects.push_back(std::move(object));
+  }
+  for (Value& secret : TRY(ours("Secret"))) {
+    if (text_at(secret, "type") == "kubernetes.io/tls") objects.push_back(std::move(secret));
+  }
+  return objects;
+}
+
+Result<Desired> ClusterSite::documents() const {
+  ClusterDocuments documents;
+  for (const Value& object : TRY(document_objects())) {
+    if (has_documents(object)) documents.put_streams(text_at(object, "kind"), object);
+    else documents.put_secret(object);
+  }
+  DocumentStore store;
+  store.apply(documents.state());
+  return store.desired();
+}
+
+Result<std::optional<ObjectOwner>> ClusterSite::owner() const {
+  ClusterDocuments documents;
+  const std::string selector = std::string(kDocumentsLabel) + "=true";
+  for (const Value& object : TRY(api_->list("ConfigMap", selector))) {
+    documents.put_streams("ConfigMap", object);
+  }
+  DocumentStore store;
+  store.apply(documents.state());
+  const SiteDocument* site = store.desired().site();
+  return site == nullptr ? std::nullopt : documents.owner_of(site->origin.file);
+}
+
+Result<Value> ClusterSite::holder_of(const ObjectId& id) const {
+  if (id.kind == SecretDocument::kKind) {
+    auto found = api_->get(id);
+    if (found || !is_absent(found.error())) return found;
+    return Value();
+  }
+  for (const Value& object : TRY(document_objects())) {
+    if (!has_documents(object)) continue;
+    size_t count = 0;
+    bool is_here = false;
+    for (const Value::Entry& entry :
+         object.find("data") ? object.find("data")->entries() : std::vector<Value::Entry>()) {
+      const ParsedDocuments parsed = parse_documents(data_text(object, entry.key), entry.key);
+      count += parsed.documents.size() + parsed.invalid.size();
+      for (const Document& document : parsed.documents) is_here |= id_of(document) == id;
+      for (const ObjectId& invalid : parsed.invalid) is_here |= invalid == id;
+    }
+    if (is_here && count > 1) {
+      return Error::config(id.kind + " " + id.name + " stands in " + quoted(object) +
+                           " together with other documents; change that one with kubectl");
+    }
+    if (is_here) return object;
+  }
+  return Value();
+}
+
+Result<> ClusterSite::put(const Value& object) const {
+  constexpr int kTries = 5;
+  for (int i = 0; i < kTries; ++i) {
+    const auto made = api_->create(object);
+    if (made) return {};
+    if (made.error().error_class() != ErrorClass::taken) return std::unexpected(made.error());
+    const auto found = api_->get(id_of_object(object));
+    if (!found) {
+      if (is_absent(found.error())) continue;
+      return std::unexpected(found.error());
+    }
+    if (!is_ours(*found) && !has_documents(*found)) {
+      return Error::taken(quoted(object) +
+                          " is there already and not Istmo's; remove or rename it");
+    }
+    Value metadata = *object.find("metadata");
+    metadata.set("resourceVersion", text_at(*found, "metadata", "resourceVersion"));
+    Value changed = object;
+    changed.set("metadata", std::move(metadata));
+    const auto replaced = api_->replace(changed);
+    if (replaced) return {};
+    const ErrorClass why = replaced.error().error_class();
+    if (why != ErrorClass::taken && why != ErrorClass::closed) {
+      return std::unexpected(replaced.error());
+    }
+  }
+  return Error::taken(quoted(object) + " is changed by somebody else again and again");
+}
+
+Result<> ClusterSite::write(const Document& document) const {
+  const ObjectId id = id_of(document);
+  TRY(check_resource_name(id.name));
+  Value object = object_of(document);
+  if (const auto site = TRY(owner())) set_owner(object, *site);
+  const Value holder = TRY(holder_of(id));
+  if (holder.is_null() || id.kind == SecretDocument::kKind) return put(object);
+  // It stays in the key and the object in which its author has it.
+  const Value* data = holder.find("data");
+  Value changed = holder;
+  Value& texts = changed.set("data", Value::map());
+  for (const Value::Entry& entry : data->entries()) {
+    texts.set(entry.key, object.find("data")->entries().front().value);
+  }
+  const auto replaced = api_->replace(changed);
+  if (!replaced) return std::unexpected(replaced.error());
+  return {};
+}
+
+Result<> ClusterSite::remove(const ObjectId& id) const {
+  const Value holder = TRY(holder_of(id));
+  if (holder.is_null()) return Error::config("there is no " + id.kind + " '" + id.name + "'");
+  if (!is_ours(holder) && !has_documents(holder)) {
+    return Error::config(quoted(holder) + " is not Istmo's");
+  }
+  return api_->remove(id_of_object(holder));
+}
+
+// --- the running site --------------------------------------------------------------------------
+
+Result<> ClusterSite::check_runs() const {
+  const Value deployment = TRY(api_->get({"Deployment", kGatewayName}));
+  if (!text_at(deployment, "status", "availableReplicas").empty()) return {};
+  return Error::refused("no pod of the gateway of namespace '" + namespace_name() +
+                        "' is ready; `kubectl get pods -n " + namespace_name() + " -l " +
+                        kPodLabel + "=" + kPodLabelValue + "` shows them");
+}
+
+Result<std::vector<Value>> ClusterSite::ask(const Value& request) const {
+  TRY(check_runs());
+  const std::string& verb = text_at(request, "verb");
+  const Value overview = TRY(api_->get({"ConfigMap", kOverviewName}));
+  ParsedText parsed = parse_yaml(data_text(overview, verb + ".yaml"), {});
+  if (parsed.error || parsed.documents.size() > 1) {
+    return Error::internal("ConfigMap " + std::string(kOverviewName) + " cannot be read");
+  }
+  if (parsed.documents.empty()) return std::vector<Value>();
+  return parsed.documents.front().items();
+}
+
+Result<Value> ClusterSite::look_at(const ObjectId& id) const {
+  const char* kind = is_secret_kind(id.kind) ? "Secret" : "ConfigMap";
+  auto found = api_->get({kind, object_name(id, kStatusSuffix)});
+  if (!found && is_absent(found.error())) return Value();
+  if (!found) return std::unexpected(found.error());
+  return read_status(*found);
+}
+
+Result<std::vector<Value>> ClusterSite::documents_with_status(const std::string& kind) const {
+  const bool is_running = check_runs().has_value();
+  std::vector<Value> statuses;
+  for (const char* of : {"ConfigMap", "Secret"}) {
+    if (!is_running || (!kind.empty() && is_secret_kind(kind) != (of == std::string("Secret")))) {
+      continue;
+    }
+    for (const Value& object : TRY(ours(of))) {
+      if (!text_at(object, "metadata", "name").ends_with(kStatusSuffix)) continue;
+      Value status = read_status(object);
+      if (status.is_null() || (!kind.empty() && text_at(status, "kind") != kind)) continue;
+      statuses.push_back(std::move(status));
+    }
+  }
+  Value unseen = Value::map();
+  unseen.set("status", "Pending");
+  unseen.set("message", "The gateway has not seen it yet");
+  for (const Document& document : TRY(documents()).all()) {
+    if (std::holds_alternative<SecretDocument>(document)) continue;
+    const ObjectId id = id_of(document);
+    if (!kind.empty() && id.kind != kind) continue;
+    if (!find_value(statuses, id).is_null()) continue;
+    statuses.push_back(to_value(document, is_running ? unseen : status_not_running()));
+  }
+  return statuses;
+}
+
+}  // namespace istmo::control

@@ -1,0 +1,159 @@
+#include "control/kubernetes/api_client.h"
+
+#include <optional>
+#include <utility>
+
+#include "control/kubernetes/kube_kinds.h"
+#include "control/resolver.h"
+
+namespace istmo::control {
+namespace {
+
+constexpr const char* kJson = "application/json";
+constexpr int kUnauthorized = 401;
+constexpr int kForbidden = 403;
+constexpr int kNotFound = 404;
+constexpr int kConflict = 409;
+constexpr Duration kTurn = Duration::milliseconds(200);
+constexpr size_t kBlocks = 64;
+
+std::string text_of(const ObjectId& id) { return id.kind + " " + id.name; }
+
+std::string in_query(std::string_view text) {
+  constexpr char kDigits[] = "0123456789ABCDEF";
+  std::string encoded;
+  for (const char c : text) {
+    const auto octet = static_cast<uint8_t>(c);
+    const bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
+                          (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
+    if (is_plain) {
+      encoded += c;
+      continue;
+    }
+    encoded += '%';
+    encoded += kDigits[octet >> 4];
+    encoded += kDigits[octet & 15];
+  }
+  return encoded;
+}
+
+}  // namespace
+
+ObjectId id_of_object(const Value& object) {
+  return {text_at(object, "kind"), text_at(object, "metadata", "name")};
+}
+
+Result<std::unique_ptr<ApiClient>> ApiClient::make(KubeAccess access) {
+  auto loop = TRY(io::make_loop({.kind = io::LoopKind::epoll}, {.block_count = kBlocks}));
+  ApiServer server = TRY(ApiServer::create(std::move(access)));
+  if (server.places().empty()) {
+    const std::string& host = server.access().host;
+    std::vector<io::Address> addresses;
+    for (const std::string& text : resolve_blocking(host)) {
+      if (const auto address = io::Address::parse(text, server.access().port)) {
+        addresses.push_back(*address);
+      }
+    }
+    if (addresses.empty()) {
+      return Error::refused("API server " + server.access().server() + ": host " + host +
+                            " is not known");
+    }
+    server.set_addresses(addresses);
+  }
+  return std::unique_ptr<ApiClient>(new ApiClient(std::move(loop), std::move(server)));
+}
+
+ApiClient::ApiClient(std::unique_ptr<io::Loop> loop, ApiServer server)
+    : loop_(std::move(loop)), server_(std::move(server)), calls_(*loop_, server_, 1) {}
+
+ApiClient::~ApiClient() {
+  calls_.stop();
+  while (!calls_.is_idle()) loop_->run_turn(kTurn);
+}
+
+ApiReply ApiClient::call(ApiRequest request) {
+  std::optional<ApiReply> answer;
+  calls_.call(std::move(request), [&](ApiReply reply) { answer = std::move(reply); });
+  while (!answer) loop_->run_turn(kTurn);
+  return std::move(*answer);
+}
+
+Error ApiClient::error_of(const ApiReply& reply, const std::string& doing) {
+  const std::string text = doing + ": " + reply.message();
+  switch (reply.status) {
+    case 0: return Error::refused(text);
+    case kUnauthorized:
+    case kForbidden: return Error::config(text);
+    case kNotFound: return Error::closed(text);
+    case kConflict: return Error::taken(text);
+    default: return Error::internal(text);
+  }
+}
+
+Result<Value> ApiClient::ask(ApiRequest request, const std::string& doing) {
+  ApiReply reply = call(std::move(request));
+  if (!reply.is_done()) return error_of(reply, doing);
+  return std::move(reply.body);
+}
+
+Result<Value> ApiClient::get(const ObjectId& id) {
+  return ask({.method = "GET",
+              .target = object_path(id, access().namespace_name),
+              .content_type = {},
+              .body = {}},
+             "get " + text_of(id));
+}
+
+Result<std::vector<Value>> ApiClient::list(std::string_view kind,
+                                           const std::string& label_selector) {
+  const KubeKind& known = *find_kube_kind(kind);
+  std::string target = collection_path(known, access().namespace_name);
+  if (!label_selector.empty()) target += "?labelSelector=" + in_query(label_selector);
+  const Value found =
+      TRY(ask({.method = "GET", .target = std::move(target), .content_type = {}, .body = {}},
+              "list " + std::string(known.plural)));
+  std::vector<Value> objects;
+  const Value* items = found.find("items");
+  if (!items || !items->is_list()) return objects;
+  for (const Value& item : items->items()) {
+    Value object = item;
+    object.set("kind", std::string(known.kind));
+    object.set("apiVersion", std::string(known.api_version));
+    objects.push_back(std::move(object));
+  }
+  return objects;
+}
+
+Result<Value> ApiClient::create(const Value& object) {
+  const ObjectId id = id_of_object(object);
+  return ask({.method = "POST",
+              .target = collection_path(*find_kube_kind(id.kind), access().namespace_name),
+              .content_type = kJson,
+              .body = object},
+             "create " + text_of(id));
+}
+
+Result<Value> ApiClient::replace(const Value& object) {
+  const ObjectId id = id_of_object(object);
+  return ask({.method = "PUT",
+              .target = object_path(id, access().namespace_name),
+              .content_type = kJson,
+              .body = object},
+             "change " + text_of(id));
+}
+
+Result<> ApiClient::remove(const ObjectId& id, int grace_seconds) {
+  Value options = Value::map();
+  options.set("apiVersion", "v1");
+  options.set("kind", "DeleteOptions");
+  options.set("propagationPolicy", "Background");
+  if (grace_seconds >= 0) options.set("gracePeriodSeconds", int64_t{grace_seconds});
+  TRY(ask({.method = "DELETE",
+           .target = object_path(id, access().namespace_name),
+           .content_type = kJson,
+           .body = std::move(options)},
+          "delete " + text_of(id)));
+  return {};
+}
+
+}  // namespace istmo::control

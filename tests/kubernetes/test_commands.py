@@ -1,0 +1,239 @@
+"""Commands of a user who may do no more than ClusterRole admin in one namespace.
+
+The gateway runs beside the cluster (kube/gateway.py); its pod only seems to.
+"""
+
+import subprocess
+import threading
+
+import pytest
+import yaml
+
+from harness.waiting import wait_until
+
+from kube.gateway import Gateway
+
+OURS = "app.kubernetes.io/managed-by=istmo"
+KINDS = "all,configmaps,secrets,services,roles,rolebindings,serviceaccounts"
+
+
+class Commands:
+    """`istmo` as the user of a namespace."""
+
+    def __init__(self, world, namespace):
+        self.world = world
+        self.namespace = namespace
+
+    def __call__(self, *words, expect=0):
+        return self.world.run_istmo("--kubeconfig", self.namespace.kubeconfig, *words,
+                                    expect=expect)
+
+    def start(self, *words):
+        return subprocess.Popen(
+            [str(self.world.istmo), "--kubeconfig", str(self.namespace.kubeconfig), *words],
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def gateway_pods(namespace):
+    return namespace.api.get(namespace.path(
+        "pods?labelSelector=app.kubernetes.io%2Fname%3Distmo"))["items"]
+
+
+def install(world, namespace, *words):
+    """Runs `istmo init`, whose pod is made ready in place of a kubelet."""
+    running = Commands(world, namespace).start("init", *words)
+    (pod,) = wait_until(lambda: gateway_pods(namespace), "the gateway's pod")
+    namespace.run_pod(pod["metadata"]["name"], "10.9.8.7")
+    out, err = running.communicate(timeout=60)
+    assert running.returncode == 0, out + err
+    return out, err
+
+
+@pytest.fixture
+def commands(world, namespace):
+    return Commands(world, namespace)
+
+
+@pytest.fixture
+def installed(world, namespace):
+    install(world, namespace, "--ingress", "local")
+    return Gateway(world, namespace, has_site=True)
+
+
+def test_a_namespace_without_a_site_says_so(commands, namespace):
+    assert commands("status").stdout == f"Istmo is not enabled in namespace '{namespace.name}'\n"
+    said = commands("link", "status", expect=1).stderr
+    assert f"run `istmo init -n {namespace.name}` first" in said
+
+
+def test_init_says_where_it_works_and_waits_for_the_gateway(world, namespace):
+    out, err = install(world, namespace)
+    assert out == (f"Istmo is now installed in namespace '{namespace.name}'.  "
+                   "Use 'istmo status' to get more information.\n")
+    first = err.splitlines()[0]
+    assert namespace.cluster.address[0] in first and f"namespace '{namespace.name}'" in first
+    said = Commands(world, namespace)("init", expect=1).stderr
+    assert "is already installed" in said
+
+
+def test_init_that_is_not_ready_in_time_says_what_is_awaited(commands, namespace):
+    said = commands("init", "--timeout", "2s", expect=1).stderr
+    assert "is not ready after 2s: pod istmo-" in said
+
+
+def test_who_may_not_make_roles_gets_the_manifest_and_nothing_is_made(cluster, world, namespace):
+    viewer = f"{namespace.name}-viewer"
+    credentials = cluster.authority.issue_to_user(viewer)
+    kubeconfig = cluster.kubeconfig(viewer, credentials, namespace.name)
+    namespace.bind("edit", {"kind": "User", "name": viewer,
+                            "apiGroup": "rbac.authorization.k8s.io"})
+    wait_until(lambda: cluster.kubectl(kubeconfig)("get", "configmaps"), "the right to look")
+    done = world.run_istmo("--kubeconfig", kubeconfig, "init", expect=1)
+    assert "nothing was made" in done.stderr and "roles" in done.stderr
+    kinds = {made["kind"] for made in yaml.safe_load_all(done.stdout)}
+    assert {"Deployment", "Role", "RoleBinding", "ServiceAccount", "Service"} <= kinds
+    assert not namespace.kubectl("get", KINDS, "-l", OURS).stdout
+
+
+def test_init_touches_no_object_of_somebody_else(commands, namespace):
+    namespace.kubectl("create", "serviceaccount", "istmo")
+    said = commands("init", expect=1).stderr
+    assert "has a ServiceAccount 'istmo' already that is not Istmo's" in said
+    assert not namespace.kubectl("get", KINDS, "-l", OURS).stdout
+
+
+def test_init_leaves_a_namespace_of_skuppers_alone(commands, namespace):
+    namespace.kubectl("create", "configmap", "skupper")
+    assert "Skupper's controller" in commands("init", expect=1).stderr
+    assert not namespace.kubectl("get", KINDS, "-l", OURS).stdout
+
+
+def test_a_deployment_is_exposed_and_taken_back(commands, installed, namespace):
+    namespace.kubectl("create", "deployment", "backend", "--image", "none", "--port", "8080")
+    done = commands("expose", "deployment/backend")
+    assert done.stdout == "deployment backend exposed as backend\n"
+    assert installed.wait_service("backend")["spec"]["ports"][0]["port"] == 8080
+    assert "backend:8080 (tcp)" in commands("service", "status").stdout
+    made = installed.kept_status("Connector", "backend-backend-8080")
+    assert made["spec"]["selector"] == "app=backend"
+    commands("expose", "deployment/backend", "--port", "8080")  # again: the same
+    assert commands("unexpose", "deployment", "backend").stdout == "deployment backend unexposed\n"
+    wait_until(lambda: namespace.api.code("GET", namespace.path("services/backend")) == 404,
+               "the service to go")
+    said = commands("unexpose", "deployment/backend", expect=1).stderr
+    assert "deployment backend is not exposed" in said
+
+
+def test_a_service_and_a_host_are_exposed(commands, installed, namespace):
+    namespace.kubectl("create", "service", "clusterip", "old", "--tcp", "5432:5432")
+    commands("expose", "service/old", "--address", "db")
+    assert installed.wait_service("db")["spec"]["ports"][0]["port"] == 5432
+    assert installed.kept_status("Connector", "db-old-5432")["spec"]["host"] == (
+        f"old.{namespace.name}.svc")
+    commands("expose", "host/192.0.2.9", "--address", "legacy", "--port", "90:9000")
+    assert installed.wait_service("legacy")["spec"]["ports"][0]["port"] == 90
+    assert "is Istmo's own" in commands("expose", "service/db", "--address", "x", expect=1).stderr
+
+
+def test_what_is_not_there_is_not_exposed_and_the_user_learns_what_can_be(commands, installed,
+                                                                         namespace):
+    namespace.kubectl("create", "deployment", "frontend", "--image", "none")
+    said = commands("expose", "deployment/backend", "--port", "8080", expect=1).stderr
+    assert f"there is no deployment 'backend' in namespace '{namespace.name}'" in said
+    assert "kubectl expose deployment/frontend" in said
+    assert "No services defined" in commands("service", "status").stdout
+    said = commands("expose", "deployment/frontend", expect=1).stderr
+    assert "deployment frontend names no port" in said
+
+
+def test_listeners_and_connectors_have_their_verbs(commands, installed):
+    assert commands("listener", "create", "db", "5432").stdout.endswith(
+        'Listener "db" is configured.\n')
+    assert commands("listener", "status").stdout.splitlines()[1].split()[:5] == [
+        "db", "Pending", "db", "db", "5432"]
+    assert installed.wait_service("db")["spec"]["ports"][0]["port"] == 5432
+    commands("listener", "update", "db", "--port", "5433")
+    wait_until(lambda: installed.service("db")["spec"]["ports"][0]["port"] == 5433, "port 5433")
+    commands("listener", "delete", "db")
+    assert "There are no listener resources" in commands("listener", "status").stdout
+    commands("connector", "create", "db", "5432")
+    row = commands("connector", "status").stdout.splitlines()[1].split()
+    assert row[:4] == ["db", "Pending", "db", "app=db"]
+
+
+def test_a_document_among_others_is_its_authors(commands, installed, namespace):
+    two = "\n---\n".join(
+        yaml.safe_dump({"apiVersion": "skupper.io/v2alpha1", "kind": "Listener",
+                        "metadata": {"name": name},
+                        "spec": {"routingKey": name, "host": name, "port": 1}})
+        for name in ("a", "b"))
+    installed.put_text("two", two)
+    installed.wait_kept_status("Listener", "a", "Pending")
+    said = commands("listener", "delete", "a", expect=1).stderr
+    assert "stands in ConfigMap 'two' together with other documents" in said
+
+
+def test_a_token_names_every_address_and_waits_for_an_outside_one(world, namespace):
+    install(world, namespace)
+    Gateway(world, namespace, has_site=True)
+    commands = Commands(world, namespace)
+    file = world.folder / "secret.token"
+    running = commands.start("token", "create", str(file))
+    notices = iter(running.stderr.readline, "")
+    assert any("waiting for the external address" in line for line in notices)
+    reader = threading.Thread(target=lambda: list(notices))
+    reader.start()
+    namespace.cluster.admin_api.patch(namespace.path("services/istmo/status"), {
+        "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.7"}]}}})
+    assert running.wait(60) == 0
+    reader.join()
+    assert running.stdout.read() == f"Token written to {file}\n"
+    token = yaml.safe_load(file.read_text())
+    assert token["spec"]["url"].startswith("https://192.0.2.7:9090/")
+    assert f"https://istmo.{namespace.name}.svc:9090/" in (
+        token["metadata"]["annotations"]["istmo.io/urls"])
+    said = commands("token", "status", str(file)).stdout
+    assert "Claims remaining: 1" in said
+
+
+def test_a_site_with_ingress_none_gives_no_tokens(world, namespace):
+    install(world, namespace, "--ingress", "none")
+    Gateway(world, namespace, has_site=True)
+    said = Commands(world, namespace)("token", "create", str(world.folder / "t"), expect=1).stderr
+    assert "was made with --ingress none" in said
+
+
+def test_node_ports_stand_in_a_token(world, namespace):
+    install(world, namespace, "--ingress", "nodeport", "--ingress-host", "192.0.2.50")
+    Gateway(world, namespace, has_site=True)
+    file = world.folder / "t"
+    Commands(world, namespace)("token", "create", str(file))
+    ports = {port["name"]: port["nodePort"] for port in namespace.api.get(
+        namespace.path("services/istmo"))["spec"]["ports"]}
+    assert yaml.safe_load(file.read_text())["spec"]["url"].startswith(
+        f"https://192.0.2.50:{ports['grants']}/")
+
+
+def test_a_token_that_cannot_be_redeemed_leaves_no_link(commands, installed, world, namespace):
+    file = world.folder / "t"
+    commands("token", "create", str(file))
+    text = file.read_text()
+    file.write_text(text.replace("istmo." + namespace.name, "127.0.0.1:1/nobody"))
+    said = commands("link", "create", str(file), expect=1).stderr
+    assert "could not be redeemed" in said
+    assert "There are no links configured" in commands("link", "status").stdout
+
+
+def test_delete_removes_all_of_istmo_and_nothing_else(commands, installed, namespace, world):
+    namespace.kubectl("create", "deployment", "backend", "--image", "none")
+    namespace.kubectl("create", "configmap", "mine")
+    commands("expose", "deployment/backend", "--port", "8080")
+    commands("token", "create", str(world.folder / "t"))
+    installed.stop()
+    done = commands("delete")
+    assert done.stdout == f"Istmo is now removed from '{namespace.name}'.\n"
+    assert f"namespace '{namespace.name}'" in done.stderr.splitlines()[0]
+    assert not namespace.kubectl("get", KINDS, "-l", OURS).stdout
+    namespace.kubectl("get", "deployment/backend", "configmap/mine")
+    commands("delete")
+    assert "is not enabled" in commands("status").stdout
