@@ -39,13 +39,16 @@ class NameServer:
         at += 1
         name, (kind,) = ".".join(labels), struct.unpack_from("!H", message, at)
         self.asked.append(name)
-        answer = b""
-        if kind == RECORD_A and name in self.known:
-            answer = struct.pack("!HHHIH", 0xc00c, kind, 1, 1, 4) + socket.inet_aton(
-                self.known[name])
-        flags = 0x8180 | (0 if name in self.known else NO_SUCH_NAME)
-        return (message[:2] + struct.pack("!HHHHH", flags, 1, bool(answer), 0, 0)
-                + message[12:at + 4] + answer)
+        addresses = self.addresses(name)
+        answers = [struct.pack("!HHHIH", 0xc00c, kind, 1, 1, 4) + socket.inet_aton(address)
+                   for address in addresses or [] if kind == RECORD_A]
+        flags = 0x8180 | (NO_SUCH_NAME if addresses is None else 0)
+        return (message[:2] + struct.pack("!HHHHH", flags, 1, len(answers), 0, 0)
+                + message[12:at + 4] + b"".join(answers))
+
+    def addresses(self, name):
+        """None if there is no such name."""
+        return [self.known[name]] if name in self.known else None
 
     def close(self):
         with contextlib.suppress(OSError):

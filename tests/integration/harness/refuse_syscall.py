@@ -30,7 +30,8 @@ class Filter(ctypes.Structure):
     _fields_ = [("length", ctypes.c_ushort), ("code", ctypes.c_char_p)]
 
 
-def install(action):
+def install(action, no_new_privileges=True):
+    """Without no_new_privileges only who has CAP_SYS_ADMIN may."""
     code = ctypes.create_string_buffer(
         instruction(BPF_LOAD_WORD, 0, 0, 0)  # seccomp_data.nr
         + instruction(BPF_JUMP_IF_EQUAL, 0, 1, IO_URING_SETUP)
@@ -38,7 +39,7 @@ def install(action):
         + instruction(BPF_RETURN, 0, 0, RETURN_ALLOW))
     program = Filter(4, ctypes.cast(code, ctypes.c_char_p))
     libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
+    if no_new_privileges and libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "PR_SET_NO_NEW_PRIVS")
     if libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.byref(program), 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "PR_SET_SECCOMP")
