@@ -96,11 +96,14 @@ class Api:
         if credentials:
             self.tls.load_cert_chain(credentials.certificate, credentials.key)
 
+    def connection(self):
+        return http.client.HTTPSConnection(*self.address, timeout=PATIENCE_SECONDS,
+                                           context=self.tls)
+
     @contextlib.contextmanager
     def answer(self, method, target, body=None, kind="application/json"):
         """The response, its status and body as they come."""
-        connection = http.client.HTTPSConnection(*self.address, timeout=PATIENCE_SECONDS,
-                                                 context=self.tls)
+        connection = self.connection()
         with contextlib.closing(connection):
             headers = {**self.headers, **({"Content-Type": kind} if body is not None else {})}
             connection.request(method, target, None if body is None else json.dumps(body), headers)
@@ -127,8 +130,8 @@ class Api:
     def patch(self, target, body):
         return json.loads(self.text("PATCH", target, body, kind="application/merge-patch+json"))
 
-    def delete(self, target):
-        return json.loads(self.text("DELETE", target))
+    def delete(self, target, body=None):
+        return json.loads(self.text("DELETE", target, body))
 
     def watch(self, target, seconds=10):
         """The events of a watch, until the server ends it after so many seconds."""
