@@ -15,11 +15,13 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 from harness.processes import kill_marked  # noqa: E402
 from harness.world import World  # noqa: E402
 from kube.cluster import Cluster  # noqa: E402
+from kube.node import Node  # noqa: E402
 
 TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "helm")
 
 clusters = []
 worlds = []
+nodes = []
 
 
 def tools_folder():
@@ -40,6 +42,7 @@ def pytest_runtest_makereport(item, call):
         return
     logs = [log for made in clusters for log in made.world.logs()]
     logs += item.funcargs["world"].logs() if "world" in getattr(item, "funcargs", {}) else []
+    logs += [("notes of the node", "\n".join(node.notes)) for node in nodes]
     for name, text in logs:
         report.sections.append((f"end of {name}", text))
 
@@ -87,6 +90,23 @@ def world():
     worlds.append(made)
     yield made
     made.close()
+
+
+@pytest.fixture
+def new_node(cluster, world, new_namespace):
+    """new_node({"image": Image(...)}, namespace, ...): what runs the Pods of these namespaces."""
+    if os.geteuid() != 0:
+        pytest.skip("a node needs root, for its namespaces")
+
+    def create(images, *namespaces, **options):
+        nodes.append(Node(cluster, world, images, *namespaces, **options))
+        return nodes[-1]
+
+    yield create
+    problems = [line for node in nodes for line in node.problems]
+    while nodes:
+        nodes.pop().close()
+    assert not problems
 
 
 @pytest.fixture(scope="session", autouse=True)
