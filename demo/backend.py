@@ -6,6 +6,9 @@ GET /api/health           OK
 """
 
 import argparse
+import signal
+import socket
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
@@ -60,11 +63,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8080)
-    parser.add_argument("--name", default="backend", help="the replica's name in its greetings")
+    parser.add_argument("--name", default=socket.gethostname(),
+                        help="the replica's name in its greetings (default: the host's, a pod's)")
     options = parser.parse_args()
     Backend.replica = options.name
     server = ThreadingHTTPServer((options.host, options.port), Backend)
     server.daemon_threads = True
+    # In a container it is process 1, which no signal ends that it does not handle.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     server.serve_forever()
 
 

@@ -8,6 +8,8 @@ GET /api/health           OK if the backend says so at this moment, else 502
 import argparse
 import http.client
 import os
+import signal
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -62,6 +64,8 @@ def main():
     Frontend.backend = urlsplit(os.environ.get("BACKEND", "http://backend:8080"))
     server = ThreadingHTTPServer((options.host, options.port), Frontend)
     server.daemon_threads = True
+    # In a container it is process 1, which no signal ends that it does not handle.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     server.serve_forever()
 
 

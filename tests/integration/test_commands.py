@@ -166,11 +166,17 @@ def test_the_process_is_called_istmo_by_whatever_name_it_is_started(world, site)
     assert Path(f"/proc/{program.pid}/comm").read_text() == "istmo\n"
 
 
-def test_kubernetes_answers_with_a_clear_error(world):
-    done = world.run_istmo("--platform", "kubernetes", "init", expect=FAILED)
-    assert "kubernetes is not supported yet" in done.stderr and "--platform linux" in done.stderr
-    environment = dict(world.environment, ISTMO_PLATFORM="kubernetes")
-    world.run_istmo("status", expect=FAILED, environment=environment)
+def test_what_needs_a_cluster_says_what_is_missing(world):
+    environment = dict(world.environment, ISTMO_PLATFORM="kubernetes",
+                       KUBECONFIG=str(world.folder / "none"))
+    for words in (["status"], ["init"], ["link", "status"]):
+        done = world.run_istmo(*words, expect=FAILED, environment=environment)
+        assert "KUBECONFIG" in done.stderr, done.stderr
+
+
+def test_what_only_a_machine_has_says_so(world):
+    done = world.run_istmo("--platform", "kubernetes", "connection", "list", expect=FAILED)
+    assert "works on a machine only so far" in done.stderr and "--platform linux" in done.stderr
 
 
 def test_platform_is_kubernetes_where_a_kubeconfig_has_a_context(world):

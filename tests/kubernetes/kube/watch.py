@@ -87,7 +87,7 @@ class Watch(threading.Thread):
     def close(self):
         self.closing.set()
         while self.is_alive():
-            with contextlib.suppress(OSError, AttributeError):
+            with contextlib.suppress(OSError, AttributeError, TypeError):  # there may be none
                 # The plain shutdown: the one of TLS would wait for the reader that it is to wake.
                 socket.socket.shutdown(self.connection.sock, socket.SHUT_RDWR)
             self.join(0.05)
