@@ -28,8 +28,8 @@ class Terminal:
     def __init__(self, world, namespace):
         self.world = world
         self.namespace = namespace
-        self.environment = {**world.environment, "ISTMO_PLATFORM": "", "KUBECONFIG": str(namespace.kubeconfig),
-                            "HOME": str(world.folder)}
+        self.environment = {**world.environment, "HOME": str(world.folder),
+                            "ISTMO_PLATFORM": "", "KUBECONFIG": str(namespace.kubeconfig)}
         self.kubectl = namespace.kubectl
 
     def istmo(self, *words, expect=0):
