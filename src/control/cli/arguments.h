@@ -55,7 +55,7 @@ struct RunArguments {
   std::string drain_timeout;  // empty: kDefaultDrainTimeout
   std::string service_host;
   std::vector<std::string> ingress_hosts;
-  uint32_t workers = 0;  // 0: one per usable core
+  uint32_t workers = 0;  // 0: workers_in_pod(), workers_on_machine()
   std::string io;        // empty: auto
 };
 

@@ -309,7 +309,9 @@ void Parser::with_verbose_output(CLI::App& app) {
 
 void Parser::with_running(CLI::App& app) {
   RunArguments& run = arguments_.run;
-  app.add_option("--workers", run.workers, "Worker threads (default: one per usable core)")
+  app.add_option(
+         "--workers", run.workers,
+         "Worker threads (default: one per usable core; in a pod its CPU limit, else at most 4)")
       ->check(CLI::Range(1U, io::kWorkersMax));
   choice(app.add_option("--io", run.io, "Engine of the kernel to use")->default_str("auto"),
          kIoModes);

@@ -84,6 +84,13 @@ PlatformMaker kubernetes_platform(const KubeAccess& access, const transport::Key
   };
 }
 
+bool is_in_cluster(const RunArguments& run) { return run.path.empty(); }
+
+uint32_t usual_workers(const RunArguments& run) {
+  const io::UsableCores cores = io::usable_cores();
+  return is_in_cluster(run) ? io::workers_in_pod(cores) : io::workers_on_machine(cores);
+}
+
 Result<ControllerOptions> controller_options(const Arguments& arguments, const fs::path& state) {
   const RunArguments& run = arguments.run;
   ControllerOptions options;
@@ -100,7 +107,7 @@ Result<ControllerOptions> controller_options(const Arguments& arguments, const f
   TRY(check_service_host(options.service_host));
   if (options.namespace_name.empty()) options.namespace_name = kDefaultNamespace;
   options.ingress_hosts = run.ingress_hosts;
-  options.workers = run.workers == 0 ? io::usable_cores() : run.workers;
+  options.workers = run.workers == 0 ? usual_workers(run) : run.workers;
   options.loop = TRY(io::choose_loop(io_mode_of(run.io)));
   options.drain_timeout =
       TRY(parse_duration(run.drain_timeout.empty() ? kDefaultDrainTimeout : run.drain_timeout));
@@ -139,8 +146,7 @@ std::string connections_text(const std::vector<Value>& connections) {
 Result<int> run_site(const Arguments& arguments) {
   const RunArguments& run = arguments.run;
   std::error_code ignored;
-  const bool is_in_cluster = run.path.empty();
-  if (!is_in_cluster && !fs::exists(run.path, ignored)) {
+  if (!is_in_cluster(run) && !fs::exists(run.path, ignored)) {
     return Error::config("there is no file or folder " + run.path);
   }
   log::set_level(log::level_from(run.log_level).value_or(log::Level::info));
@@ -154,7 +160,7 @@ Result<int> run_site(const Arguments& arguments) {
     key_log.emplace(TRY(transport::KeyLog::open(run.tls_keylog)));
     options.key_log = &*key_log;
   }
-  if (is_in_cluster) {
+  if (is_in_cluster(run)) {
     const KubeAccess access = TRY(kube_access(arguments.kube, arguments.namespace_name));
     options.namespace_name = access.namespace_name;
     options.platform = kubernetes_platform(access, options.key_log);

@@ -57,28 +57,35 @@ void for_each_level(const std::string& root, std::string path, Visitor&& visit) 
 
 }  // namespace
 
-uint32_t count_cores(const CoreLimits& limits) {
-  uint32_t cores = std::clamp(limits.affinity, 1U, kWorkersMax);
+UsableCores count_cores(const CoreLimits& limits) {
+  UsableCores cores{.count = std::clamp(limits.affinity, 1U, kWorkersMax)};
+  const auto apply = [&cores](std::optional<uint32_t> quota) {
+    if (!quota) return;
+    cores.has_quota = true;
+    cores.count = std::min(cores.count, *quota);
+  };
   const size_t blank = limits.cpu_max.find(' ');
   if (blank != std::string_view::npos) {
-    const auto quota = quota_of(limits.cpu_max.substr(0, blank), limits.cpu_max.substr(blank));
-    cores = std::min(cores, quota.value_or(cores));
+    apply(quota_of(limits.cpu_max.substr(0, blank), limits.cpu_max.substr(blank)));
   }
-  const auto quota = quota_of(limits.cfs_quota_us, limits.cfs_period_us);
-  return std::min(cores, quota.value_or(cores));
+  apply(quota_of(limits.cfs_quota_us, limits.cfs_period_us));
+  return cores;
 }
 
-uint32_t usable_cores() {
-  uint32_t cores = affinity_count();
+UsableCores usable_cores(uint32_t affinity, const std::string& root) {
+  UsableCores cores{.count = affinity};
   const auto apply = [&cores](const std::string& folder) {
     const std::string cpu_max = read_file(folder + "/cpu.max");
     const std::string quota = read_file(folder + "/cpu.cfs_quota_us");
     const std::string period = read_file(folder + "/cpu.cfs_period_us");
-    cores = count_cores(
-        {.affinity = cores, .cpu_max = cpu_max, .cfs_quota_us = quota, .cfs_period_us = period});
+    const UsableCores level = count_cores({.affinity = cores.count,
+                                           .cpu_max = cpu_max,
+                                           .cfs_quota_us = quota,
+                                           .cfs_period_us = period});
+    cores = {.count = level.count, .has_quota = cores.has_quota || level.has_quota};
   };
   // Lines are "hierarchy:controllers:path"; cgroup v2 has no controllers.
-  std::ifstream groups("/proc/self/cgroup");
+  std::ifstream groups(root + "/proc/self/cgroup");
   for (std::string line; std::getline(groups, line);) {
     const size_t first = line.find(':');
     const size_t second = line.find(':', first + 1);
@@ -86,12 +93,14 @@ uint32_t usable_cores() {
     const std::string controllers = line.substr(first + 1, second - first - 1);
     std::string path = line.substr(second + 1);
     if (path == "/") path.clear();
-    if (controllers.empty()) for_each_level("/sys/fs/cgroup", path, apply);
+    if (controllers.empty()) for_each_level(root + "/sys/fs/cgroup", path, apply);
     if (("," + controllers + ",").find(",cpu,") == std::string::npos) continue;
-    for_each_level("/sys/fs/cgroup/cpu", path, apply);
-    for_each_level("/sys/fs/cgroup/cpu,cpuacct", path, apply);
+    for_each_level(root + "/sys/fs/cgroup/cpu", path, apply);
+    for_each_level(root + "/sys/fs/cgroup/cpu,cpuacct", path, apply);
   }
   return cores;
 }
+
+UsableCores usable_cores() { return usable_cores(affinity_count(), {}); }
 
 }  // namespace istmo::io
