@@ -29,7 +29,19 @@ std::optional<size_t> read_length(std::string_view text) {
 }
 
 // Why a request cannot be served that HTTP allows.
-std::optional<BadRequest> refusal_of(const Http1Head& head) {
+std::optional<BadRequest> page_refusal(const Http1Head& head) {
+  if (head.method != "GET" && head.method != "HEAD") {
+    return BadRequest{405, "only GET and HEAD are supported"};
+  }
+  if (!head.target.starts_with('/')) return BadRequest{400, "the target is no path"};
+  const std::string* length = head.find("content-length");
+  if (head.find("transfer-encoding") || (length && *length != "0")) {
+    return BadRequest{400, "a request for a page has no body"};
+  }
+  return std::nullopt;
+}
+
+std::optional<BadRequest> redemption_refusal(const Http1Head& head) {
   // Whatever else is wrong with it: only POST means something here.
   if (head.method != "POST") return BadRequest{405, "only POST is supported"};
   if (!head.target.starts_with('/')) return BadRequest{400, "the target is no path"};
@@ -65,6 +77,7 @@ std::string_view reason_phrase(int status) {
     case 429: return "Too Many Requests";
     case 431: return "Request Header Fields Too Large";
     case 500: return "Internal Server Error";
+    case 501: return "Not Implemented";
     case 503: return "Service Unavailable";
     default: return "Status";
   }
@@ -75,7 +88,8 @@ std::string_view reason_phrase(int status) {
 RequestVerdict RequestReader::feed(std::string_view octets) {
   const auto used = parser_.feed(octets);
   if (head_) {
-    if (auto refusal = refusal_of(*head_)) return std::move(*refusal);
+    auto refusal = kind_ == RequestKind::page ? page_refusal(*head_) : redemption_refusal(*head_);
+    if (refusal) return std::move(*refusal);
   }
   if (!used) return BadRequest{used.error().status, used.error().text};
   if (!parser_.is_whole()) return NeedMore{};
@@ -99,10 +113,11 @@ std::string write_request(const Request& request) {
   return text.append(kLineEnd).append(request.body);
 }
 
-std::string write_reply(int status, std::string_view content_type, std::string_view body) {
+std::string write_reply(int status, std::string_view content_type, std::string_view body,
+                        std::string_view allow) {
   std::string text = "HTTP/1.1 " + std::to_string(status) + " ";
   text.append(reason_phrase(status)).append("\r\nContent-Type: ").append(content_type);
-  if (status == 405) text += "\r\nAllow: POST";
+  if (status == 405) text.append("\r\nAllow: ").append(allow);
   text.append("\r\nCache-Control: no-store\r\nConnection: close\r\nContent-Length: ");
   return text.append(std::to_string(body.size())).append(kHeadEnd).append(body);
 }

@@ -1,5 +1,6 @@
-// The texts of HTTP/1.1 (RFC 9112) that redeeming a token needs: reading requests as the grant
-// server allows them, writing requests and replies. What is unusual is refused, never guessed.
+// The texts of HTTP/1.1 (RFC 9112) that the small servers of a site need: reading requests as the
+// grant server and the health server allow them, writing requests and replies. What is unusual is
+// refused, never guessed.
 //
 // Sans-I/O, on whichever thread asks: the control thread, and that of a command that redeems.
 // https_channel.h reads replies.
@@ -38,10 +39,15 @@ struct BadRequest {
 };
 using RequestVerdict = std::variant<NeedMore, BadRequest, Request>;
 
-// One POST with Content-Length, as it comes.
+enum class RequestKind : uint8_t {
+  redemption,  // POST with Content-Length
+  page,        // GET or HEAD without a body
+};
+
+// One request, as it comes.
 class RequestReader final : private codec::Http1Sink {
  public:
-  RequestReader() = default;
+  explicit RequestReader(RequestKind kind = RequestKind::redemption) : kind_(kind) {}
   // The octets that came since the last call. Not called any more after a verdict.
   RequestVerdict feed(std::string_view octets);
 
@@ -50,6 +56,7 @@ class RequestReader final : private codec::Http1Sink {
   void on_http_body(std::string_view octets) override { body_.append(octets); }
   void on_http_end(std::vector<codec::Http1Field>&&) override {}
 
+  const RequestKind kind_;
   std::optional<codec::Http1Head> head_;
   std::string body_;
   codec::Http1Parser parser_{
@@ -59,6 +66,8 @@ class RequestReader final : private codec::Http1Sink {
 // With the fields as they are, and Content-Length where there is a body or the method has one.
 std::string write_request(const Request& request);
 
-std::string write_reply(int status, std::string_view content_type, std::string_view body);
+// `allow`: the methods that a reply 405 names.
+std::string write_reply(int status, std::string_view content_type, std::string_view body,
+                        std::string_view allow = "POST");
 
 }  // namespace istmo::control

@@ -1,7 +1,7 @@
 // Any octets as what the two sides of a redemption may say: the client its request, the server its
-// reply, and whoever made the token its URL.
+// reply, and whoever made the token its URL; and as what somebody asks the health server.
 //
-// The input: an octet that chooses one of the three, two octets that say where the text is cut,
+// The input: an octet that chooses one of the four, two octets that say where the text is cut,
 // then the text. Checked: no crash, what is cut is read like what is not, limits hold, and what
 // was read can be written and is read alike: nobody smuggles a line into what we write.
 #include <algorithm>
@@ -57,6 +57,20 @@ void check_request(std::string_view text, size_t cut) {
   ASSERT(std::ranges::all_of(request->head.target, [](char c) { return c > ' ' && c < 0x7f; }));
   ASSERT(request->body.size() <= kRequestBodyBytesMax);
   check_written(*request);
+}
+
+void check_page(std::string_view text, size_t cut) {
+  const auto whole = RequestReader(RequestKind::page).feed(text);
+  RequestReader reader(RequestKind::page);
+  auto verdict = reader.feed(text.substr(0, cut));
+  if (std::holds_alternative<NeedMore>(verdict)) {
+    verdict = reader.feed(text.substr(cut));
+    ASSERT(verdict.index() == whole.index());
+  }
+  const auto* request = std::get_if<Request>(&verdict);
+  if (!request) return;
+  ASSERT(request->head.method == "GET" || request->head.method == "HEAD");
+  ASSERT(request->head.target.starts_with('/') && request->body.empty());
 }
 
 // All that a parser says of a text, and whether it takes it.
@@ -125,10 +139,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size < kChoiceBytes) return 0;
   const std::string_view text = text_of(Bytes(data, size).subspan(kChoiceBytes));
   const size_t cut = load_big_endian<uint16_t>(data + 1) % (text.size() + 1);
-  switch (data[0] % 3) {
+  switch (data[0] % 4) {
     case 0: check_request(text, cut); break;
     case 1: check_reply(text, cut); break;
     case 2: check_url(text); break;
+    case 3: check_page(text, cut); break;
   }
   return 0;
 }

@@ -388,7 +388,7 @@ void make_http_message(const std::filesystem::path& folder) {
   const auto add = [&](const char* name, char what, size_t cut, const std::string& text) {
     corpus.add(name, std::string(1, what) + number(cut, 2) + text);
   };
-  constexpr char kRequest = 0, kReply = 1, kUrl = 2;
+  constexpr char kRequest = 0, kReply = 1, kUrl = 2, kPage = 3;
   const std::string request = write_request(
       {.head = {"POST", "/uid", {{"host", "a:9090"}, {"name", "t"}}}, .body = "code"});
   add("request", kRequest, 50, request);
@@ -404,6 +404,8 @@ void make_http_message(const std::filesystem::path& folder) {
   add("url", kUrl, 0, "https://east.example:9090/5a1c");
   add("url-ipv6", kUrl, 0, "https://[2001:db8::1]:9090/5a1c");
   add("url-plain", kUrl, 0, "https://east.example");
+  add("page", kPage, 20, "GET /healthz HTTP/1.1\r\nHost: a:9901\r\nUser-Agent: kube-probe\r\n\r\n");
+  add("page-body", kPage, 30, "HEAD /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\nx");
 }
 
 void make_mesh(const std::filesystem::path& folder) {
