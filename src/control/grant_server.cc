@@ -155,7 +155,8 @@ GrantServer::GrantServer(io::Loop& loop, SiteState& state, GrantServerSink& sink
       sink_(sink),
       options_(std::move(options)),
       failures_(options_.failures),
-      dummy_code_(random_code()) {}
+      dummy_code_(random_code()),
+      metrics_(options_.metrics ? *options_.metrics : own_metrics_) {}
 
 GrantServer::~GrantServer() { ASSERT(is_idle()); }
 

@@ -52,15 +52,6 @@ class GrantServerSink {
   ~GrantServerSink() = default;
 };
 
-struct GrantServerOptions {
-  std::function<WallTime()> clock = &wall_now;
-  uint32_t connections_max = 128;
-  uint32_t connections_per_source_max = 32;
-  Duration deadline = Duration::seconds(10);
-  FailureLimits failures;
-  const transport::KeyLog* key_log = nullptr;
-};
-
 struct GrantServerMetrics {
   Counter redeemed;
   Counter refused;       // 403, 404
@@ -69,6 +60,16 @@ struct GrantServerMetrics {
   Counter limited;  // 429, and dropped connections
   Counter timeouts;
   Counter failed;  // 500, 503
+};
+
+struct GrantServerOptions {
+  std::function<WallTime()> clock = &wall_now;
+  uint32_t connections_max = 128;
+  uint32_t connections_per_source_max = 32;
+  Duration deadline = Duration::seconds(10);
+  FailureLimits failures;
+  const transport::KeyLog* key_log = nullptr;
+  GrantServerMetrics* metrics = nullptr;  // outlives the server; nullptr: of its own
 };
 
 class GrantServer {
@@ -121,7 +122,8 @@ class GrantServer {
   uint16_t port_ = 0;
   bool is_closing_ = false;  // no more connections
   bool is_ended_ = false;    // those that were there were ended
-  GrantServerMetrics metrics_;
+  GrantServerMetrics own_metrics_;
+  GrantServerMetrics& metrics_;
 };
 
 }  // namespace istmo::control

@@ -289,7 +289,8 @@ Result<> SiteAccess::open_grant_server() {
     GrantServerSink& sink = *this;
     auto server = std::make_unique<GrantServer>(
         loop_, state_, sink,
-        GrantServerOptions{.clock = options_.clock, .key_log = options_.key_log});
+        GrantServerOptions{
+            .clock = options_.clock, .key_log = options_.key_log, .metrics = &grant_metrics_});
     TRY(bind_grant_server(*server));
     TRY(state_.set_port("grant", server->port()));
     grant_server_ = std::move(server);

@@ -59,6 +59,8 @@ class SiteAccess final : private GrantServerSink {
   std::optional<WallTime> next_end() const { return next_end_; }
   // Something that documents ask for could not be done: update() again after a while.
   bool has_failed() const { return has_failed_; }
+  // Of all grant servers that there were.
+  const GrantServerMetrics& grant_metrics() const { return grant_metrics_; }
 
   // Names that are given here are remembered: from now on, and after a restart, links and the
   // certificates of both ports carry them.
@@ -114,6 +116,7 @@ class SiteAccess final : private GrantServerSink {
   std::string grant_error_;              // why the grant port is not open; logged once
   std::vector<IngressAddress> ingress_;  // of the last update()
   std::vector<LinkAddress> link_addresses_;
+  GrantServerMetrics grant_metrics_;
   std::unique_ptr<GrantServer> grant_server_;
   std::list<std::unique_ptr<GrantServer>> closing_;
 };

@@ -47,6 +47,10 @@ class Dataplane::State {
   Result<> start();
   void publish(std::unique_ptr<proxy::Snapshot> snapshot);
   void request_reports(uint64_t request, bool with_connections);
+  std::vector<uint32_t> silent_workers(uint64_t request) const;
+  std::vector<proxy::ConnectorReport> connector_reports() const {
+    return process_.connector_reports();
+  }
   void send_mesh(const std::string& site_id, std::string message);
   void delete_connection(uint64_t id);
   void drain(Duration timeout);
@@ -297,6 +301,18 @@ void Dataplane::State::on_report(uint64_t request, proxy::WorkerReport report) {
   sink_.on_reports(request, std::move(reports));
 }
 
+std::vector<uint32_t> Dataplane::State::silent_workers(uint64_t request) const {
+  std::vector<uint32_t> silent;
+  const auto round = reporting_.find(request);
+  if (round == reporting_.end()) return silent;
+  for (uint32_t worker = 0; worker < options_.workers; ++worker) {
+    const auto& reports = round->second.reports;
+    const auto report = std::ranges::find(reports, worker, &proxy::WorkerReport::worker);
+    if (report == reports.end()) silent.push_back(worker);
+  }
+  return silent;
+}
+
 // Both sites may link to each other, and a connection without a placement hint stays with the
 // worker that accepted it: channels to one site can be on several workers.
 void Dataplane::State::on_mesh_open(const std::string& site_id) {
@@ -375,6 +391,12 @@ void Dataplane::publish(std::unique_ptr<proxy::Snapshot> snapshot) {
 }
 void Dataplane::request_reports(uint64_t request, bool with_connections) {
   state_->request_reports(request, with_connections);
+}
+std::vector<uint32_t> Dataplane::silent_workers(uint64_t request) const {
+  return state_->silent_workers(request);
+}
+std::vector<proxy::ConnectorReport> Dataplane::connector_reports() const {
+  return state_->connector_reports();
 }
 void Dataplane::send_mesh(const std::string& site_id, std::string message) {
   state_->send_mesh(site_id, std::move(message));

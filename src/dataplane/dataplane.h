@@ -57,6 +57,10 @@ class Dataplane {
 
   void publish(std::unique_ptr<proxy::Snapshot> snapshot);
   void request_reports(uint64_t request, bool with_connections);
+  // Those that have not answered yet; none: it is answered, or was never asked.
+  std::vector<uint32_t> silent_workers(uint64_t request) const;
+  // Of every connector that there was.
+  std::vector<proxy::ConnectorReport> connector_reports() const;
   // 1..codec::kMeshMessageBytesMax octets, all that there is to say: the next message replaces one
   // that has not begun to leave. Dropped when no mesh channel to that site is open.
   void send_mesh(const std::string& site_id, std::string message);

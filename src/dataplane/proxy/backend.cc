@@ -16,7 +16,8 @@ Backend::Backend(Worker& worker, uint64_t id, const ConnectorConfig& config,
       routing_key_(config.routing_key),
       address_(address),
       settings_(config.tcp),
-      drops_connections_(config.drops_connections) {}
+      drops_connections_(config.drops_connections),
+      counters_(*config.counters) {}
 
 Backend::~Backend() { ASSERT(can_be_freed()); }
 
@@ -62,12 +63,20 @@ void Backend::add(Tunnel& tunnel) {
   tunnels_.push_back(tunnel);
   ++streams_open_;
   ++streams_total_;
+  counters_.open.add(1);
+  counters_.opened.add();
 }
 
 void Backend::leave() {
   ASSERT(streams_open_ > 0);
   --streams_open_;
+  counters_.open.add(-1);
   if (is_retired_) worker_.schedule_sweep();
+}
+
+void Backend::count(uint64_t bytes_in, uint64_t bytes_out) {
+  counters_.bytes_in.add(bytes_in);
+  counters_.bytes_out.add(bytes_out);
 }
 
 void Backend::on_connected() {
@@ -83,6 +92,7 @@ void Backend::on_connected() {
 void Backend::on_failed(int error_number) {
   if (is_local_limit(error_number)) return;
   ++failures_total_;
+  counters_.failures.add();
   if (++failures_in_a_row_ < kFailuresMax || is_set_aside_ || is_retired_) return;
   is_set_aside_ = true;
   const Error error = Error::from_errno(error_number, "connect");

@@ -13,6 +13,7 @@
 #include "base/list.h"
 #include "base/result.h"
 #include "dataplane/io/loop.h"
+#include "dataplane/proxy/process_state.h"
 #include "dataplane/proxy/report.h"
 #include "dataplane/proxy/snapshot.h"
 #include "dataplane/proxy/tunnel.h"
@@ -43,6 +44,8 @@ class Backend {
 
   void add(Tunnel& tunnel);  // an exchange chose this backend
   void leave();              // it is over, or the attempt failed
+  // Octets of an exchange that is over.
+  void count(uint64_t bytes_in, uint64_t bytes_out);
   void on_connected();
   void on_failed(int error_number);
   BackendReport report() const;
@@ -64,6 +67,7 @@ class Backend {
   io::Address address_;
   TcpSettings settings_;
   bool drops_connections_;
+  ConnectorCounters& counters_;
   bool is_set_aside_ = false;
   bool is_retired_ = false;
   uint32_t streams_open_ = 0;

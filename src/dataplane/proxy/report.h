@@ -101,6 +101,17 @@ struct BackendReport {
   uint64_t failures_total = 0;
 };
 
+// Of the process, over all backends that the connector ever had. Octets count when an exchange has
+// ended.
+struct ConnectorReport {
+  std::string name;
+  uint64_t streams_open = 0;
+  uint64_t streams_total = 0;
+  uint64_t failures_total = 0;
+  uint64_t bytes_in = 0;
+  uint64_t bytes_out = 0;
+};
+
 struct WorkerReport {
   uint32_t worker = 0;
   std::string io;  // "uring" or "epoll"

@@ -15,7 +15,8 @@
 
 namespace istmo::proxy {
 
-struct ListenerCounters;  // process_state.h
+struct ListenerCounters;   // process_state.h
+struct ConnectorCounters;  // process_state.h
 
 // Limits of one TCP exchange. Durations of zero mean "none".
 struct TcpSettings {
@@ -46,6 +47,7 @@ struct ConnectorConfig {
   std::vector<io::Address> addresses;  // resolved now; each one is a backend
   bool drops_connections = false;
   TcpSettings tcp;
+  ConnectorCounters* counters = nullptr;  // as those of a listener
   friend bool operator==(const ConnectorConfig&, const ConnectorConfig&) = default;
 };
 

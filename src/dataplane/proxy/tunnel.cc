@@ -283,6 +283,7 @@ void Tunnel::release_if_done() {
   if (client_ || server_ || !connect_op_.is_idle()) return;
   worker_.loop().timers().cancel(timer_);
   ASSERT(buffered_bytes() == 0);
+  if (backend_) backend_->count(to_server_.bytes, to_client_.bytes);
   leave_backend();
   LOG_DEBUG("exchange ended", "id", id_, "key", routing_key_, "reason", to_string(close_reason_),
             "bytes_in", to_server_.bytes, "bytes_out", to_client_.bytes);
