@@ -247,7 +247,13 @@ void Controller::end_soon() {
   dataplane_->drain(options_.drain_timeout);
 }
 
-void Controller::on_drained() { loop_.stop(); }
+void Controller::on_drained(uint64_t cut) {
+  if (cut > 0) {
+    LOG_WARNING("connections cut that did not end in time", "connections", cut, "reason",
+                to_string(proxy::CloseReason::shutdown));
+  }
+  loop_.stop();
+}
 
 void Controller::on_timer() {
   if (mesh_->tick(loop_.now())) {

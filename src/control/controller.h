@@ -85,7 +85,7 @@ class Controller final : private DataplaneSink,
   void on_mesh_open(const std::string& site_id) override;
   void on_mesh_closed(const std::string& site_id) override;
   void on_reports(uint64_t request, std::vector<proxy::WorkerReport> reports) override;
-  void on_drained() override;
+  void on_drained(uint64_t cut) override;
   void on_signal(io::Completion&& done);
   void on_timer();
 

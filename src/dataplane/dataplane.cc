@@ -76,7 +76,7 @@ class Dataplane::State {
     void on_mesh_closed(const std::string& site_id) override;
     void hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
                    std::string received) override;
-    void on_drained() override;
+    void on_drained(uint64_t cut) override;
     template <class Callable>
     void tell(Callable callable) {
       state_.control_loop_.post(make_letter(std::move(callable)));
@@ -90,7 +90,7 @@ class Dataplane::State {
 
   void on_applied(uint64_t generation, std::vector<proxy::Problem> problems);
   void on_report(uint64_t request, proxy::WorkerReport report);
-  void on_drained();
+  void on_drained(uint64_t cut);
   void on_mesh_open(const std::string& site_id);
   void on_mesh_closed(const std::string& site_id);
   Result<> take_address(const io::Address& address, std::map<std::string, AddressGuard>& taken);
@@ -107,6 +107,7 @@ class Dataplane::State {
   std::map<std::string, AddressGuard> guards_;    // of the addresses that workers listen on
   std::map<std::string, uint32_t> mesh_workers_;  // that have a mesh channel, by site
   uint32_t drained_ = 0;
+  uint64_t cut_ = 0;  // by the workers that are drained
   bool is_draining_ = false;
   bool is_stopped_ = false;
 };
@@ -174,8 +175,8 @@ void Dataplane::State::Core::hand_over(uint32_t target, const std::string& accep
   }));
 }
 
-void Dataplane::State::Core::on_drained() {
-  tell([&state = state_] { state.on_drained(); });
+void Dataplane::State::Core::on_drained(uint64_t cut) {
+  tell([&state = state_, cut] { state.on_drained(cut); });
 }
 
 // --- the control thread ----------------------------------------------------------------------
@@ -354,8 +355,9 @@ void Dataplane::State::drain(Duration timeout) {
   }
 }
 
-void Dataplane::State::on_drained() {
-  if (++drained_ == options_.workers) sink_.on_drained();
+void Dataplane::State::on_drained(uint64_t cut) {
+  cut_ += cut;
+  if (++drained_ == options_.workers) sink_.on_drained(cut_);
 }
 
 // Workers end everything, and each thread ends when its worker is empty. Then the control loop's

@@ -35,8 +35,8 @@ class DataplaneSink {
   virtual void on_mesh_closed(const std::string& site_id) = 0;
   // Answer to request_reports(): one per worker, in worker order.
   virtual void on_reports(uint64_t request, std::vector<proxy::WorkerReport> reports) = 0;
-  // drain(): no exchange is left, or the deadline passed and the rest was ended.
-  virtual void on_drained() = 0;
+  // drain(): no exchange is left, or the deadline passed and the rest, `cut`, was ended.
+  virtual void on_drained(uint64_t cut) = 0;
 
  protected:
   ~DataplaneSink() = default;

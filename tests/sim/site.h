@@ -76,7 +76,7 @@ class Site {
     void on_mesh_closed(const std::string&) override { --site.mesh_open_; }
     void hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
                    std::string received) override;
-    void on_drained() override { ++site.drained_; }
+    void on_drained(uint64_t) override { ++site.drained_; }
 
     Site& site;
     uint32_t index;

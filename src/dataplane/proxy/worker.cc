@@ -310,6 +310,7 @@ void Worker::on_drain_timer() {
 void Worker::end_everything() {
   is_ending_ = true;
   loop_.timers().cancel(drain_timer_);
+  cut_ = tunnels_.size();
   tunnels_.for_each([](Tunnel& tunnel) { tunnel.end(CloseReason::shutdown); });
   for (auto& listener : listeners_) listener->retire();
   for (auto& backend : backends_) backend->retire();
@@ -334,7 +335,7 @@ void Worker::sweep() {
   if (!is_empty) return;
   memory_.stop();
   is_drained_ = true;
-  sink_.on_drained();  // last: the owner may stop the loop
+  sink_.on_drained(cut_);  // last: the owner may stop the loop
 }
 
 }  // namespace istmo::proxy

@@ -45,7 +45,8 @@ class WorkerSink {
   // A connection that belongs to worker `target`: its place_arrival() must be called there.
   virtual void hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
                          std::string received) = 0;
-  virtual void on_drained() = 0;
+  // `cut`: exchanges that had not ended by themselves.
+  virtual void on_drained(uint64_t cut) = 0;
 
  protected:
   ~WorkerSink() = default;
@@ -176,6 +177,7 @@ class Worker {
   bool is_draining_ = false;
   bool is_ending_ = false;
   bool is_drained_ = false;
+  uint64_t cut_ = 0;  // exchanges that end_everything() ended
 
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::vector<std::unique_ptr<Backend>> backends_;

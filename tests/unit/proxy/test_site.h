@@ -62,7 +62,7 @@ class TestSite final : private DataplaneSink {
   void on_mesh_open(const std::string& site_id) override;
   void on_mesh_closed(const std::string& site_id) override;
   void on_reports(uint64_t request, std::vector<proxy::WorkerReport> reports) override;
-  void on_drained() override {}
+  void on_drained(uint64_t) override {}
 
   std::unique_ptr<io::Loop> control_;
   std::unique_ptr<Dataplane> dataplane_;
