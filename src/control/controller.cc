@@ -33,7 +33,7 @@ std::string site_name_of(const Desired& desired, const std::string& namespace_na
 }  // namespace
 
 Controller::Controller(io::Loop& loop, ControllerOptions options)
-    : loop_(loop), options_(std::move(options)), admin_(loop, *this) {}
+    : loop_(loop), options_(std::move(options)), admin_(loop, *this), health_(loop, *this) {}
 
 Controller::~Controller() = default;
 
@@ -50,6 +50,8 @@ Result<> Controller::start() {
   for (int number : {SIGTERM, SIGINT}) sigaddset(&signals, number);
   signals_ = io::Fd(::signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   loop_.poll(signal_op_, signals_, POLLIN);
+  // First, so that probes are answered while documents are awaited.
+  if (options_.health) TRY(health_.open(*options_.health));
 
   resolver_ = TRY(Resolver::make(loop_, *this, {}));
   PlatformSink& platform_sink = *this;
@@ -101,9 +103,11 @@ Result<> Controller::start() {
 void Controller::stop() {
   phase_ = Phase::ended;
   loop_.timers().cancel(timer_);
+  loop_.timers().cancel(drain_timer_);
   refresh_.unlink();
   if (platform_) platform_->stop();
   admin_.stop();
+  health_.close();
   if (resolver_) resolver_->stop();
   if (access_) access_->close();
   if (tokens_) tokens_->cancel();
@@ -122,8 +126,8 @@ void Controller::stop() {
 
 bool Controller::is_idle() const {
   return signal_op_.is_idle() && (!platform_ || platform_->is_idle()) && admin_.is_idle() &&
-         (!resolver_ || resolver_->is_idle()) && (!access_ || access_->is_idle()) &&
-         (!tokens_ || tokens_->is_idle());
+         health_.is_idle() && (!resolver_ || resolver_->is_idle()) &&
+         (!access_ || access_->is_idle()) && (!tokens_ || tokens_->is_idle());
 }
 
 // --- what changes ----------------------------------------------------------------------------
@@ -236,13 +240,21 @@ void Controller::on_signal(io::Completion&& done) {
 
 // The first call lets connections end, the second does not.
 void Controller::end_soon() {
-  if (phase_ == Phase::draining) return loop_.stop();
+  if (phase_ == Phase::leaving || phase_ == Phase::draining) return loop_.stop();
   if (!dataplane_) {
     phase_ = Phase::ended;  // start() sees it
     return;
   }
+  LOG_INFO("site ends", "drain_delay_ms", options_.drain_delay.to_milliseconds(),
+           "drain_timeout_ms", options_.drain_timeout.to_milliseconds());
+  if (options_.drain_delay == Duration{}) return drain();
+  // Whoever sends clients here has to learn first that this site is not ready any more.
+  phase_ = Phase::leaving;
+  loop_.timers().arm(drain_timer_, loop_.now() + options_.drain_delay);
+}
+
+void Controller::drain() {
   phase_ = Phase::draining;
-  LOG_INFO("site ends", "drain_timeout_ms", options_.drain_timeout.to_milliseconds());
   platform_->stop();
   dataplane_->drain(options_.drain_timeout);
 }

@@ -4,7 +4,7 @@
 //   SitePlatform ----> DocumentStore -+
 //   Resolver, SiteAccess (ports,      +-> Compiler  -> Snapshot -> Dataplane
 //   certificates, grants), tokens,    |       |
-//   LinkTable, MeshState -------------+       +-> status -> SitePlatform, AdminServer
+//   LinkTable, MeshState -------------+       +-> status -> SitePlatform, AdminServer, HealthServer
 //
 // Whatever changes marks the site dirty; one refresh at the end of the turn brings everything in
 // line. News of neighbours has a pace (NewsPace). Owned by main, on the thread that calls run(),
@@ -24,6 +24,7 @@
 #include "control/certificate_renewal.h"
 #include "control/compiler.h"
 #include "control/document_store.h"
+#include "control/health_server.h"
 #include "control/link_table.h"
 #include "control/mesh.h"
 #include "control/news_pace.h"
@@ -44,10 +45,14 @@ struct ControllerOptions {
   PlatformMaker platform;
   std::filesystem::path state;
   AdminAddress admin;
+  std::optional<HealthAddress> health;  // nothing: no health server
   std::string service_host;
   std::vector<std::string> ingress_hosts;  // empty: default_ingress_hosts()
   uint32_t workers = 1;
   io::LoopChoice loop;
+  // Told to end, the site says that it is not ready, goes on for so long, then lets connections
+  // end.
+  Duration drain_delay;
   Duration drain_timeout = Duration::seconds(10);
   const transport::KeyLog* key_log = nullptr;
 };
@@ -56,6 +61,7 @@ class Controller final : private DataplaneSink,
                          private PlatformSink,
                          private ResolverSink,
                          private AdminSink,
+                         private HealthSink,
                          private SiteAccessSink,
                          private TokenRedemptionSink {
  public:
@@ -70,6 +76,7 @@ class Controller final : private DataplaneSink,
   Result<> start();
   void stop();
   void end_soon();
+  void drain();
   bool is_idle() const;
 
   // --- what changes ------------------------------------------------------------------------
@@ -110,6 +117,11 @@ class Controller final : private DataplaneSink,
   std::vector<Value> documents(const Value& request) const;
   void ask_workers(AdminRequestId id, const std::string& verb,
                    std::optional<uint64_t> connection_to_delete);
+  void on_health_request(HealthRequestId id, std::string_view path) override;
+  HealthAnswer health();
+  HealthAnswer readiness() const;
+  void begin_survey();
+  void end_survey(const std::vector<proxy::WorkerReport>& reports);
 
   io::Loop& loop_;
   ControllerOptions options_;
@@ -125,6 +137,7 @@ class Controller final : private DataplaneSink,
   MeshAnnouncer announcer_;
   NewsPace news_;
   AdminServer admin_;
+  HealthServer health_;
 
   // Made by start(), in this order.
   std::unique_ptr<SitePlatform> platform_;
@@ -151,13 +164,22 @@ class Controller final : private DataplaneSink,
   };
   std::map<uint64_t, Question> questions_;  // to the workers, by request number
   uint64_t next_question_ = 1;
-  enum class Phase : uint8_t { starting, ready, draining, ended };
+  // What the health server asks the workers.
+  struct Survey {
+    uint64_t question = 0;  // 0: nothing is asked
+    Instant asked;
+    std::vector<HealthRequestId> waiting;  // for metrics
+  };
+  Survey survey_;
+  // leaving: told to end, and goes on for the drain delay.
+  enum class Phase : uint8_t { starting, ready, leaving, draining, ended };
   Phase phase_ = Phase::starting;
   Instant next_certificate_check_;
   io::Fd signals_;
   io::OpOf<Controller, &Controller::on_signal> signal_op_{*this};
   io::DeferredOf<Controller, &Controller::refresh> refresh_{*this};
   io::TimerOf<Controller, &Controller::on_timer> timer_{*this};
+  io::TimerOf<Controller, &Controller::drain> drain_timer_{*this};
 };
 
 }  // namespace istmo::control

@@ -1,4 +1,4 @@
-// What the site answers to commands: the second half of controller.h.
+// What the site answers to commands: the second part of controller.h.
 #include <unistd.h>
 
 #include <algorithm>
@@ -197,7 +197,7 @@ Value Controller::describe_site(const std::vector<Value>& services) const {
   site.set("io", options_.loop.kind == io::LoopKind::uring ? "uring" : "epoll");
   site.set("ioReason", options_.loop.reason);
   site.set("isReady", phase_ == Phase::ready);
-  site.set("isEnding", phase_ == Phase::draining);
+  site.set("isEnding", phase_ == Phase::leaving || phase_ == Phase::draining);
   return site;
 }
 
@@ -209,6 +209,7 @@ void Controller::ask_workers(AdminRequestId id, const std::string& verb,
 }
 
 void Controller::on_reports(uint64_t request, std::vector<proxy::WorkerReport> reports) {
+  if (request == survey_.question) return end_survey(reports);
   const auto found = questions_.find(request);
   if (found == questions_.end()) return;
   const Question question = found->second;

@@ -24,6 +24,8 @@
 
 namespace istmo::control {
 
+inline constexpr uint16_t kHealthPort = 9901;  // of a gateway's pod
+
 // Where the server listens: `HOST:PORT` (numeric), or `:PORT` for every address.
 struct HealthAddress {
   std::string host;  // empty: every address

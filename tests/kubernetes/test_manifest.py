@@ -31,6 +31,8 @@ def test_the_manifest_is_applied_with_the_rights_of_a_namespace_admin(printed, n
         assert labels["app.kubernetes.io/managed-by"] == "istmo", what["kind"]
     ports = namespace.api.get(namespace.path("services/istmo"))["spec"]["ports"]
     assert {port["name"]: port["port"] for port in ports} == {"links": 55671, "grants": 9090}
+    assert {port["name"]: port["containerPort"] for port in container["ports"]} == {
+        "links": 55671, "grants": 9090, "admin": 9901}
     site = namespace.api.get(namespace.path(f"configmaps/site-{namespace.name}"))
     assert yaml.safe_load(site["data"]["site.yaml"])["metadata"]["name"] == namespace.name
 
@@ -45,6 +47,22 @@ def test_its_pods_are_admitted_where_pod_security_is_restricted(printed, cluster
             "pods?labelSelector=app.kubernetes.io%2Fname%3Distmo"))["items"]
 
     wait_until(pods, "the gateway's pod")
+
+
+def test_a_gateway_is_probed_and_has_time_to_drain(printed, namespace):
+    objects = {what["kind"]: what for what in yaml.safe_load_all(printed(namespace))}
+    pod = objects["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    for name, path in (("startupProbe", "/healthz"), ("readinessProbe", "/readyz"),
+                       ("livenessProbe", "/healthz")):
+        assert container[name]["httpGet"] == {"path": path, "port": "admin"}
+    words = container["args"]
+    options = {name: words[words.index(name) + 1]
+               for name in ("--health-address", "--drain-delay", "--drain-timeout")}
+    assert options["--health-address"] == ":9901"
+    seconds = [int(options[name].rstrip("s")) for name in ("--drain-delay", "--drain-timeout")]
+    assert seconds == [5, 60]
+    assert pod["terminationGracePeriodSeconds"] > sum(seconds)
 
 
 def test_json_is_a_list_of_the_same_objects(printed, namespace):

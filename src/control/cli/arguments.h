@@ -52,7 +52,9 @@ struct RunArguments {
   std::string admin;      // empty: unix socket in the state folder
   std::string log_level;  // empty: info
   std::string tls_keylog;
-  std::string drain_timeout;  // empty: kDefaultDrainTimeout
+  std::string health_address;  // empty: no health server
+  std::string drain_delay;     // empty: none
+  std::string drain_timeout;   // empty: kDefaultDrainTimeout
   std::string service_host;
   std::vector<std::string> ingress_hosts;
   uint32_t workers = 0;  // 0: workers_in_pod(), workers_on_machine()

@@ -320,6 +320,13 @@ void Parser::with_running(CLI::App& app) {
   app.add_option("--tls-keylog", run.tls_keylog, "Write TLS secrets to a file, for debugging only")
       ->envname("SSLKEYLOGFILE")
       ->type_name(kFile);
+  app.add_option("--health-address", run.health_address,
+                 "Serve /healthz, /readyz and /metrics here, to whoever reaches it: [ADDRESS]:PORT")
+      ->check(usage::health_address, "");
+  app.add_option("--drain-delay", run.drain_delay,
+                 "How long SIGTERM lets connections come, while /readyz refuses")
+      ->default_str("0s")
+      ->check(usage::duration, "");
   app.add_option("--drain-timeout", run.drain_timeout, "How long SIGTERM lets connections end")
       ->default_str(kDefaultDrainTimeout)
       ->check(usage::duration, "");

@@ -109,6 +109,8 @@ Result<ControllerOptions> controller_options(const Arguments& arguments, const f
   options.ingress_hosts = run.ingress_hosts;
   options.workers = run.workers == 0 ? usual_workers(run) : run.workers;
   options.loop = TRY(io::choose_loop(io_mode_of(run.io)));
+  if (!run.health_address.empty()) options.health = TRY(HealthAddress::parse(run.health_address));
+  options.drain_delay = TRY(parse_duration(run.drain_delay.empty() ? "0s" : run.drain_delay));
   options.drain_timeout =
       TRY(parse_duration(run.drain_timeout.empty() ? kDefaultDrainTimeout : run.drain_timeout));
   return options;

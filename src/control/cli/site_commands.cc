@@ -37,6 +37,8 @@ std::vector<std::string> run_words(const SitePaths& paths, const std::string& na
   add_option(words, "--admin", run.admin);
   add_option(words, "--log-level", run.log_level);
   add_option(words, "--io", run.io);
+  add_option(words, "--health-address", run.health_address);
+  add_option(words, "--drain-delay", run.drain_delay);
   add_option(words, "--drain-timeout", run.drain_timeout);
   if (run.workers > 0) add_option(words, "--workers", std::to_string(run.workers));
   if (!run.tls_keylog.empty()) {
@@ -66,6 +68,8 @@ RunArguments merged(const RunArguments& given, const RunArguments& before) {
   };
   keep(run.admin, before.admin);
   keep(run.log_level, before.log_level);
+  keep(run.health_address, before.health_address);
+  keep(run.drain_delay, before.drain_delay);
   keep(run.drain_timeout, before.drain_timeout);
   keep(run.service_host, before.service_host);
   keep(run.ingress_hosts, before.ingress_hosts);
@@ -203,14 +207,16 @@ Result<> end_site(const std::string& namespace_name) {
   const auto process = site.process();
   TRY(forget_unit(namespace_name));
   if (!process) return {};
-  Duration drain = Duration::seconds(10);
+  Duration delay, drain = Duration::seconds(10);
   if (const auto options = read_site_options(site.paths())) {
     const auto& words = options->arguments;
     for (size_t index = 0; index + 1 < words.size(); ++index) {
-      if (words[index] != "--drain-timeout") continue;
-      drain = parse_duration(words[index + 1]).value_or(drain);
+      const auto is_given = parse_duration(words[index + 1]);
+      if (words[index] == "--drain-delay") delay = is_given.value_or(delay);
+      if (words[index] == "--drain-timeout") drain = is_given.value_or(drain);
     }
   }
+  drain = delay + drain;
   return end_process(*process, drain + kKillAfterDrain, [&] {
     print_notice("istmo: open connections have up to " + to_string(drain) + " to end\n");
   });

@@ -6,6 +6,7 @@
 
 #include "control/admin.h"
 #include "control/durations.h"
+#include "control/health_server.h"
 #include "control/paths.h"
 #include "dataplane/io/socket.h"
 
@@ -96,6 +97,7 @@ std::string service_host(const std::string& text) { return wrong(io::Address::pa
 std::string resource_name(const std::string& text) { return wrong(check_resource_name(text)); }
 std::string namespace_name(const std::string& text) { return wrong(check_namespace_name(text)); }
 std::string admin_address(const std::string& text) { return wrong(AdminAddress::parse(text)); }
+std::string health_address(const std::string& text) { return wrong(HealthAddress::parse(text)); }
 
 }  // namespace usage
 

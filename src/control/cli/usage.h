@@ -23,6 +23,7 @@ std::string service_host(const std::string& text);       // a numeric address
 std::string resource_name(const std::string& text);
 std::string namespace_name(const std::string& text);
 std::string admin_address(const std::string& text);
+std::string health_address(const std::string& text);  // "ADDRESS:PORT", or ":PORT"
 }  // namespace usage
 
 // What is wrong with arguments that are right one by one, or nothing.

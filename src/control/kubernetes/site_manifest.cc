@@ -2,6 +2,7 @@
 
 #include "control/compile.h"
 #include "control/document_text.h"
+#include "control/health_server.h"
 #include "control/kubernetes/cluster_documents.h"
 #include "control/kubernetes/cluster_objects.h"
 #include "control/kubernetes/kube_kinds.h"
@@ -12,6 +13,7 @@ namespace istmo::control {
 namespace {
 
 constexpr uint16_t kGrantPort = 9090;
+constexpr const char* kHealthPortName = "admin";
 constexpr const char* kStateFolder = "/state";
 constexpr const char* kTemporaryFolder = "/tmp";
 
@@ -70,14 +72,33 @@ Value memory_volume(const char* name) {
   return map_of({{"name", name}, {"emptyDir", map_of({{"medium", "Memory"}})}});
 }
 
+struct ProbePace {
+  uint32_t period = 0;  // seconds
+  uint32_t timeout = 0;
+  uint32_t failures = 0;  // in a row, until it counts
+};
+
+Value probe(const char* path, const ProbePace& pace) {
+  return map_of({{"httpGet", map_of({{"path", path}, {"port", kHealthPortName}})},
+                 {"periodSeconds", pace.period},
+                 {"timeoutSeconds", pace.timeout},
+                 {"failureThreshold", pace.failures}});
+}
+
 Value container(const SiteManifestOptions& options) {
   Value arguments = texts({"run", "--platform", "kubernetes", "--state", kStateFolder});
-  arguments.add("--drain-timeout");
-  arguments.add(std::to_string(options.drain_seconds) + "s");
+  const auto add_option = [&arguments](const char* name, const std::string& value) {
+    arguments.add(name);
+    arguments.add(value);
+  };
+  add_option("--health-address", ":" + std::to_string(kHealthPort));
+  add_option("--drain-delay", std::to_string(options.drain_delay_seconds) + "s");
+  add_option("--drain-timeout", std::to_string(options.drain_seconds) + "s");
   for (const std::string& word : options.run_arguments) arguments.add(word);
   Value ports = Value::list();
   ports.add(named_port("links", kLinkPort));
   ports.add(named_port("grants", kGrantPort));
+  ports.add(named_port(kHealthPortName, kHealthPort));
   Value mounts = Value::list();
   mounts.add(mount("state", kStateFolder));
   mounts.add(mount("tmp", kTemporaryFolder));
@@ -86,6 +107,9 @@ Value container(const SiteManifestOptions& options) {
                  {"imagePullPolicy", "IfNotPresent"},
                  {"args", std::move(arguments)},
                  {"ports", std::move(ports)},
+                 {"startupProbe", probe("/healthz", {.period = 1, .timeout = 1, .failures = 60})},
+                 {"readinessProbe", probe("/readyz", {.period = 2, .timeout = 2, .failures = 2})},
+                 {"livenessProbe", probe("/healthz", {.period = 10, .timeout = 5, .failures = 3})},
                  {"securityContext", container_security()},
                  {"volumeMounts", std::move(mounts)}});
 }
@@ -97,7 +121,8 @@ Value deployment(const SiteManifestOptions& options) {
   volumes.add(memory_volume("state"));
   volumes.add(memory_volume("tmp"));
   Value pod = map_of({{"serviceAccountName", kGatewayName},
-                      {"terminationGracePeriodSeconds", options.drain_seconds + kEndSeconds},
+                      {"terminationGracePeriodSeconds",
+                       options.drain_delay_seconds + options.drain_seconds + kEndSeconds},
                       {"securityContext", pod_security()},
                       {"containers", one(container(options))},
                       {"volumes", std::move(volumes)}});

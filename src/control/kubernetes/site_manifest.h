@@ -24,6 +24,8 @@ struct SiteManifestOptions {
   std::string image;                       // empty: "istmo:<version>"
   std::string image_pull_secret;
   uint32_t replicas = 1;
+  // For how long a pod that is told to end takes connections, until everybody knows that it goes.
+  uint32_t drain_delay_seconds = 5;
   uint32_t drain_seconds = 60;
 };
 

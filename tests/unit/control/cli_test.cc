@@ -103,6 +103,8 @@ BOOST_AUTO_TEST_CASE(a_value_that_cannot_be_right_is_a_usage_error) {
       {"link", "status", "--wait", "foo"},
       {"init", "--drain-timeout", "x"},
       {"init", "--drain-timeout", "-1s"},
+      {"init", "--drain-delay", "-1s"},
+      {"init", "--health-address", "9901"},
       {"init", "--timeout", "foo"},
       {"init", "--service-host", "foo"},
       {"init", "--site-name", "A b"},
