@@ -337,14 +337,39 @@ std::string random_code() {
   return code;
 }
 
-std::string random_uuid() {
-  std::array<uint8_t, 16> octets;
-  fill_random(octets.data(), octets.size());
-  octets[6] = static_cast<uint8_t>((octets[6] & 0x0f) | 0x40);  // RFC 9562 5.4
+namespace {
+
+std::array<uint8_t, 32> sha256_of(std::string_view text) {
+  std::array<uint8_t, 32> digest;
+  unsigned int size = 0;
+  const int is_done =
+      EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha256(), nullptr);
+  ASSERT(is_done == 1 && size == digest.size());
+  return digest;
+}
+
+// RFC 9562 4: the version and the variant of an UUID, whatever else its octets are.
+std::string uuid_text(std::array<uint8_t, 16> octets, uint8_t version) {
+  octets[6] = static_cast<uint8_t>((octets[6] & 0x0f) | (version << 4));
   octets[8] = static_cast<uint8_t>((octets[8] & 0x3f) | 0x80);
   std::string text = hex_of(octets);
   for (const size_t place : {20, 16, 12, 8}) text.insert(place, 1, '-');
   return text;
+}
+
+}  // namespace
+
+std::string random_uuid() {
+  std::array<uint8_t, 16> octets;
+  fill_random(octets.data(), octets.size());
+  return uuid_text(octets, 4);
+}
+
+std::string uuid_of(std::string_view text) {
+  std::array<uint8_t, 16> octets{};
+  const auto digest = sha256_of(text);
+  std::copy_n(digest.begin(), octets.size(), octets.begin());
+  return uuid_text(octets, 8);
 }
 
 bool is_uuid(std::string_view text) {
@@ -358,13 +383,6 @@ bool is_uuid(std::string_view text) {
   return true;
 }
 
-std::string sha256_hex(std::string_view text) {
-  std::array<uint8_t, 32> digest;
-  unsigned int size = 0;
-  const int is_done =
-      EVP_Digest(text.data(), text.size(), digest.data(), &size, EVP_sha256(), nullptr);
-  ASSERT(is_done == 1 && size == digest.size());
-  return hex_of(digest);
-}
+std::string sha256_hex(std::string_view text) { return hex_of(sha256_of(text)); }
 
 }  // namespace istmo::control

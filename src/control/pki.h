@@ -101,8 +101,9 @@ Result<> check_credentials(const proxy::Credentials& credentials, std::string_vi
 bool equals_in_constant_time(std::string_view a, std::string_view b);
 
 inline constexpr size_t kCodeSize = 24;
-std::string random_code();  // kCodeSize letters and digits, about 142 bits
-std::string random_uuid();  // version 4
+std::string random_code();                   // kCodeSize letters and digits, about 142 bits
+std::string random_uuid();                   // version 4
+std::string uuid_of(std::string_view text);  // version 8: the same for the same text
 bool is_uuid(std::string_view text);
 std::string sha256_hex(std::string_view text);
 

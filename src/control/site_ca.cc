@@ -1,11 +1,8 @@
 #include "control/site_ca.h"
 
 #include "base/log.h"
-#include "control/private_file.h"
 
 namespace istmo::control {
-
-namespace fs = std::filesystem;
 
 namespace {
 
@@ -19,63 +16,73 @@ bool has_expired(const KeyPair& ca, WallTime now) {
   return info && info->not_after <= now;
 }
 
-Result<> check_ca(const KeyPair& ca, const fs::path& path, WallTime now) {
-  return check_credentials(
-      {.certificate = ca.certificate, .private_key = ca.private_key, .ca = ca.certificate},
-      path.string(), now);
+// Nothing: there is no such record.
+Result<std::optional<KeyPair>> find_key_pair(const StateStore& store, const char* record) {
+  const auto text = store.read(record);
+  if (text) return TRY(read_key_pair(*text, store.place_of(record)));
+  if (text.error().error_class() != ErrorClass::closed) return std::unexpected(text.error());
+  return std::nullopt;
 }
 
 }  // namespace
 
-Result<KeyPair> read_key_pair(const fs::path& path) {
-  const std::string text = TRY(read_private_file(path));
+Result<KeyPair> read_key_pair(std::string_view text, const std::string& place) {
   const size_t certificate = text.find(kCertificateBegin);
   const size_t key = text.find(kKeyBegin);
   if (certificate == std::string::npos || key == std::string::npos || key < certificate) {
-    return Error::config(path.string() +
-                         ": damaged: a certificate and its private key belong here");
+    return Error::config(place + ": damaged: a certificate and its private key belong here");
   }
-  return KeyPair{.certificate = text.substr(certificate, key - certificate),
-                 .private_key = text.substr(key)};
+  return KeyPair{.certificate = std::string(text.substr(certificate, key - certificate)),
+                 .private_key = std::string(text.substr(key))};
 }
 
-Result<> write_key_pair(const fs::path& path, const KeyPair& pair) {
-  return write_private_file(path, pair.certificate + pair.private_key);
-}
+std::string to_text(const KeyPair& pair) { return pair.certificate + pair.private_key; }
 
-SiteCa::SiteCa(const fs::path& issuers, const std::string& site_name)
-    : file_(issuers / "istmo-site-ca.pem"),
-      next_file_(issuers / "istmo-site-ca-next.pem"),
-      common_name_("istmo-site-ca " + site_name) {}
-
-Result<SiteCa> SiteCa::open(const fs::path& issuers, const std::string& site_name, Missing missing,
+Result<SiteCa> SiteCa::open(StateStore& store, const std::string& site_name, Missing missing,
                             WallTime now) {
-  SiteCa ca(issuers, site_name);
+  SiteCa ca(store, site_name);
   TRY(ca.read(missing, now));
   TRY(ca.rotate(now));
   ca.join();
-  TRY(check_ca(ca.current_, ca.file_, now));
+  TRY(ca.check(ca.current_, kRecord, now));
   return ca;
 }
 
 Result<> SiteCa::read(Missing missing, WallTime now) {
-  auto next = read_key_pair(next_file_);
-  if (next) next_ = std::move(*next);
-  else if (next.error().error_class() != ErrorClass::closed) return std::unexpected(next.error());
-  auto current = read_key_pair(file_);
+  next_ = TRY(find_key_pair(*store_, kNextRecord));
+  auto current = TRY(find_key_pair(*store_, kRecord));
   if (current) {
     current_ = std::move(*current);
-    return {};
+    // The last step of a succession was not done.
+    if (!next_ || next_->certificate != current_.certificate) return {};
+    next_.reset();
+    return store_->remove(kNextRecord);
   }
-  if (current.error().error_class() != ErrorClass::closed) return std::unexpected(current.error());
   // Something was signed once: a fresh CA would silently cut those sites off.
   if (missing == Missing::is_an_error || next_) {
-    return Error::config(file_.string() +
+    return Error::config(store_->place_of(kRecord) +
                          ": lost, but certificates were issued with it; restore it from a copy, or "
                          "delete the site and make it anew");
   }
   current_ = TRY(make_ca(common_name_, now));
-  return write_key_pair(file_, current_);
+  return store_->write(kRecord, to_text(current_));
+}
+
+Result<> SiteCa::reload() {
+  auto next = TRY(find_key_pair(*store_, kNextRecord));
+  auto current = TRY(find_key_pair(*store_, kRecord));
+  if (!current) return store_->write(kRecord, to_text(current_));
+  if (next && next->certificate == current->certificate) next.reset();
+  current_ = std::move(*current);
+  next_ = std::move(next);
+  join();
+  return {};
+}
+
+Result<> SiteCa::check(const KeyPair& ca, const char* record, WallTime now) const {
+  return check_credentials(
+      {.certificate = ca.certificate, .private_key = ca.private_key, .ca = ca.certificate},
+      store_->place_of(record), now);
 }
 
 const KeyPair& SiteCa::signer(WallTime now) const {
@@ -86,19 +93,18 @@ Result<> SiteCa::rotate(WallTime now) {
   if (!next_ && is_in_last(kSuccessorIsMade, current_.certificate, now) &&
       !has_expired(current_, now)) {
     KeyPair successor = TRY(make_ca(common_name_, now));
-    TRY(write_key_pair(next_file_, successor));
+    TRY(store_->write(kNextRecord, to_text(successor)));
     next_ = std::move(successor);
-    LOG_INFO("the site's CA has a successor", "file", next_file_.string());
+    LOG_INFO("the site's CA has a successor", "record", store_->place_of(kNextRecord));
     join();
   }
   if (next_ && has_expired(current_, now)) {
-    TRY(check_ca(*next_, next_file_, now));
-    std::error_code failure;
-    fs::rename(next_file_, file_, failure);
-    if (failure) return Error::config("rename " + next_file_.string() + ": " + failure.message());
+    TRY(check(*next_, kNextRecord, now));
+    TRY(store_->write(kRecord, to_text(*next_)));
     current_ = std::move(*next_);
     next_.reset();
-    LOG_INFO("the site's CA was succeeded", "file", file_.string());
+    LOG_INFO("the site's CA was succeeded", "record", store_->place_of(kRecord));
+    TRY(store_->remove(kNextRecord));
     join();
   }
   return {};

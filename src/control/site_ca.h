@@ -6,45 +6,52 @@
 //   trust: CA             CA + successor   CA + successor   successor, now the CA
 //   signs: CA             CA               successor        successor
 //
-// Two files in `issuers/`: istmo-site-ca.pem and, while there is one, istmo-site-ca-next.pem, each
-// a certificate with its key. Owned by SiteState, control thread only.
+// Two records: istmo-site-ca.pem and, while there is one, istmo-site-ca-next.pem, each a
+// certificate with its key. Owned by SiteState, control thread only; borrows the store.
 #pragma once
 
-#include <filesystem>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "control/pki.h"
+#include "control/state_store.h"
 
 namespace istmo::control {
 
-// A certificate and its key in one file, so that they change together. read: Error::closed when
-// there is no file, Error::config when it is damaged.
-Result<KeyPair> read_key_pair(const std::filesystem::path& path);
-Result<> write_key_pair(const std::filesystem::path& path, const KeyPair& pair);
+// A certificate and its key in one text, so that they change together. Error::config names `place`.
+Result<KeyPair> read_key_pair(std::string_view text, const std::string& place);
+std::string to_text(const KeyPair& pair);
 
 class SiteCa {
  public:
+  static constexpr const char* kFolder = "issuers";
+  static constexpr const char* kRecord = "issuers/istmo-site-ca.pem";
+  static constexpr const char* kNextRecord = "issuers/istmo-site-ca-next.pem";
+
   enum class Missing : uint8_t { made, is_an_error };
-  // Reads the CA, or makes it where none was. Error::config names the file.
-  static Result<SiteCa> open(const std::filesystem::path& issuers, const std::string& site_name,
-                             Missing missing, WallTime now);
+  // Reads the CA, or makes it where none was. Error::config names the record.
+  static Result<SiteCa> open(StateStore& store, const std::string& site_name, Missing missing,
+                             WallTime now);
+  // Another process wrote them. One that is gone is written again.
+  Result<> reload();
 
   // What others have to trust: PEM of one certificate, or of two.
   const std::string& bundle() const { return bundle_; }
   const KeyPair& signer(WallTime now) const;
-  // Makes the successor, or puts it in its place, when it is time; on disk when it returns. Call
-  // it at start and once a day.
+  // Makes the successor, or puts it in its place, when it is time. Call it at start and once
+  // a day.
   Result<> rotate(WallTime now);
 
  private:
-  SiteCa(const std::filesystem::path& issuers, const std::string& site_name);
+  SiteCa(StateStore& store, const std::string& site_name)
+      : store_(&store), common_name_("istmo-site-ca " + site_name) {}
   Result<> read(Missing missing, WallTime now);
+  Result<> check(const KeyPair& ca, const char* record, WallTime now) const;
   void join();
 
-  std::filesystem::path file_;
-  std::filesystem::path next_file_;
+  StateStore* store_;
   std::string common_name_;
   KeyPair current_;
   std::optional<KeyPair> next_;

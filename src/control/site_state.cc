@@ -1,12 +1,10 @@
 #include "control/site_state.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
 
-#include "control/json.h"
+#include "base/log.h"
 #include "control/private_file.h"
-#include "control/site_ca.h"
 
 namespace istmo::control {
 
@@ -14,366 +12,211 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::string_view kRoomExtension = ".room";
-constexpr int64_t kVersion = 1;
+constexpr const char* kSite = "site.json";
+constexpr std::string_view kRecordExtension = ".json";
 
-fs::path site_file(const fs::path& runtime) { return runtime / "site.json"; }
-fs::path ca_file(const fs::path& runtime) { return runtime / "issuers" / "istmo-site-ca.pem"; }
-
-// --- maps of text and numbers, with their file in every error ----------------------------------
-
-class Record {
- public:
-  static Result<Record> read(const fs::path& path) {
-    const std::string text = TRY(read_private_file(path));
-    ParsedText parsed = parse_json(text, {.bytes_max = kPrivateFileBytesMax});
-    if (parsed.error) return damaged(path, parsed.error->text);
-    if (parsed.documents.size() != 1 || !parsed.documents[0].is_map()) {
-      return damaged(path, "a map belongs here");
-    }
-    Record record(path, std::move(parsed.documents[0]));
-    if (const auto version = TRY(record.number("version")); version != kVersion) {
-      return Error::config(path.string() + ": written by another version of Istmo (" +
-                           std::to_string(version) + ")");
-    }
-    return record;
-  }
-  Record(const fs::path& path, Value value) : path_(path), value_(std::move(value)) {}
-
-  const fs::path& path() const { return path_; }
-  Result<std::string> text(std::string_view key) const {
-    const Value* found = value_.find(key);
-    if (!found || found->kind() != Value::Kind::string) return missing(key);
-    return found->text();
-  }
-  Result<int64_t> number(std::string_view key) const {
-    const Value* found = value_.find(key);
-    if (!found || found->kind() != Value::Kind::integer) return missing(key);
-    int64_t number = 0;
-    const std::string& text = found->text();
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-    if (error != std::errc() || end != text.data() + text.size()) return missing(key);
-    return number;
-  }
-  Result<uint32_t> count(std::string_view key) const {
-    const int64_t value = TRY(number(key));
-    if (value < 0 || value > UINT32_MAX) return missing(key);
-    return static_cast<uint32_t>(value);
-  }
-  Result<WallTime> time(std::string_view key) const {
-    auto parsed = parse_rfc3339(TRY(text(key)));
-    if (!parsed) return damaged(path_, parsed.error().text());
-    return parsed;
-  }
-  const Value* find(std::string_view key) const { return value_.find(key); }
-  Error missing(std::string_view key) const {
-    return damaged(path_, "'" + std::string(key) + "' is missing or wrong");
-  }
-
- private:
-  static Error damaged(const fs::path& path, std::string_view why) {
-    return Error::config(path.string() + ": damaged: " + std::string(why) +
-                         "; restore it from a copy, or delete the site and make it anew");
-  }
-  fs::path path_;
-  Value value_;
-};
-
-Value new_record() {
-  Value value = Value::map();
-  value.set("version", kVersion);
-  return value;
+Result<std::string> record_in(std::string_view folder, const std::string& name) {
+  return record_name(folder, name, kRecordExtension);
 }
 
-Result<> write_record(const fs::path& path, const Value& value) {
-  return write_private_file(path, write_json(value, JsonStyle::indented) + "\n");
+Result<> write_in(StateStore& store, std::string_view folder, const std::string& key,
+                  const std::string& text) {
+  const std::string name = TRY(record_in(folder, key));
+  return store.write(name, text);
 }
 
-Result<std::vector<fs::path>> files_in(const fs::path& folder, std::string_view extension) {
-  std::error_code error;
-  std::vector<fs::path> files;
-  for (fs::directory_iterator at(folder, error), end; !error && at != end; at.increment(error)) {
-    if (at->path().extension() == extension) files.push_back(at->path());
-  }
-  if (error) return Error::config("read folder " + folder.string() + ": " + error.message());
-  return files;
+Result<> remove_in(StateStore& store, std::string_view folder, const std::string& key) {
+  const std::string name = TRY(record_in(folder, key));
+  return store.remove(name);
 }
 
-Result<std::vector<fs::path>> record_files(const fs::path& folder) {
-  return files_in(folder, ".json");
+// What the record of a value is called.
+std::string key_of(const Grant& grant) { return grant.uid; }
+std::string key_of(const IssuedCertificate& issued) { return issued.serial; }
+std::string key_of(const RedeemedToken& token) { return token.name; }
+std::string key_of(const Renewal& renewal) { return renewal.secret; }
+
+std::string folder_of(const std::string& name) { return name.substr(0, name.find('/')); }
+
+// "uid" of "grants/uid.json".
+std::string key_in(const std::string& name) {
+  const size_t begin = name.find('/') + 1;
+  return name.substr(begin, name.size() - begin - kRecordExtension.size());
 }
 
-// --- what the records hold ---------------------------------------------------------------------
-
-Value to_record(const Grant& grant) {
-  Value value = new_record();
-  value.set("uid", grant.uid);
-  value.set("name", grant.name);
-  value.set("code", grant.code);
-  value.set("isCodeGiven", grant.is_code_given);
-  value.set("redemptionsAllowed", grant.redemptions_allowed);
-  if (grant.created) value.set("created", to_rfc3339(*grant.created));
-  value.set("expires", to_rfc3339(grant.expires));
-  Value claims = Value::list();
-  for (const Claim& claim : grant.claims) {
-    Value& item = claims.add(Value::map());
-    item.set("name", claim.name);
-    item.set("subject", claim.subject);
-    item.set("serial", claim.serial);
-    item.set("time", to_rfc3339(claim.time));
-  }
-  value.set("claims", std::move(claims));
-  return value;
-}
-
-Result<Grant> to_grant(const Record& record) {
-  Grant grant{.uid = TRY(record.text("uid")),
-              .name = TRY(record.text("name")),
-              .code = TRY(record.text("code")),
-              .redemptions_allowed = TRY(record.count("redemptionsAllowed")),
-              .created = {},
-              .expires = TRY(record.time("expires")),
-              .claims = {}};
-  if (record.path().stem() != grant.uid) return record.missing("uid");
-  // Not there in what an earlier version wrote.
-  const Value* is_given = record.find("isCodeGiven");
-  grant.is_code_given = is_given != nullptr && is_given->text() == "true";
-  if (record.find("created")) grant.created = TRY(record.time("created"));
-  const Value* claims = record.find("claims");
-  if (!claims || !claims->is_list()) return record.missing("claims");
-  for (const Value& item : claims->items()) {
-    const Record claim(record.path(), item);
-    grant.claims.push_back({.name = TRY(claim.text("name")),
-                            .subject = TRY(claim.text("subject")),
-                            .serial = TRY(claim.text("serial")),
-                            .time = TRY(claim.time("time"))});
-  }
-  return grant;
-}
-
-Value to_record(const IssuedCertificate& issued) {
-  Value value = new_record();
-  value.set("serial", issued.serial);
-  value.set("subject", issued.subject);
-  value.set("reason", issued.reason);
-  value.set("sha256", issued.fingerprint_sha256);
-  value.set("issued", to_rfc3339(issued.issued));
-  value.set("expires", to_rfc3339(issued.expires));
-  return value;
-}
-
-Result<IssuedCertificate> to_issued(const Record& record) {
-  return IssuedCertificate{.serial = TRY(record.text("serial")),
-                           .subject = TRY(record.text("subject")),
-                           .reason = TRY(record.text("reason")),
-                           .fingerprint_sha256 = TRY(record.text("sha256")),
-                           .issued = TRY(record.time("issued")),
-                           .expires = TRY(record.time("expires"))};
-}
-
-Value to_record(const RedeemedToken& token) {
-  Value value = new_record();
-  value.set("name", token.name);
-  value.set("url", token.url);
-  value.set("codeSha256", token.code_sha256);
-  value.set("documents", token.documents);
-  value.set("time", to_rfc3339(token.time));
-  return value;
-}
-
-Result<RedeemedToken> to_redeemed(const Record& record) {
-  return RedeemedToken{.name = TRY(record.text("name")),
-                       .url = TRY(record.text("url")),
-                       .code_sha256 = TRY(record.text("codeSha256")),
-                       .documents = TRY(record.text("documents")),
-                       .time = TRY(record.time("time"))};
-}
-
-Value to_record(const Renewal& renewal) {
-  Value value = new_record();
-  value.set("secret", renewal.secret);
-  value.set("replaces", renewal.replaces_sha256);
-  value.set("ca", renewal.credentials.ca);
-  value.set("certificate", renewal.credentials.certificate);
-  value.set("privateKey", renewal.credentials.private_key);
-  value.set("pendingKey", renewal.pending.private_key);
-  value.set("pendingRequest", renewal.pending.request);
-  return value;
-}
-
-Result<Renewal> to_renewal(const Record& record) {
-  return Renewal{.secret = TRY(record.text("secret")),
-                 .replaces_sha256 = TRY(record.text("replaces")),
-                 .credentials = {.certificate = TRY(record.text("certificate")),
-                                 .private_key = TRY(record.text("privateKey")),
-                                 .ca = TRY(record.text("ca"))},
-                 .pending = {.private_key = TRY(record.text("pendingKey")),
-                             .request = TRY(record.text("pendingRequest"))}};
-}
-
-// Names come from documents, which were checked; a second look where a path is made of them.
-Result<fs::path> path_in(const fs::path& folder, const std::string& name,
-                         std::string_view extension) {
-  if (name.empty() || name.front() == '.' || name.find('/') != std::string::npos ||
-      name.find('\0') != std::string::npos) {
-    return Error::config("'" + name + "' cannot be the name of a file");
-  }
-  return folder / (name + std::string(extension));
-}
-
-Result<fs::path> record_path(const fs::path& folder, const std::string& name) {
-  return path_in(folder, name, ".json");
-}
-
-Result<> write_record(const fs::path& folder, const std::string& name, const Value& value) {
-  const fs::path path = TRY(record_path(folder, name));
-  return write_record(path, value);
-}
-
-Result<> remove_record(const fs::path& folder, const std::string& name) {
-  const fs::path path = TRY(record_path(folder, name));
-  return remove_private_file(path);
-}
+bool is_missing(const Error& error) { return error.error_class() == ErrorClass::closed; }
 
 }  // namespace
-
-std::string Grant::why_closed(WallTime now) const {
-  if (redemptions() >= redemptions_allowed) {
-    return "used up: " + std::to_string(redemptions()) + " of " +
-           std::to_string(redemptions_allowed) + " redemptions";
-  }
-  return is_open(now) ? std::string() : "expired at " + to_rfc3339(expires);
-}
 
 Result<SiteState> SiteState::open(const SiteStateOptions& options, WallTime now) {
   SiteState state;
   state.runtime_ = options.runtime;
   TRY(make_private_folder(options.runtime));
-  for (const char* folder : {"issuers", "certs", "grants", "issued", "links", "renewals"}) {
-    TRY(make_private_folder(options.runtime / folder));
+  TRY(make_private_folder(options.runtime / "certs"));
+  state.store_ = options.store;
+  if (options.store == nullptr) {
+    DiskStateStore files = TRY(DiskStateStore::open(options.runtime));
+    state.own_store_ = std::make_unique<DiskStateStore>(std::move(files));
+    state.store_ = state.own_store_.get();
   }
   TRY(state.read_site(options));
+  TRY(state.read_ports());
   TRY(state.read_ca(options, now));
-  TRY(state.read_grants());
-  TRY(state.read_issued());
-  TRY(state.read_redeemed());
-  TRY(state.read_renewals());
+  TRY(state.read_all("grants", state.grants_));
+  TRY(state.read_all("issued", state.issued_));
+  TRY(state.read_all("links", state.redeemed_));
+  TRY(state.read_all("renewals", state.renewals_));
   return state;
 }
 
-Result<> SiteState::read_site(const SiteStateOptions& options) {
-  const auto record = Record::read(site_file(runtime_));
-  if (!record && record.error().error_class() != ErrorClass::closed) {
-    return std::unexpected(record.error());
-  }
-  if (!record) {
-    // The id is written first of all files: a CA without it means that the id was lost.
-    std::error_code ignored;
-    if (fs::exists(ca_file(runtime_), ignored)) {
-      return Error::config(site_file(runtime_).string() +
-                           ": lost, but the CA of the site is there; restore it from a copy, or "
-                           "delete the site and make it anew");
-    }
-    site_id_ = options.site_id.empty() ? random_uuid() : options.site_id;
-    return write_site();
-  }
-  site_id_ = TRY(record->text("id"));
-  const Value* ports = record->find("ports");
-  if (!is_uuid(site_id_)) return record->missing("id");
-  if (!ports || !ports->is_map()) return record->missing("ports");
-  const Record chosen(record->path(), *ports);
-  for (const auto& entry : ports->entries()) {
-    const uint32_t port = TRY(chosen.count(entry.key));
-    if (port == 0 || port > UINT16_MAX) return chosen.missing(entry.key);
-    ports_[entry.key] = static_cast<uint16_t>(port);
-  }
-  // Not there in what an earlier version wrote.
-  const Value* hosts = record->find("ingressHosts");
-  if (hosts && !hosts->is_list()) return record->missing("ingressHosts");
-  if (!hosts) return {};
-  for (const Value& host : hosts->items()) {
-    if (host.kind() != Value::Kind::string) return record->missing("ingressHosts");
-    ingress_hosts_.push_back(host.text());
-  }
-  return {};
+// --- reading -----------------------------------------------------------------------------------
+
+Result<RecordText> SiteState::read_record(const std::string& name) const {
+  std::string text = TRY(store_->read(name));
+  return RecordText{.place = store_->place_of(name), .text = std::move(text)};
 }
 
-Result<> SiteState::write_site() const {
-  Value value = new_record();
-  value.set("id", site_id_);
-  Value ports = Value::map();
-  for (const auto& [purpose, port] : ports_) ports.set(purpose, port);
-  value.set("ports", std::move(ports));
-  Value hosts = Value::list();
-  for (const std::string& host : ingress_hosts_) hosts.add(host);
-  value.set("ingressHosts", std::move(hosts));
-  return write_record(site_file(runtime_), value);
+Result<> SiteState::read_site(const SiteStateOptions& options) {
+  const auto record = read_record(kSite);
+  if (record) {
+    SiteRecord site = TRY(control::read_site(*record));
+    site_id_ = std::move(site.id);
+    ingress_hosts_ = std::move(site.ingress_hosts);
+    return {};
+  }
+  if (!is_missing(record.error())) return std::unexpected(record.error());
+  // The id is written first of all records: a CA without it means that the id was lost.
+  if (store_->read(SiteCa::kRecord)) {
+    return Error::config(store_->place_of(kSite) +
+                         ": lost, but the CA of the site is there; restore it from a copy, or "
+                         "delete the site and make it anew");
+  }
+  site_id_ = options.site_id.empty() ? random_uuid() : options.site_id;
+  return write_site();
+}
+
+Result<> SiteState::write_site() {
+  return store_->write(kSite, to_record({.id = site_id_, .ingress_hosts = ingress_hosts_}));
+}
+
+// An earlier version wrote them together with the site.
+Result<> SiteState::read_ports() {
+  const fs::path file = runtime_ / "ports.json";
+  auto text = read_private_file(file);
+  if (text) {
+    ports_ = TRY(control::read_ports({.place = file.string(), .text = std::move(*text)}));
+    return {};
+  }
+  if (!is_missing(text.error())) return std::unexpected(text.error());
+  if (store_->is_shared()) return {};
+  const RecordText site = TRY(read_record(kSite));
+  ports_ = TRY(control::read_ports(site));
+  return ports_.empty() ? Result<>() : write_private_file(file, to_record(ports_));
 }
 
 Result<> SiteState::read_ca(const SiteStateOptions& options, WallTime now) {
-  const bool has_signed = !TRY(record_files(runtime_ / "issued")).empty();
+  const bool has_signed = !TRY(store_->list("issued")).empty();
   const std::string name = options.site_name.empty() ? site_id_ : options.site_name;
-  ca_.emplace(
-      TRY(SiteCa::open(runtime_ / "issuers", name,
-                       has_signed ? SiteCa::Missing::is_an_error : SiteCa::Missing::made, now)));
+  const auto missing = has_signed ? SiteCa::Missing::is_an_error : SiteCa::Missing::made;
+  ca_.emplace(TRY(SiteCa::open(*store_, name, missing, now)));
   return {};
 }
 
-Result<> SiteState::read_grants() {
-  for (const fs::path& path : TRY(record_files(runtime_ / "grants"))) {
-    Grant grant = TRY(read_grant(path));
-    const std::string uid = grant.uid;
-    grants_.emplace(uid, std::move(grant));
+Result<> SiteState::read_one(const std::string& name, Grant& grant) const {
+  const RecordText record = TRY(read_record(name));
+  grant = TRY(read_grant(record));
+  return {};
+}
+Result<> SiteState::read_one(const std::string& name, IssuedCertificate& issued) const {
+  const RecordText record = TRY(read_record(name));
+  issued = TRY(read_issued(record));
+  return {};
+}
+Result<> SiteState::read_one(const std::string& name, RedeemedToken& token) const {
+  const RecordText record = TRY(read_record(name));
+  token = TRY(read_redeemed(record));
+  return {};
+}
+Result<> SiteState::read_one(const std::string& name, Renewal& renewal) const {
+  const RecordText record = TRY(read_record(name));
+  renewal = TRY(read_renewal(record));
+  return {};
+}
+
+template <class T>
+Result<> SiteState::read_all(const std::string& folder,
+                             std::map<std::string, T, std::less<>>& into) const {
+  for (const std::string& name : TRY(store_->list(folder))) {
+    T value;
+    TRY(read_one(name, value));
+    if (key_of(value) != key_in(name)) {
+      return Error::config(store_->place_of(name) + ": damaged: it is the record of '" +
+                           key_of(value) + "'; restore it from a copy");
+    }
+    into.insert_or_assign(key_in(name), std::move(value));
   }
   return {};
 }
 
-Result<Grant> SiteState::read_grant(const fs::path& path) const {
-  return to_grant(TRY(Record::read(path)));
+// --- what others wrote -------------------------------------------------------------------------
+
+// What cannot be understood is told, and what was known counts on.
+void SiteState::reload(const std::string& name) {
+  const std::string folder = folder_of(name);
+  Result<> read;
+  if (name == kSite) read = reload_site();
+  else if (folder == SiteCa::kFolder) read = ca_->reload();
+  else if (folder == "grants") read = reload_grant(name);
+  else if (folder == "issued") read = reload_one(name, issued_);
+  else if (folder == "links") read = reload_one(name, redeemed_);
+  else if (folder == "renewals") read = reload_one(name, renewals_);
+  if (!read) LOG_ERROR("what another process wrote is not used", "error", read.error().text());
 }
 
-Result<> SiteState::read_issued() {
-  for (const fs::path& path : TRY(record_files(runtime_ / "issued"))) {
-    const Record record = TRY(Record::read(path));
-    IssuedCertificate issued = TRY(to_issued(record));
-    const std::string serial = issued.serial;
-    issued_.emplace(serial, std::move(issued));
-  }
+template <class T>
+Result<> SiteState::reload_one(const std::string& name,
+                               std::map<std::string, T, std::less<>>& into) {
+  T value;
+  const auto read = read_one(name, value);
+  if (read) into.insert_or_assign(key_in(name), std::move(value));
+  else if (is_missing(read.error())) into.erase(key_in(name));
+  else return read;
   return {};
 }
 
-Result<> SiteState::read_redeemed() {
-  // What a redemption that was interrupted left.
-  for (const fs::path& path : TRY(files_in(runtime_ / "links", kRoomExtension))) {
-    TRY(remove_private_file(path));
-  }
-  for (const fs::path& path : TRY(record_files(runtime_ / "links"))) {
-    const Record record = TRY(Record::read(path));
-    RedeemedToken token = TRY(to_redeemed(record));
-    const std::string name = token.name;
-    redeemed_.emplace(name, std::move(token));
-  }
+Result<> SiteState::reload_grant(const std::string& name) {
+  const Grant* known = find_grant(key_in(name));
+  const bool is_wanted = known && known->is_wanted;
+  TRY(reload_one(name, grants_));
+  const auto found = grants_.find(key_in(name));
+  if (found != grants_.end()) found->second.is_wanted = is_wanted;
   return {};
 }
 
-Result<> SiteState::read_renewals() {
-  for (const fs::path& path : TRY(record_files(runtime_ / "renewals"))) {
-    const Record record = TRY(Record::read(path));
-    Renewal renewal = TRY(to_renewal(record));
-    const std::string secret = renewal.secret;
-    renewals_.emplace(secret, std::move(renewal));
+// Names are only ever added: two who added some at once both have theirs.
+Result<> SiteState::reload_site() {
+  const auto record = read_record(kSite);
+  if (!record && is_missing(record.error())) return write_site();
+  if (!record) return std::unexpected(record.error());
+  SiteRecord site = TRY(control::read_site(*record));
+  if (site.id != site_id_) {
+    LOG_WARNING("the site has another id since this process began, which a restart takes", "id",
+                site.id);
   }
-  return {};
+  const auto ours = std::exchange(ingress_hosts_, std::move(site.ingress_hosts));
+  return add_ingress_hosts(ours);
 }
+
+// --- certificates ------------------------------------------------------------------------------
 
 Result<proxy::Credentials> SiteState::server_credentials(const std::string& name,
                                                          const std::vector<std::string>& hosts,
                                                          WallTime now) {
-  const fs::path path = TRY(path_in(runtime_ / "certs", name, ".pem"));
-  auto pair = read_key_pair(path);
-  if (!pair && pair.error().error_class() != ErrorClass::closed) {
-    return std::unexpected(pair.error());
-  }
+  const fs::path path = runtime_ / TRY(record_name("certs", name, ".pem"));
+  const auto text = read_private_file(path);
+  if (!text && !is_missing(text.error())) return std::unexpected(text.error());
+  std::optional<KeyPair> pair;
+  if (text) pair = TRY(read_key_pair(*text, path.string()));
   const KeyPair& signer = ca_->signer(now);
   proxy::Credentials credentials{.certificate = {}, .private_key = {}, .ca = signer.certificate};
   if (pair) {
@@ -391,7 +234,7 @@ Result<proxy::Credentials> SiteState::server_credentials(const std::string& name
                                    .site_id = site_id_,
                                    .use = CertificateUse::client_and_server};
   KeyPair fresh = TRY(issue_certificate(signer, request, now));
-  TRY(write_key_pair(path, fresh));
+  TRY(write_private_file(path, to_text(fresh)));
   credentials.ca = ca_->bundle();
   credentials.certificate = std::move(fresh.certificate);
   credentials.private_key = std::move(fresh.private_key);
@@ -426,8 +269,14 @@ Result<> SiteState::remember_issued(const std::string& certificate,
       .fingerprint_sha256 = info.fingerprint_sha256,
       .issued = now,
       .expires = info.not_after};
-  TRY(write_record(runtime_ / "issued", info.serial, to_record(issued)));
+  TRY(write_in(*store_, "issued", info.serial, to_record(issued)));
   issued_.emplace(info.serial, std::move(issued));
+  return {};
+}
+
+Result<> SiteState::forget_issued(const std::string& serial) {
+  TRY(remove_in(*store_, "issued", serial));
+  issued_.erase(serial);
   return {};
 }
 
@@ -445,13 +294,20 @@ std::optional<WallTime> SiteState::issued_until(WallTime now) const {
   return last;
 }
 
-Result<> SiteState::write_grant(const Grant& grant) const {
-  return write_record(runtime_ / "grants", grant.uid, to_record(grant));
+// --- the ledger of grants ----------------------------------------------------------------------
+
+Result<> SiteState::write_grant(const Grant& grant) {
+  return write_in(*store_, "grants", grant.uid, to_record(grant));
+}
+
+bool SiteState::is_stored(const Grant& grant) const {
+  return store_->is_stored("grants/" + grant.uid + std::string(kRecordExtension));
 }
 
 Result<Grant> SiteState::put_grant(const GrantRequest& request, WallTime now) {
   if (const Grant* known = find_grant_by_name(request.name)) return change_grant(*known, request);
-  Grant grant{.uid = random_uuid(),
+  // Replicas that find the same document at once make the same grant.
+  Grant grant{.uid = store_->is_shared() ? uuid_of(site_id_ + "/" + request.name) : random_uuid(),
               .name = request.name,
               .code = request.code.empty() ? random_code() : request.code,
               .is_code_given = !request.code.empty(),
@@ -486,7 +342,7 @@ Result<Grant> SiteState::change_grant(const Grant& known, const GrantRequest& re
 Result<> SiteState::remove_grant(const std::string& name) {
   const Grant* grant = find_grant_by_name(name);
   if (!grant) return {};
-  TRY(remove_record(runtime_ / "grants", grant->uid));
+  TRY(remove_in(*store_, "grants", grant->uid));
   grants_.erase(grants_.find(grant->uid));
   return {};
 }
@@ -511,42 +367,60 @@ Result<> SiteState::record_claim(const std::string& uid, const Claim& claim) {
   auto written = write_grant(grant);
   if (written) return {};
   // It counts unless the ledger can be seen to lack it.
-  const auto on_disk = read_grant(TRY(record_path(runtime_ / "grants", uid)));
-  if (on_disk && on_disk->claims.size() < grant.claims.size()) grant.claims.pop_back();
+  Grant there;
+  const std::string name = TRY(record_in("grants", uid));
+  const auto read = read_one(name, there);
+  if (read && there.claims.size() < grant.claims.size()) grant.claims.pop_back();
   return written;
 }
 
+bool SiteState::has_claim(const std::string& uid, const std::string& serial) const {
+  const Grant* grant = find_grant(uid);
+  return grant && std::ranges::find(grant->claims, serial, &Claim::serial) != grant->claims.end();
+}
+
+Result<> SiteState::withdraw_claim(const std::string& uid, const std::string& serial) {
+  if (!has_claim(uid, serial)) return {};
+  Grant& grant = grants_.find(uid)->second;
+  Grant without = grant;
+  std::erase_if(without.claims, [&](const Claim& claim) { return claim.serial == serial; });
+  TRY(write_grant(without));
+  grant = std::move(without);
+  return {};
+}
+
+// --- tokens, renewals, names and ports ---------------------------------------------------------
+
 Result<> SiteState::reserve_redeemed(const std::string& name) {
-  return reserve_room(TRY(path_in(runtime_ / "links", name, kRoomExtension)));
+  const std::string record = TRY(record_in("links", name));
+  return store_->reserve(record);
 }
 
 void SiteState::release_redeemed(const std::string& name) {
-  const auto path = path_in(runtime_ / "links", name, kRoomExtension);
-  std::error_code ignored;
-  if (path) fs::remove(*path, ignored);
+  if (const auto record = record_in("links", name)) store_->release(*record);
 }
 
 Result<> SiteState::put_redeemed(const RedeemedToken& token) {
   release_redeemed(token.name);
-  TRY(write_record(runtime_ / "links", token.name, to_record(token)));
+  TRY(write_in(*store_, "links", token.name, to_record(token)));
   redeemed_[token.name] = token;
   return {};
 }
 
 Result<> SiteState::remove_redeemed(const std::string& name) {
-  TRY(remove_record(runtime_ / "links", name));
+  TRY(remove_in(*store_, "links", name));
   redeemed_.erase(name);
   return {};
 }
 
 Result<> SiteState::put_renewal(const Renewal& renewal) {
-  TRY(write_record(runtime_ / "renewals", renewal.secret, to_record(renewal)));
+  TRY(write_in(*store_, "renewals", renewal.secret, to_record(renewal)));
   renewals_[renewal.secret] = renewal;
   return {};
 }
 
 Result<> SiteState::remove_renewal(const std::string& secret) {
-  TRY(remove_record(runtime_ / "renewals", secret));
+  TRY(remove_in(*store_, "renewals", secret));
   renewals_.erase(secret);
   return {};
 }
@@ -574,11 +448,12 @@ std::optional<uint16_t> SiteState::port(const std::string& purpose) const {
 }
 
 Result<> SiteState::set_port(const std::string& purpose, uint16_t port) {
-  const auto before = ports_;
-  ports_[purpose] = port;
-  auto written = write_site();
-  if (!written) ports_ = before;
-  return written;
+  PortsRecord changed = ports_;
+  changed[purpose] = port;
+  if (changed == ports_) return {};
+  TRY(write_private_file(runtime_ / "ports.json", to_record(changed)));
+  ports_ = std::move(changed);
+  return {};
 }
 
 }  // namespace istmo::control

@@ -1,18 +1,25 @@
-// What a site must remember over restarts, in its private folder `runtime/` (0700, files 0600):
+// What a site must remember over restarts, in records of a StateStore: files of its private folder
+// `runtime/` (0700, files 0600) on a machine, Secrets in a cluster (kubernetes/cluster_state.h):
 //
-//   site.json                 id of the site, chosen ports, names given with tokens
-//   issuers/istmo-site-ca.pem certificate and key of the site's CA, in one file (site_ca.h)
-//   certs/<name>.pem          certificates of this site with their keys: istmo-site-server,
-//                             istmo-grant-server
+//   site.json                 id of the site, names given with tokens
+//   issuers/istmo-site-ca.pem certificate and key of the site's CA, in one record (site_ca.h)
 //   grants/<uid>.json         the ledger: one grant with its code and every redemption
 //   issued/<serial>.json      what was signed for others: for whom, when, until when
 //   renewals/<secret>.json    newer credentials than a Secret document has
 //   links/<token>.json        tokens that were redeemed here, with the documents that they gave
-//   links/<token>.room        room on the disk for such a file while its token is being redeemed
 //
-// Each file is replaced as a whole (private_file.h), and before memory changes, so a crash loses
-// nothing that was answered. A file that cannot be understood is an error with its name; nothing is
-// ever made anew in its place: a new CA would cut every linked site off.
+// and, always in files, what is of this machine or pod alone:
+//
+//   ports.json                chosen ports
+//   certs/<name>.pem          certificates of this site with their keys: istmo-site-server,
+//                             istmo-grant-server
+//
+// Each is replaced as a whole, and before memory changes, so a crash loses nothing that was
+// answered. One that cannot be understood is an error with its name; nothing is ever made anew in
+// its place: a new CA would cut every linked site off.
+//
+// Where the store is shared, others write the same records: reload() takes what they wrote, and
+// what must not be lost to them waits with when_durable() (pending_claim.h).
 //
 // Owned by the controller, control thread only. Ends by destruction; there is nothing to flush.
 #pragma once
@@ -20,6 +27,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -27,6 +35,8 @@
 #include "base/result.h"
 #include "control/pki.h"
 #include "control/site_ca.h"
+#include "control/state_records.h"
+#include "control/state_store.h"
 
 namespace istmo::control {
 
@@ -34,59 +44,7 @@ struct SiteStateOptions {
   std::filesystem::path runtime;  // made if it is not there
   std::string site_name;          // in the CA's name
   std::string site_id;            // of a site that is new here; empty: a random one
-};
-
-// One redemption of a grant.
-struct Claim {
-  std::string name;     // the token's
-  std::string subject;  // the redeeming site's id
-  std::string serial;   // of the certificate that it got
-  WallTime time;
-};
-
-struct Grant {
-  std::string uid;   // UUID: the path of its URL
-  std::string name;  // of the AccessGrant document
-  std::string code;
-  bool is_code_given = false;  // by the document; else it is random
-  uint32_t redemptions_allowed = 1;
-  std::optional<WallTime> created;  // nothing: an earlier version did not write it down
-  WallTime expires;
-  std::vector<Claim> claims;
-  // A document of this run asks for it. Not on disk: until its document was read again a grant is
-  // kept, and not redeemed.
-  bool is_wanted = false;
-  uint32_t redemptions() const { return static_cast<uint32_t>(claims.size()); }
-  bool is_open(WallTime now) const { return now < expires && redemptions() < redemptions_allowed; }
-  // Why it is not open, for people; empty while it is.
-  std::string why_closed(WallTime now) const;
-};
-
-// A certificate that this site's CA signed for others.
-struct IssuedCertificate {
-  std::string serial;
-  std::string subject;  // site id, or the name given to `link generate`
-  std::string reason;   // "grant <uid>", "link generate"
-  std::string fingerprint_sha256;
-  WallTime issued;
-  WallTime expires;
-};
-
-// An AccessToken that this site has redeemed.
-struct RedeemedToken {
-  std::string name;
-  std::string url;
-  std::string code_sha256;  // a document of the same name with another code is another token
-  std::string documents;    // Secret and Links, YAML; empty once the link was deleted
-  WallTime time;
-};
-
-// What a Secret of a Link was renewed to.
-struct Renewal {
-  std::string secret;
-  std::string replaces_sha256;     // of the certificate in the document that it goes with
-  proxy::Credentials credentials;  // in use instead; empty: none yet
-  SigningRequest pending;          // a key that waits for its certificate; empty: none does
+  StateStore* store = nullptr;    // nullptr: files of `runtime`
 };
 
 class SiteState {
@@ -103,6 +61,11 @@ class SiteState {
   // At start (open() does it) and once a day.
   Result<> rotate_ca(WallTime now) { return ca_->rotate(now); }
 
+  // --- shared records ------------------------------------------------------------------------
+  // Another process changed or removed this record.
+  void reload(const std::string& name);
+  void when_durable(DurableWait& wait) { store_->when_durable(wait); }
+
   // --- certificates ------------------------------------------------------------------------
   // This site's own server certificate `name` for `hosts`: the one on disk while it is good for
   // them, else a new one of the same CA. Call it at start, when the hosts change, and once a day.
@@ -116,6 +79,8 @@ class SiteState {
   Result<std::string> issue_for_key(std::string_view signing_request,
                                     const CertificateRequest& request, const std::string& reason,
                                     WallTime now);
+  // One that nobody was given.
+  Result<> forget_issued(const std::string& serial);
   std::vector<IssuedCertificate> issued() const;
   // When the last certificate that others hold ends; nothing: they hold none that is valid.
   std::optional<WallTime> issued_until(WallTime now) const;
@@ -136,9 +101,14 @@ class SiteState {
   const Grant* find_grant(std::string_view uid) const;
   const Grant* find_grant_by_name(std::string_view name) const;
   const std::map<std::string, Grant, std::less<>>& grants() const { return grants_; }  // by uid
-  // Raises the count. It is on disk when this returns without an error. After an error the count
-  // is what it was if the ledger on disk lacks the claim; in doubt the claim counts.
+  // It can be told to others: it is there after a crash.
+  bool is_stored(const Grant& grant) const;
+  // Raises the count; when_durable() tells when it lasts. After an error the count is what it was
+  // if the ledger lacks the claim; in doubt the claim counts.
   Result<> record_claim(const std::string& uid, const Claim& claim);
+  bool has_claim(const std::string& uid, const std::string& serial) const;
+  // A claim that was not answered.
+  Result<> withdraw_claim(const std::string& uid, const std::string& serial);
 
   // --- tokens redeemed here ------------------------------------------------------------------
   // Before a token is used up: an error when what it gives could not be written.
@@ -146,12 +116,12 @@ class SiteState {
   void release_redeemed(const std::string& name);
   Result<> put_redeemed(const RedeemedToken& token);
   Result<> remove_redeemed(const std::string& name);
-  const std::map<std::string, RedeemedToken>& redeemed() const { return redeemed_; }
+  const std::map<std::string, RedeemedToken, std::less<>>& redeemed() const { return redeemed_; }
 
   // --- renewed certificates of links ---------------------------------------------------------
   Result<> put_renewal(const Renewal& renewal);
   Result<> remove_renewal(const std::string& secret);
-  const std::map<std::string, Renewal>& renewals() const { return renewals_; }
+  const std::map<std::string, Renewal, std::less<>>& renewals() const { return renewals_; }
 
   // --- names and ports -----------------------------------------------------------------------
   // Under which others reach this site, beside those that it is started with: tokens and links
@@ -166,28 +136,37 @@ class SiteState {
 
  private:
   SiteState() = default;
+  Result<RecordText> read_record(const std::string& name) const;
   Result<> read_site(const SiteStateOptions& options);
+  Result<> read_ports();
   Result<> read_ca(const SiteStateOptions& options, WallTime now);
-  Result<> read_grants();
-  Result<> read_issued();
-  Result<> read_redeemed();
-  Result<> read_renewals();
+  template <class T>
+  Result<> read_all(const std::string& folder, std::map<std::string, T, std::less<>>& into) const;
+  Result<> read_one(const std::string& name, Grant& grant) const;
+  Result<> read_one(const std::string& name, IssuedCertificate& issued) const;
+  Result<> read_one(const std::string& name, RedeemedToken& token) const;
+  Result<> read_one(const std::string& name, Renewal& renewal) const;
+  template <class T>
+  Result<> reload_one(const std::string& name, std::map<std::string, T, std::less<>>& into);
+  Result<> reload_grant(const std::string& name);
+  Result<> reload_site();
   Result<> remember_issued(const std::string& certificate, const CertificateRequest& request,
                            const std::string& reason, WallTime now);
-  Result<> write_site() const;
-  Result<> write_grant(const Grant& grant) const;
-  Result<Grant> read_grant(const std::filesystem::path& path) const;
+  Result<> write_site();
+  Result<> write_grant(const Grant& grant);
   Result<Grant> change_grant(const Grant& known, const GrantRequest& request);
 
   std::filesystem::path runtime_;
+  std::unique_ptr<StateStore> own_store_;
+  StateStore* store_ = nullptr;
   std::string site_id_;
   std::optional<SiteCa> ca_;
   std::vector<std::string> ingress_hosts_;
-  std::map<std::string, uint16_t> ports_;
-  std::map<std::string, Grant, std::less<>> grants_;
-  std::map<std::string, IssuedCertificate> issued_;  // by serial
-  std::map<std::string, RedeemedToken> redeemed_;
-  std::map<std::string, Renewal> renewals_;  // by Secret
+  PortsRecord ports_;
+  std::map<std::string, Grant, std::less<>> grants_;              // by uid
+  std::map<std::string, IssuedCertificate, std::less<>> issued_;  // by serial
+  std::map<std::string, RedeemedToken, std::less<>> redeemed_;    // by token
+  std::map<std::string, Renewal, std::less<>> renewals_;          // by Secret
 };
 
 }  // namespace istmo::control

@@ -18,8 +18,8 @@ TokenRedemption::TokenRedemption(io::Loop& loop, SiteState& state, TokenRedempti
       rng_(std::hash<std::string>()(state.site_id()) + static_cast<uint64_t>(loop.now().ns)),
       redeemer_(loop, *this) {}
 
-std::map<std::string, RedeemedToken> TokenRedemption::redeemed() const {
-  std::map<std::string, RedeemedToken> all = unwritten_;
+std::map<std::string, RedeemedToken, std::less<>> TokenRedemption::redeemed() const {
+  std::map<std::string, RedeemedToken, std::less<>> all = unwritten_;
   all.insert(state_.redeemed().begin(), state_.redeemed().end());
   return all;
 }

@@ -73,7 +73,7 @@ class TokenRedemption final : private RedeemSink {
   void write_unwritten();
   void arm_retry();
   // By token: in the state, or still to be written there.
-  std::map<std::string, RedeemedToken> redeemed() const;
+  std::map<std::string, RedeemedToken, std::less<>> redeemed() const;
   bool is_redeemed(const AccessTokenDocument& token) const;
   bool are_hosts_known(const AccessTokenDocument& token, const Observed& observed,
                        RedeemAddresses& addresses) const;
@@ -87,7 +87,7 @@ class TokenRedemption final : private RedeemSink {
   Redeemer redeemer_;
   std::optional<AccessTokenDocument> running_;
   std::map<std::string, Failure> failures_;
-  std::map<std::string, RedeemedToken> unwritten_;
+  std::map<std::string, RedeemedToken, std::less<>> unwritten_;
   Instant write_at_;
   io::TimerOf<TokenRedemption, &TokenRedemption::on_retry> retry_timer_{*this};
 };

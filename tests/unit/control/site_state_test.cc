@@ -301,6 +301,28 @@ BOOST_AUTO_TEST_CASE(names_given_with_tokens_are_kept_each_once) {
   BOOST_TEST(state.ingress_hosts().size() == 3u);
 }
 
+BOOST_AUTO_TEST_CASE(ports_that_an_earlier_version_wrote_with_the_site_are_kept) {
+  const test::TemporaryFolder folder;
+  test::write_text(folder.path() / "site.json",
+                   R"({"version":1,"id":"7c9e6679-7425-40de-944b-e07fc1f90ae7","ports":)"
+                   R"({"grant":9093},"ingressHosts":[]})");
+  BOOST_TEST(open_state(folder.path()).port("grant").value() == 9093);
+  SiteState state = open_state(folder.path());
+  BOOST_TEST(state.add_ingress_hosts({"west.example"}).has_value());  // writes the site anew
+  BOOST_TEST(open_state(folder.path()).port("grant").value() == 9093);
+  test::write_text(folder.path() / "ports.json", R"({"version":1,"ports":{"grant":0}})");
+  BOOST_TEST(open_error(folder.path()).contains("ports.json: damaged: 'grant'"));
+}
+
+BOOST_AUTO_TEST_CASE(a_succession_of_the_ca_that_was_interrupted_is_ended) {
+  const test::TemporaryFolder folder;
+  const std::string ca = open_state(folder.path()).ca_certificates();
+  const fs::path issuers = folder.path() / "issuers";
+  fs::copy_file(issuers / "istmo-site-ca.pem", issuers / "istmo-site-ca-next.pem");
+  BOOST_TEST(open_state(folder.path()).ca_certificates() == ca);
+  BOOST_TEST(!fs::exists(issuers / "istmo-site-ca-next.pem"));
+}
+
 BOOST_AUTO_TEST_CASE(a_grant_says_why_it_is_closed) {
   const test::TemporaryFolder folder;
   SiteState state = open_state(folder.path());
