@@ -1,6 +1,7 @@
 #include "control/grant_server.h"
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "base/assert.h"
@@ -18,6 +19,7 @@ namespace {
 constexpr Duration kAcceptPause = Duration::seconds(1);  // after a failure that is not the loop's
 constexpr Duration kReadingTime = Duration::seconds(2);  // for the client to take the reply
 constexpr size_t kSubjectBytesMax = 63;
+constexpr const char* kInternalError = "Internal error, see the log of the site\n";
 
 bool is_subject(std::string_view text) {
   return !text.empty() && text.size() <= kSubjectBytesMax && std::ranges::all_of(text, [](char c) {
@@ -37,6 +39,14 @@ struct GrantServer::Answer {
   int status = 200;
   std::string text;
   std::string_view content_type = "text/plain; charset=utf-8";
+};
+
+// A certificate that its site gets if the claim lasts.
+struct GrantServer::Given {
+  std::string grant_uid;
+  std::string grant_name;
+  Claim claim;
+  proxy::Credentials credentials;
 };
 
 // A listening socket. Accepts until its op is cancelled, then closes the socket.
@@ -68,8 +78,8 @@ struct GrantServer::Listening {
 };
 
 // One client: TLS, one request, one answer. Owned by the server's list, which it leaves when its
-// transport has closed. States: reading -> answered -> closing.
-class GrantServer::Connection final : public transport::TransportSink {
+// transport has closed. States: reading -> (claiming ->) answered -> closing.
+class GrantServer::Connection final : public transport::TransportSink, private PendingClaimSink {
  public:
   Connection(GrantServer& server, io::Fd fd, std::string source)
       : server_(server),
@@ -82,13 +92,14 @@ class GrantServer::Connection final : public transport::TransportSink {
   const std::string& source() const { return source_; }
   void close(io::Loop::Ending ending, std::string why) {
     if (state_ == State::closing) return;
+    if (state_ == State::claiming) claim_->withdraw();
     state_ = State::closing;
     deadline_.unlink();
     transport_.close(ending, Error::closed(std::move(why)));
   }
 
  private:
-  enum class State : uint8_t { reading, answered, closing };
+  enum class State : uint8_t { reading, claiming, answered, closing };
 
   void on_transport_open() override { is_open_ = true; }
   void on_transport_drained(uint64_t) override {}
@@ -102,8 +113,22 @@ class GrantServer::Connection final : public transport::TransportSink {
       return send_answer({.status = bad->status, .text = bad->text + "\n"});
     }
     if (auto* request = std::get_if<Request>(&read)) {
-      send_answer(server_.answer(*request, source_));
+      auto judged = server_.judge(*request, source_);
+      if (auto* given = std::get_if<Given>(&judged)) return claim(std::move(*given));
+      send_answer(std::get<Answer>(judged));
     }
+  }
+
+  void claim(Given&& given) {
+    state_ = State::claiming;
+    given_.emplace(std::move(given));
+    server_.loop_.timers().arm(deadline_, server_.loop_.now() + server_.options_.claim_deadline);
+    PendingClaimSink& sink = *this;
+    claim_.emplace(server_.state_, sink, given_->grant_uid, given_->claim, server_.options_.clock);
+    claim_->start();  // last: may answer
+  }
+  void on_claim(ClaimOutcome outcome, const std::string& error) override {
+    send_answer(server_.answer_to(*given_, outcome, error, source_));
   }
 
   void on_transport_end() override { close(io::Loop::Ending::orderly, "the client has ended"); }
@@ -119,6 +144,7 @@ class GrantServer::Connection final : public transport::TransportSink {
       server_.metrics_.bad_requests.add();
       LOG_DEBUG("grant server: connection failed", "source", source_, "error", error.text());
     }
+    if (state_ == State::claiming) claim_->withdraw();
     deadline_.unlink();
     server_.remove(*this);  // ends this object
   }
@@ -135,6 +161,10 @@ class GrantServer::Connection final : public transport::TransportSink {
 
   void on_deadline() {
     if (state_ == State::answered) return close(io::Loop::Ending::orderly, "answered");
+    if (state_ == State::claiming) {
+      claim_->withdraw();
+      return on_claim(ClaimOutcome::refused, "it was not written in time");
+    }
     server_.metrics_.timeouts.add();
     close(io::Loop::Ending::abort, "no request came in time");
   }
@@ -144,6 +174,8 @@ class GrantServer::Connection final : public transport::TransportSink {
   State state_ = State::reading;
   bool is_open_ = false;  // the TLS handshake is done
   RequestReader reader_;
+  std::optional<Given> given_;
+  std::optional<PendingClaim> claim_;
   TlsTransport transport_;
   io::TimerOf<Connection, &Connection::on_deadline> deadline_{*this};
 };
@@ -245,11 +277,12 @@ void GrantServer::remove(Connection& connection) {
   connections_.remove_if([&](const Connection& other) { return &other == &connection; });
 }
 
-GrantServer::Answer GrantServer::answer(const Request& request, const std::string& source) {
+std::variant<GrantServer::Answer, GrantServer::Given> GrantServer::judge(
+    const Request& request, const std::string& source) {
   if (failures_.judge(source, loop_.now()) != FailureLimiter::Verdict::allowed) {
     metrics_.limited.add();
     failures_.on_failure(source, loop_.now());
-    return {.status = 429, .text = "Too many failed attempts, try again in a minute\n"};
+    return Answer{.status = 429, .text = "Too many failed attempts, try again in a minute\n"};
   }
   const std::string name = field(request.head, "name");
   const std::string subject = field(request.head, "subject");
@@ -257,33 +290,39 @@ GrantServer::Answer GrantServer::answer(const Request& request, const std::strin
     metrics_.bad_requests.add();
     failures_.on_failure(source, loop_.now());
     if (subject == state_.site_id()) {
-      return {.status = 400, .text = "A site cannot link to itself\n"};
+      return Answer{.status = 400, .text = "A site cannot link to itself\n"};
     }
-    return {.status = 400, .text = "Headers name and subject must say who asks\n"};
+    return Answer{.status = 400, .text = "Headers name and subject must say who asks\n"};
   }
   const Grant* grant = state_.find_grant(std::string_view(request.head.target).substr(1));
   // Always one comparison of as many octets, so that time does not tell whether a grant exists.
   const std::string& code = grant ? grant->code : dummy_code_;
   const bool is_right = equals_in_constant_time(sha256_hex(code), sha256_hex(request.body));
   if (grant && grant->is_open(options_.clock()) && is_right) {
-    if (grant->is_wanted) return redeem(*grant, name, subject);
+    if (grant->is_wanted) return give(*grant, name, subject);
     metrics_.failed.add();
-    return {.status = 503, .text = "This site cannot read the document of the grant\n"};
+    return Answer{.status = 503, .text = "This site cannot read the document of the grant\n"};
   }
-  metrics_.refused.add();
-  failures_.on_failure(source, loop_.now());
   const bool is_there = grant && grant->is_open(options_.clock());
   LOG_WARNING("token refused", "source", source, "site", subject, "reason",
               is_there ? "wrong code" : "no such claim");
-  if (is_there) return {.status = 403, .text = "Redemption of access token refused\n"};
+  if (!is_there) return no_claim(source);
+  metrics_.refused.add();
+  failures_.on_failure(source, loop_.now());
+  return Answer{.status = 403, .text = "Redemption of access token refused\n"};
+}
+
+GrantServer::Answer GrantServer::no_claim(const std::string& source) {
+  metrics_.refused.add();
+  failures_.on_failure(source, loop_.now());
   return {.status = 404, .text = "No such claim\n"};
 }
 
-GrantServer::Answer GrantServer::redeem(const Grant& grant, const std::string& name,
-                                        const std::string& subject) {
+std::variant<GrantServer::Answer, GrantServer::Given> GrantServer::give(
+    const Grant& grant, const std::string& name, const std::string& subject) {
   if (link_addresses_.empty()) {
     metrics_.failed.add();
-    return {.status = 503, .text = "This site does not accept links yet\n"};
+    return Answer{.status = 503, .text = "This site does not accept links yet\n"};
   }
   const WallTime now = options_.clock();
   const CertificateRequest wanted{.common_name = subject,
@@ -291,25 +330,44 @@ GrantServer::Answer GrantServer::redeem(const Grant& grant, const std::string& n
                                   .site_id = subject,
                                   .use = CertificateUse::client,
                                   .lifetime = kGivenLifetime};
-  const auto credentials = state_.issue_for(wanted, "grant " + grant.uid, now);
+  auto credentials = state_.issue_for(wanted, "grant " + grant.uid, now);
   if (!credentials) {
     metrics_.failed.add();
     LOG_ERROR("grant server: no certificate", "error", credentials.error().text());
-    return {.status = 500, .text = "Internal error, see the log of the site\n"};
+    return Answer{.status = 500, .text = kInternalError};
   }
   const auto info = inspect_certificate(credentials->certificate, name);
-  const Claim claim{
-      .name = name, .subject = subject, .serial = info ? info->serial : std::string(), .time = now};
-  // Before the reply: a crash between the two costs a token, never gives it a second life.
-  if (const auto recorded = state_.record_claim(grant.uid, claim); !recorded) {
-    metrics_.failed.add();
-    LOG_ERROR("grant server: claim not recorded", "error", recorded.error().text());
-    return {.status = 500, .text = "Internal error, see the log of the site\n"};
+  return Given{.grant_uid = grant.uid,
+               .grant_name = grant.name,
+               .claim = {.name = name,
+                         .subject = subject,
+                         .serial = info ? info->serial : std::string(),
+                         .time = now},
+               .credentials = std::move(*credentials)};
+}
+
+GrantServer::Answer GrantServer::answer_to(const Given& given, ClaimOutcome outcome,
+                                           const std::string& error, const std::string& source) {
+  switch (outcome) {
+    case ClaimOutcome::counted: break;
+    case ClaimOutcome::closed:
+      LOG_WARNING("token refused", "source", source, "site", given.claim.subject, "reason",
+                  "another site was faster");
+      return no_claim(source);
+    case ClaimOutcome::failed:
+      metrics_.failed.add();
+      LOG_ERROR("grant server: claim not recorded", "error", error);
+      return {.status = 500, .text = kInternalError};
+    case ClaimOutcome::refused:
+      metrics_.failed.add();
+      LOG_WARNING("grant server: claim not recorded", "error", error);
+      return {.status = 503, .text = "This site cannot record the redemption now, try again\n"};
   }
   metrics_.redeemed.add();
-  LOG_INFO("token redeemed", "grant", grant.name, "site", subject);
-  const auto documents = make_link_documents(name, *credentials, link_addresses_, 1);
-  sink_.on_grant_redeemed(grant);
+  LOG_INFO("token redeemed", "grant", given.grant_name, "site", given.claim.subject);
+  const auto documents =
+      make_link_documents(given.claim.name, given.credentials, link_addresses_, 1);
+  if (const Grant* grant = state_.find_grant(given.grant_uid)) sink_.on_grant_redeemed(*grant);
   return {.status = 200,
           .text = write_documents(documents, Format::yaml),
           .content_type = "application/yaml"};

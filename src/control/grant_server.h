@@ -6,8 +6,9 @@
 //   400, 411, 413, 431   the request breaks a rule below     405  not POST
 //   404 No such claim    unknown, expired or used up         403  the code is wrong
 //   429                  too many failures                   500, 503  ours: try again
-// The redemption is on disk before the reply leaves. When it cannot be written the answer is 500
-// and the token stays good, unless nobody can tell whether it is on disk: then it counts as used.
+// The redemption lasts before the reply leaves (pending_claim.h). When it cannot be written the
+// answer is 500, or 503 after 5 s, and the token stays good, unless nobody can tell whether it was
+// written: then it counts as used.
 // Codes are compared in constant time, against a dummy when there is no grant, and the code is
 // judged only after that.
 //
@@ -27,12 +28,14 @@
 #include <map>
 #include <memory>
 #include <string>
+#include <variant>
 #include <vector>
 
 #include "base/result.h"
 #include "control/access_documents.h"
 #include "control/failure_limiter.h"
 #include "control/http_message.h"
+#include "control/pending_claim.h"
 #include "control/site_state.h"
 #include "dataplane/io/loop.h"
 #include "dataplane/transport/tls_context.h"
@@ -67,6 +70,7 @@ struct GrantServerOptions {
   uint32_t connections_max = 128;
   uint32_t connections_per_source_max = 32;
   Duration deadline = Duration::seconds(10);
+  Duration claim_deadline = Duration::seconds(5);  // for the ledger; clients wait 10 s
   FailureLimits failures;
   const transport::KeyLog* key_log = nullptr;
   GrantServerMetrics* metrics = nullptr;  // outlives the server; nullptr: of its own
@@ -99,12 +103,18 @@ class GrantServer {
   class Connection;
   struct Listening;
   struct Answer;
+  struct Given;
   friend class Connection;
 
   Result<> open_port(const std::vector<std::string>& hosts, uint16_t port);
   void on_accepted(io::Fd fd);
-  Answer answer(const Request& request, const std::string& source);
-  Answer redeem(const Grant& grant, const std::string& name, const std::string& subject);
+  // Either all that is to be said, or what is given once its claim lasts.
+  std::variant<Answer, Given> judge(const Request& request, const std::string& source);
+  std::variant<Answer, Given> give(const Grant& grant, const std::string& name,
+                                   const std::string& subject);
+  Answer answer_to(const Given& given, ClaimOutcome outcome, const std::string& error,
+                   const std::string& source);
+  Answer no_claim(const std::string& source);
   bool has_room_for(const std::string& source);
   void remove(Connection& connection);  // ends it
 
