@@ -53,7 +53,7 @@ Result<> SiteCa::read(Missing missing, WallTime now) {
   auto current = TRY(find_key_pair(*store_, kRecord));
   if (current) {
     current_ = std::move(*current);
-    // The last step of a succession was not done.
+    // What rotate() leaves, so that at no moment both could be lost.
     if (!next_ || next_->certificate != current_.certificate) return {};
     next_.reset();
     return store_->remove(kNextRecord);
@@ -104,7 +104,6 @@ Result<> SiteCa::rotate(WallTime now) {
     current_ = std::move(*next_);
     next_.reset();
     LOG_INFO("the site's CA was succeeded", "record", store_->place_of(kRecord));
-    TRY(store_->remove(kNextRecord));
     join();
   }
   return {};

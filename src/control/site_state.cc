@@ -85,8 +85,9 @@ Result<> SiteState::read_site(const SiteStateOptions& options) {
     return {};
   }
   if (!is_missing(record.error())) return std::unexpected(record.error());
-  // The id is written first of all records: a CA without it means that the id was lost.
-  if (store_->read(SiteCa::kRecord)) {
+  // On a machine the id is written first of all: a CA without it means that the id was lost.
+  const bool is_id_known = store_->is_shared() && !options.site_id.empty();
+  if (!is_id_known && store_->read(SiteCa::kRecord)) {
     return Error::config(store_->place_of(kSite) +
                          ": lost, but the CA of the site is there; restore it from a copy, or "
                          "delete the site and make it anew");

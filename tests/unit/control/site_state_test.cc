@@ -314,7 +314,7 @@ BOOST_AUTO_TEST_CASE(ports_that_an_earlier_version_wrote_with_the_site_are_kept)
   BOOST_TEST(open_error(folder.path()).contains("ports.json: damaged: 'grant'"));
 }
 
-BOOST_AUTO_TEST_CASE(a_succession_of_the_ca_that_was_interrupted_is_ended) {
+BOOST_AUTO_TEST_CASE(what_a_succession_of_the_ca_left_is_removed_at_the_next_start) {
   const test::TemporaryFolder folder;
   const std::string ca = open_state(folder.path()).ca_certificates();
   const fs::path issuers = folder.path() / "issuers";

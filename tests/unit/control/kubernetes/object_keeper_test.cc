@@ -351,6 +351,23 @@ BOOST_AUTO_TEST_CASE(an_object_that_others_keep_changing_is_fought_ever_more_slo
   BOOST_TEST(w.keeper.problems().at(kBackend).contains("conflict"));
 }
 
+// Secrets of the site's state carry label and owner, too (cluster_state.h).
+BOOST_AUTO_TEST_CASE(what_another_part_of_the_site_made_is_left_alone) {
+  World w;
+  const Value made = json(R"({"metadata":{"name":"istmo-state-site","labels":{)"
+                          R"("app.kubernetes.io/managed-by":"istmo","istmo.dev/state":"true"},)"
+                          R"("ownerReferences":[{"uid":"u-owner"}]}})");
+  const ObjectId id{"ConfigMap", "istmo-state-site"};
+  w.server.store(id, made, "Update");
+  w.keeper.on_synced("ConfigMap");
+  w.keeper.want({{kBackend, service(8080)}});
+  w.settle();
+  w.keeper.want({});
+  w.settle();
+  BOOST_TEST(w.take() == (Texts{kMake, kRemove}), boost::test_tools::per_element());
+  BOOST_TEST(w.server.objects.contains(id));
+}
+
 // Seeds of everything at once: wishes change, others make and remove objects, answers are lost, the
 // server fails, the watch is late.
 class Turmoil {
