@@ -1,12 +1,16 @@
 // Which of several places gets the next exchange: the one with the fewest open streams, ties
-// spread at random. Pure: candidates in, index out.
+// spread at random. And in which order the routing keys of a listener are tried. Pure but for the
+// generator.
 #pragma once
 
 #include <cstdint>
 #include <optional>
 #include <span>
+#include <string>
+#include <vector>
 
 #include "base/rng.h"
+#include "dataplane/proxy/snapshot.h"
 
 namespace istmo::proxy {
 
@@ -17,5 +21,9 @@ struct Candidate {
 
 // nullopt when no candidate is usable.
 std::optional<size_t> pick_fewest_streams(std::span<const Candidate> candidates, Rng& rng);
+
+// The keys of one exchange, the preferred first. By weight: each is the first of any set of them
+// in proportion to its weight, so it does not matter which ones turn out to be reachable.
+std::vector<std::string> order_keys(const KeyChoice& choice, Rng& rng);
 
 }  // namespace istmo::proxy

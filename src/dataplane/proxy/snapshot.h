@@ -27,10 +27,27 @@ struct TcpSettings {
   friend bool operator==(const TcpSettings&, const TcpSettings&) = default;
 };
 
+// Several routing keys behind one listener. Every exchange has an order of them, and goes to the
+// first that is reachable then.
+struct KeyChoice {
+  enum class By : uint8_t { priority, weight };
+  struct Key {
+    std::string key;
+    uint32_t weight = 1;  // by weight only; 0: never
+    friend bool operator==(const Key&, const Key&) = default;
+  };
+  By by = By::priority;   // as they stand; or by chance, in proportion to the weights
+  std::vector<Key> keys;  // empty: there is no choice
+  friend bool operator==(const KeyChoice&, const KeyChoice&) = default;
+};
+
 // Listener document, or a propagated service: where clients connect.
 struct ListenerConfig {
-  std::string name;  // unique; the document's name, or `service/<key>:<port>` when propagated
-  std::string routing_key;
+  // Unique; the document's name, `keys/<name>` of a MultiKeyListener, `service/<key>:<port>` when
+  // propagated.
+  std::string name;
+  std::string routing_key;             // empty: `choice` has several
+  KeyChoice choice;
   std::vector<io::Address> addresses;  // all are bound, by every worker (SO_REUSEPORT)
   uint32_t connections_max = 0;        // open at the same time in the process; 0 = no limit
   bool drops_connections = false;      // settings.dropTcpConnections: end them when deleted

@@ -40,7 +40,7 @@ Duration stricter(Duration a, Duration b) {
 
 }  // namespace
 
-Tunnel::Tunnel(Worker& worker, Listener* listener, std::string routing_key,
+Tunnel::Tunnel(Worker& worker, Listener* listener, std::vector<std::string> keys,
                const TcpSettings& settings)
     : worker_(worker),
       listener_(listener),
@@ -49,7 +49,8 @@ Tunnel::Tunnel(Worker& worker, Listener* listener, std::string routing_key,
       last_progress_(started_),
       route_deadline_(started_ + settings.connect_timeout),
       settings_(settings),
-      routing_key_(std::move(routing_key)) {
+      keys_(std::move(keys)) {
+  ASSERT(!keys_.empty());
   if (listener_) listener_->add(*this);
 }
 
@@ -73,6 +74,7 @@ void Tunnel::route() {
   ASSERT(!server_ && !backend_);
   ListNode<TunnelsWaiting>::unlink();
   const Route route = worker_.route(*this, tried_);
+  key_ = route.key;
   switch (route.kind) {
     case Route::Kind::backend: transition(State::opening); return connect_backend(*route.backend);
     case Route::Kind::link: transition(State::opening); return open_link_stream(*route.link);
@@ -102,7 +104,7 @@ void Tunnel::on_connected(io::Completion&& done) {
   ASSERT(backend_ && state_ == State::opening);
   if (done.failed()) {
     backend_->on_failed(-done.result);
-    tried_.push_back(backend_->id());
+    tried_.push_back({backend_->id(), key_});
     leave_backend();
     return attempt_failed(reason_of_failed_connect(done));
   }
@@ -118,12 +120,12 @@ void Tunnel::on_connected(io::Completion&& done) {
 }
 
 void Tunnel::open_link_stream(Link& link) {
-  server_ = link.open_stream(*this, routing_key_);
+  server_ = link.open_stream(*this, keys_[key_]);
   if (!server_) {
-    tried_.push_back(link.id());
+    tried_.push_back({link.id(), key_});
     return attempt_failed(CloseReason::link_lost);
   }
-  tried_.push_back(link.id());  // counts when this attempt fails
+  tried_.push_back({link.id(), key_});  // counts when this attempt fails
   send_early();
   arm_attempt_timer();
 }
@@ -285,7 +287,7 @@ void Tunnel::release_if_done() {
   ASSERT(buffered_bytes() == 0);
   if (backend_) backend_->count(to_server_.bytes, to_client_.bytes);
   leave_backend();
-  LOG_DEBUG("exchange ended", "id", id_, "key", routing_key_, "reason", to_string(close_reason_),
+  LOG_DEBUG("exchange ended", "id", id_, "key", keys_[key_], "reason", to_string(close_reason_),
             "bytes_in", to_server_.bytes, "bytes_out", to_client_.bytes);
   worker_.count_closed(close_reason_, to_server_.bytes, to_client_.bytes);
   if (listener_) {
@@ -337,7 +339,7 @@ void Tunnel::on_timer() {
 ConnectionReport Tunnel::report() const {
   ConnectionReport report;
   report.id = id_;
-  report.routing_key = routing_key_;
+  report.routing_key = keys_[key_];
   if (listener_) report.listener = listener_->name();
   report.connector = backend_ ? backend_->connector() : server_ ? "link" : "";
   if (client_) report.client_address = client_->remote_name();

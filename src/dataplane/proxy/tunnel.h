@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -29,6 +30,14 @@ struct TunnelsOfListener;
 struct TunnelsOfBackend;
 struct TunnelsWaiting;
 
+// A place (backend or link) where an exchange was not served, and for which of its keys: over one
+// link another key may be.
+struct Tried {
+  uint64_t place = 0;
+  uint32_t key = 0;  // index in Tunnel::keys()
+  friend bool operator==(const Tried&, const Tried&) = default;
+};
+
 class Tunnel final : public ListNode<TunnelsOfListener>,
                      public ListNode<TunnelsOfBackend>,
                      public ListNode<TunnelsWaiting>,
@@ -36,7 +45,9 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
  public:
   // Where the client came in: a listener of this site, or (nullptr) a link. `settings`: the
   // listener's; those of the backend that is chosen come to them.
-  Tunnel(Worker& worker, Listener* listener, std::string routing_key, const TcpSettings& settings);
+  // `keys`: at least one, the preferred first.
+  Tunnel(Worker& worker, Listener* listener, std::vector<std::string> keys,
+         const TcpSettings& settings);
   ~Tunnel();
 
   StreamSink& sink() { return *this; }
@@ -50,7 +61,7 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
   uint64_t id() const { return id_; }
   void set_id(uint64_t id) { id_ = id; }
   bool is_local_only() const { return listener_ == nullptr; }
-  const std::string& routing_key() const { return routing_key_; }
+  std::span<const std::string> keys() const { return keys_; }
   uint64_t buffered_bytes() const { return to_server_.buffered + to_client_.buffered; }
   // When octets last left towards the client or the server, or the first of those held came.
   Instant last_progress() const { return last_progress_; }
@@ -105,11 +116,12 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
   Instant route_deadline_;                       // for a route; then for a backend's answer
   Instant first_connect_at_ = Instant::never();  // to a backend
   TcpSettings settings_;
-  std::string routing_key_;
+  std::vector<std::string> keys_;
+  uint32_t key_ = 0;  // of the last attempt
   // What came before the server answered, kept for another attempt.
   io::Chain early_;
   uint64_t early_drained_ = 0;   // octets of it that have left on the link of this attempt
-  std::vector<uint64_t> tried_;  // backends and links of this exchange that failed
+  std::vector<Tried> tried_;     // backends and links of this exchange that failed
   State state_ = State::routing;
   CloseReason close_reason_ = CloseReason::finished;
   CloseReason attempt_reason_ = CloseReason::no_route;  // why the last attempt failed

@@ -10,10 +10,6 @@ namespace {
 
 constexpr int kTunnelIdBits = 48;
 
-bool is_tried(std::span<const uint64_t> tried, uint64_t id) {
-  return std::ranges::find(tried, id) != tried.end();
-}
-
 }  // namespace
 
 Worker::Worker(io::Loop& loop, ProcessState& process, WorkerSink& sink,
@@ -39,7 +35,9 @@ std::optional<CloseReason> Worker::admit_stream() {
 
 void Worker::start_tcp_tunnel(Listener& listener, io::Fd fd) {
   const auto& config = listener.config();
-  auto& tunnel = tunnels_.emplace(*this, &listener, config.routing_key, config.tcp);
+  auto keys = config.choice.keys.empty() ? std::vector{config.routing_key}
+                                         : order_keys(config.choice, rng_);
+  auto& tunnel = tunnels_.emplace(*this, &listener, std::move(keys), config.tcp);
   auto& stream = emplace_tcp_stream(fd, tunnel);
   stream.start();
   start_tunnel(tunnel, stream);
@@ -53,7 +51,8 @@ void Worker::start_link_tunnel(LinkStream& stream, std::string routing_key) {
   }
   // A route is there; all other limits are those of the connector that is chosen.
   const TcpSettings settings{.idle_timeout = {}, .half_close_timeout = {}};
-  auto& tunnel = tunnels_.emplace(*this, nullptr, std::move(routing_key), settings);
+  auto& tunnel =
+      tunnels_.emplace(*this, nullptr, std::vector{std::move(routing_key)}, settings);
   stream.set_sink(tunnel.sink());
   start_tunnel(tunnel, stream);
 }
@@ -85,44 +84,54 @@ void Worker::count_closed(CloseReason reason, uint64_t bytes_in, uint64_t bytes_
 
 // --- routes ----------------------------------------------------------------------------------
 
-// At this site first, then the cheapest link; a backend that is set aside is better than nothing.
-Route Worker::route(const Tunnel& tunnel, std::span<const uint64_t> tried) {
-  const auto& key = tunnel.routing_key();
-  if (auto* backend = pick_backend(key, tried, false)) {
-    return {.kind = Route::Kind::backend, .backend = backend};
+// For each key at this site first, then over the cheapest link; a backend that is set aside is
+// better than nothing.
+Route Worker::route(const Tunnel& tunnel, std::span<const Tried> tried) {
+  const auto keys = tunnel.keys();
+  const auto count = static_cast<uint32_t>(keys.size());
+  for (uint32_t key = 0; key < count; ++key) {
+    const Search search{keys[key], key, tried};
+    if (auto* backend = pick_backend(search, false)) {
+      return {.kind = Route::Kind::backend, .backend = backend, .key = key};
+    }
+    if (tunnel.is_local_only()) continue;
+    if (auto* link = pick_link(search)) {
+      return {.kind = Route::Kind::link, .link = link, .key = key};
+    }
   }
-  if (!tunnel.is_local_only()) {
-    if (auto* link = pick_link(key, tried)) return {.kind = Route::Kind::link, .link = link};
+  for (uint32_t key = 0; key < count; ++key) {
+    if (auto* backend = pick_backend({keys[key], key, tried}, true)) {
+      return {.kind = Route::Kind::backend, .backend = backend, .key = key};
+    }
   }
-  if (auto* backend = pick_backend(key, tried, true)) {
-    return {.kind = Route::Kind::backend, .backend = backend};
+  const auto may_come = [this](const auto& key) { return may_become_reachable(key); };
+  if (!tunnel.is_local_only() && std::ranges::any_of(keys, may_come)) {
+    return {.kind = Route::Kind::wait};
   }
-  if (!tunnel.is_local_only() && may_become_reachable(key)) return {.kind = Route::Kind::wait};
   return {};
 }
 
-Backend* Worker::pick_backend(const std::string& routing_key, std::span<const uint64_t> tried,
-                              bool with_set_aside) {
-  const auto pool = pools_.find(routing_key);
+Backend* Worker::pick_backend(const Search& search, bool with_set_aside) {
+  const auto pool = pools_.find(search.routing_key);
   if (pool == pools_.end()) return nullptr;
   std::vector<Candidate> candidates;
   candidates.reserve(pool->second.backends.size());
   for (const auto* backend : pool->second.backends) {
     candidates.push_back({.streams_open = backend->streams_open(),
                           .is_usable = (with_set_aside || !backend->is_set_aside()) &&
-                                       !is_tried(tried, backend->id())});
+                                       !search.is_tried(backend->id())});
   }
   const auto picked = pick_fewest_streams(candidates, rng_);
   return picked ? pool->second.backends[*picked] : nullptr;
 }
 
-Link* Worker::pick_link(const std::string& routing_key, std::span<const uint64_t> tried) {
-  const auto sites = remote_sites_.find(routing_key);
+Link* Worker::pick_link(const Search& search) {
+  const auto sites = remote_sites_.find(search.routing_key);
   if (sites == remote_sites_.end()) return nullptr;
   std::vector<Link*> usable;
   uint32_t cost = UINT32_MAX;
   for (const auto& link : links_) {
-    if (!link->is_open() || is_tried(tried, link->id())) continue;
+    if (!link->is_open() || search.is_tried(link->id())) continue;
     if (std::ranges::find(sites->second, link->site_id()) == sites->second.end()) continue;
     if (link->cost() > cost) continue;
     if (link->cost() < cost) usable.clear();
@@ -135,14 +144,23 @@ Link* Worker::pick_link(const std::string& routing_key, std::span<const uint64_t
   return picked ? usable[*picked] : nullptr;
 }
 
-bool Worker::has_alternative(const Tunnel& tunnel, std::span<const uint64_t> tried) {
-  const auto pool = pools_.find(tunnel.routing_key());
+size_t Worker::count_backends(const Search& search) const {
+  const auto pool = pools_.find(search.routing_key);
+  if (pool == pools_.end()) return 0;
+  return static_cast<size_t>(std::ranges::count_if(
+      pool->second.backends,
+      [&](const auto* backend) { return !search.is_tried(backend->id()); }));
+}
+
+bool Worker::has_alternative(const Tunnel& tunnel, std::span<const Tried> tried) {
+  const auto keys = tunnel.keys();
   size_t left = 0;
-  if (pool != pools_.end()) {
-    for (const auto* backend : pool->second.backends) left += !is_tried(tried, backend->id());
+  for (uint32_t key = 0; key < keys.size(); ++key) {
+    const Search search{keys[key], key, tried};
+    left += count_backends(search);
+    if (!tunnel.is_local_only() && pick_link(search) != nullptr) return true;
   }
-  if (left > 1) return true;
-  return !tunnel.is_local_only() && pick_link(tunnel.routing_key(), tried) != nullptr;
+  return left > 1;
 }
 
 bool Worker::has_local_backend(const std::string& routing_key) const {

@@ -6,6 +6,7 @@
 // then it may be destroyed.
 #pragma once
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <span>
@@ -65,6 +66,7 @@ struct Route {
   Kind kind = Kind::none;
   Backend* backend = nullptr;
   Link* link = nullptr;
+  uint32_t key = 0;  // which of the tunnel's
 };
 
 class Worker {
@@ -113,8 +115,8 @@ class Worker {
     tunnels_.for_each(visit);
   }
 
-  Route route(const Tunnel& tunnel, std::span<const uint64_t> tried);
-  bool has_alternative(const Tunnel& tunnel, std::span<const uint64_t> tried);
+  Route route(const Tunnel& tunnel, std::span<const Tried> tried);
+  bool has_alternative(const Tunnel& tunnel, std::span<const Tried> tried);
   bool has_local_backend(const std::string& routing_key) const;
   void add_waiting(Tunnel& tunnel) { waiting_.push_back(tunnel); }
   // A backend, a link or a snapshot came: exchanges that wait look again.
@@ -149,15 +151,24 @@ class Worker {
   struct Pool {  // the backends of one routing key
     std::vector<Backend*> backends;
   };
+  // What is looked for: a place that serves one key of an exchange and was not tried for it.
+  struct Search {
+    const std::string& routing_key;
+    uint32_t key;  // index, as in Tried
+    std::span<const Tried> tried;
+    bool is_tried(uint64_t place) const {
+      return std::ranges::find(tried, Tried{place, key}) != tried.end();
+    }
+  };
 
   void apply_connectors(const Snapshot& snapshot);
   void apply_listeners(const Snapshot& snapshot, std::vector<Problem>& problems);
   void apply_links(const Snapshot& snapshot, std::vector<Problem>& problems);
   void apply_routes(const Snapshot& snapshot);
   void add_dialers(const LinkConfig& config, uint32_t connections);
-  Backend* pick_backend(const std::string& routing_key, std::span<const uint64_t> tried,
-                        bool with_set_aside);
-  Link* pick_link(const std::string& routing_key, std::span<const uint64_t> tried);
+  Backend* pick_backend(const Search& search, bool with_set_aside);
+  Link* pick_link(const Search& search);
+  size_t count_backends(const Search& search) const;
   bool may_become_reachable(const std::string& routing_key) const;
   void start_tunnel(Tunnel& tunnel, Stream& client);
   void sweep();

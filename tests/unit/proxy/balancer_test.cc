@@ -1,7 +1,10 @@
 #include "dataplane/proxy/balancer.h"
 
+#include <algorithm>
 #include <array>
 #include <boost/test/unit_test.hpp>
+#include <cstdlib>
+#include <map>
 
 namespace istmo::proxy {
 
@@ -32,6 +35,33 @@ BOOST_AUTO_TEST_CASE(ties_are_spread_evenly) {
     BOOST_TEST(picked[i] > 850);
     BOOST_TEST(picked[i] < 1150);
   }
+}
+
+BOOST_AUTO_TEST_CASE(keys_by_priority_stay_as_they_stand) {
+  Rng rng(1);
+  const auto order =
+      order_keys({.by = KeyChoice::By::priority, .keys = {{"b"}, {"a"}, {"c"}}}, rng);
+  BOOST_TEST(order == (std::vector<std::string>{"b", "a", "c"}),
+             boost::test_tools::per_element());
+}
+
+// Whichever keys are reachable, those share what comes in proportion to their weights.
+BOOST_AUTO_TEST_CASE(keys_by_weight_come_first_in_proportion) {
+  Rng rng(5);
+  const KeyChoice choice{.by = KeyChoice::By::weight,
+                         .keys = {{"one", 1}, {"never", 0}, {"two", 2}, {"five", 5}}};
+  std::map<std::string, int> first;
+  int one_before_two = 0;
+  for (int i = 0; i < 8000; ++i) {
+    const auto order = order_keys(choice, rng);
+    BOOST_REQUIRE(order.size() == 3u);
+    ++first[order.front()];
+    one_before_two += std::ranges::find(order, "one") < std::ranges::find(order, "two");
+  }
+  BOOST_TEST(std::abs(first["one"] - 1000) < 150);
+  BOOST_TEST(std::abs(first["two"] - 2000) < 200);
+  BOOST_TEST(std::abs(first["five"] - 5000) < 250);
+  BOOST_TEST(std::abs(one_before_two - 8000 / 3) < 220);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -365,6 +365,40 @@ BOOST_DATA_TEST_CASE(address_in_use_is_a_problem_of_its_listener_only, kKinds, k
   BOOST_TEST(served.receive(2) == "ok");
 }
 
+// The other key is served at the same site, or by another server over the same link.
+BOOST_DATA_TEST_CASE(a_key_that_nobody_answers_for_gives_way_to_the_next_one, kWorlds, kind,
+                     topology) {
+  World world(static_cast<io::LoopKind>(kind), static_cast<Topology>(topology));
+  auto second = BlockingSocket::listen();
+  TestSite& serving = world.east ? *world.east : world.west;
+  serving.add_connector("second", second.port());
+  serving.publish();
+  if (world.east) world.west.add_remote_service("second", "east-id");
+  auto& listener = world.west.snapshot.listeners.front();
+  listener.routing_key.clear();
+  listener.choice = {.by = proxy::KeyChoice::By::priority, .keys = {{"echo"}, {"second"}}};
+  world.west.publish();
+  const auto goes_to = [&](BlockingSocket& server) {
+    auto client = world.connect();
+    client.send("ok");
+    auto served = server.accept();
+    BOOST_TEST(served.receive(2) == "ok");
+  };
+  goes_to(world.server);
+  auto& connector = serving.snapshot.connectors.front();
+  const auto addresses = connector.addresses;
+  connector.addresses = {*io::Address::parse("127.0.0.1", BlockingSocket::reserve().port())};
+  serving.publish();  // "echo" is refused
+  goes_to(second);
+  connector.addresses.clear();
+  serving.publish();  // nobody serves it
+  goes_to(second);
+  connector.addresses = addresses;
+  serving.publish();
+  goes_to(world.server);
+  world.quiesce();
+}
+
 // Both sites belong to one user: SO_REUSEPORT alone would let them share the port.
 BOOST_DATA_TEST_CASE(two_sites_never_share_a_port, kKinds, kind) {
   World world(static_cast<io::LoopKind>(kind), Topology::one_site);
