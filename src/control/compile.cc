@@ -34,6 +34,9 @@ class Compilation {
     for (const auto& [name, document] : desired_.listeners) {
       snapshot().listener_documents.insert(name);
     }
+    for (const auto& [name, document] : desired_.multi_key_listeners) {
+      snapshot().listener_documents.insert(multi_key_listener(name));
+    }
     for (const auto& [name, document] : desired_.connectors) {
       snapshot().connector_documents.insert(name);
     }
@@ -116,7 +119,8 @@ class Compilation {
                                                   : any_address(port->second);
   }
 
-  std::vector<io::Address> addresses_of(const ListenerDocument& listener) {
+  template <class D>
+  std::vector<io::Address> addresses_of(const D& listener) {
     if (observed_.cluster) {
       auto addresses = behind_service({listener.host, listener.port});
       if (addresses.empty()) wait(listener);
@@ -266,42 +270,52 @@ class Compilation {
 
   void add_listeners() {
     for (const ListenerDocument* listener : in_order(desired_.listeners)) {
-      const auto host_and_port = std::pair(listener->host, listener->port);
-      const auto [first, is_free] = taken_.try_emplace(host_and_port, listener->name());
-      if (!is_free) {
-        error(*listener, "Listener " + first->second + " with host " + listener->host +
-                             " and port " + std::to_string(listener->port) + " already exists");
-        continue;
-      }
-      if (wants_tls(*listener)) continue;
-      auto addresses = addresses_of(*listener);
-      if (addresses.empty() || !take_addresses(*listener, addresses)) continue;
-      if (!may_be_reachable(listener->routing_key)) {
-        wait(*listener);
-        continue;
-      }
-      const TrafficSettings traffic = traffic_settings(listener->settings);
-      snapshot().listeners.push_back({.name = listener->name(),
-                                      .routing_key = listener->routing_key,
-                                      .addresses = std::move(addresses),
-                                      .connections_max = traffic.connections_max,
-                                      .drops_connections = traffic.drops_connections,
-                                      .tcp = traffic.tcp});
+      add_listener(*listener, may_be_reachable(listener->routing_key),
+                   {.name = listener->name(), .routing_key = listener->routing_key});
+    }
+    for (const MultiKeyListenerDocument* listener : in_order(desired_.multi_key_listeners)) {
+      const bool may_reach_one =
+          std::ranges::any_of(listener->choice.keys, [&](const proxy::KeyChoice::Key& key) {
+            return key.weight > 0 && may_be_reachable(key.key);
+          });
+      add_listener(*listener, may_reach_one,
+                   {.name = multi_key_listener(listener->name()), .choice = listener->choice});
     }
   }
 
+  // `config` has what the kind of listener adds.
+  template <class D>
+  void add_listener(const D& document, bool is_reachable, proxy::ListenerConfig config) {
+    const std::string title = std::string(D::kKind) + " " + document.name();
+    const auto host_and_port = std::pair(document.host, document.port);
+    const auto [first, is_free] = taken_.try_emplace(host_and_port, title);
+    if (!is_free) {
+      return error(document, first->second + " with host " + document.host + " and port " +
+                                 std::to_string(document.port) + " already exists");
+    }
+    if (wants_tls(document)) return;
+    config.addresses = addresses_of(document);
+    if (config.addresses.empty() || !take_addresses(document, config.addresses, title)) return;
+    if (!is_reachable) return wait(document);
+    const TrafficSettings traffic = traffic_settings(document.settings);
+    config.connections_max = traffic.connections_max;
+    config.drops_connections = traffic.drops_connections;
+    config.tcp = traffic.tcp;
+    snapshot().listeners.push_back(std::move(config));
+  }
+
   // `localhost` and `127.0.0.1` are two hosts and one address.
-  bool take_addresses(const ListenerDocument& listener, const std::vector<io::Address>& addresses) {
+  template <class D>
+  bool take_addresses(const D& document, const std::vector<io::Address>& addresses,
+                      const std::string& title) {
     for (const io::Address& address : addresses) {
       const auto found = taken_addresses_.find(address.to_string());
       if (found == taken_addresses_.end()) continue;
-      error(listener, "Listener " + found->second + " with host " + address.host() + " and port " +
+      error(document, found->second + " with host " + address.host() + " and port " +
                           std::to_string(address.port()) + " already exists");
       return false;
     }
-    for (const io::Address& address : addresses) {
-      taken_addresses_[address.to_string()] = listener.name();
-    }
+    for (const io::Address& address : addresses) taken_addresses_[address.to_string()] = title;
     return true;
   }
 
@@ -340,8 +354,9 @@ class Compilation {
   Compiled compiled_;
   std::set<std::string> reachable_keys_;
   bool is_a_link_down_ = false;
-  std::map<std::pair<std::string, uint16_t>, std::string> taken_;  // host, port -> Listener
-  std::map<std::string, std::string> taken_addresses_;             // address -> listener name
+  // "Listener backend", or a published service, by host and port and by address.
+  std::map<std::pair<std::string, uint16_t>, std::string> taken_;
+  std::map<std::string, std::string> taken_addresses_;
 };
 
 }  // namespace
@@ -357,6 +372,7 @@ std::set<std::string> hosts_to_resolve(const Desired& desired, const Observed& o
   };
   if (!observed.cluster) {  // else it is the name of a Service
     for (const auto& [name, listener] : desired.listeners) add(listener.host);
+    for (const auto& [name, listener] : desired.multi_key_listeners) add(listener.host);
   }
   for (const auto& [name, connector] : desired.connectors) add(connector.host);
   for (const auto& [name, access] : desired.router_accesses) add(access.bind_host);
@@ -413,8 +429,11 @@ MeshSiteState local_state(const Desired& desired, const Observed& observed,
   for (const auto& [name, listener] : desired.listeners) {
     service_of(listener.routing_key).listeners.push_back(name);
   }
+  for (const auto& [name, listener] : desired.multi_key_listeners) {
+    for (const auto& key : listener.choice.keys) service_of(key.key).listeners.push_back(name);
+  }
   for (const proxy::ListenerConfig& listener : snapshot.listeners) {
-    if (desired.listeners.contains(listener.name)) continue;
+    if (!listener.choice.keys.empty() || desired.listeners.contains(listener.name)) continue;
     service_of(listener.routing_key).listeners.push_back(listener.name);
   }
   MeshSiteState state{.site = observed.site};

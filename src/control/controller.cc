@@ -367,7 +367,9 @@ void Controller::tell_ready() {
   if (phase_ != Phase::starting || observed_.published_generation == 0) return;
   if (!observed_.running_problems.empty()) return;
   const auto is_of_listener = [](const Problem& problem) {
-    return problem.severity == Severity::error && problem.object.kind == ListenerDocument::kKind;
+    return problem.severity == Severity::error &&
+           (problem.object.kind == ListenerDocument::kKind ||
+            problem.object.kind == MultiKeyListenerDocument::kKind);
   };
   if (std::ranges::any_of(told_problems_, is_of_listener)) return;
   for (const auto& [host, known] : observed_.hosts) {

@@ -11,6 +11,8 @@ auto& map_of(AnyDesired& desired) {
   if constexpr (std::is_same_v<D, SiteDocument>) return desired.sites;
   else if constexpr (std::is_same_v<D, LinkDocument>) return desired.links;
   else if constexpr (std::is_same_v<D, ListenerDocument>) return desired.listeners;
+  else if constexpr (std::is_same_v<D, MultiKeyListenerDocument>)
+    return desired.multi_key_listeners;
   else if constexpr (std::is_same_v<D, ConnectorDocument>) return desired.connectors;
   else if constexpr (std::is_same_v<D, AccessGrantDocument>) return desired.grants;
   else if constexpr (std::is_same_v<D, AccessTokenDocument>) return desired.tokens;

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "dataplane/proxy/snapshot.h"
 
 namespace istmo::control {
 
@@ -86,6 +87,19 @@ struct ListenerDocument : DocumentBase {
   friend bool operator==(const ListenerDocument&, const ListenerDocument&) = default;
 };
 
+// Several routing keys behind one host and port. The choice is as the workers take it.
+struct MultiKeyListenerDocument : DocumentBase {
+  static constexpr std::string_view kKind = "MultiKeyListener";
+  std::string host;
+  uint16_t port = 0;
+  proxy::KeyChoice choice;  // by weight: sorted by key
+  std::string tls_credentials;
+  bool requires_client_certificate = false;
+  std::string observer;  // as Listener's
+  friend bool operator==(const MultiKeyListenerDocument&,
+                         const MultiKeyListenerDocument&) = default;
+};
+
 struct ConnectorDocument : DocumentBase {
   static constexpr std::string_view kKind = "Connector";
   std::string routing_key;
@@ -155,9 +169,10 @@ struct SecretDocument : DocumentBase {
   friend bool operator==(const SecretDocument&, const SecretDocument&) = default;
 };
 
-using Document = std::variant<SiteDocument, LinkDocument, ListenerDocument, ConnectorDocument,
-                              AccessGrantDocument, AccessTokenDocument, RouterAccessDocument,
-                              CertificateDocument, SecretDocument>;
+using Document =
+    std::variant<SiteDocument, LinkDocument, ListenerDocument, MultiKeyListenerDocument,
+                 ConnectorDocument, AccessGrantDocument, AccessTokenDocument, RouterAccessDocument,
+                 CertificateDocument, SecretDocument>;
 
 std::string_view kind_of(const Document& document);
 const DocumentBase& base_of(const Document& document);
@@ -178,6 +193,7 @@ struct Desired {
   DocumentMap<SiteDocument> sites;
   DocumentMap<LinkDocument> links;
   DocumentMap<ListenerDocument> listeners;
+  DocumentMap<MultiKeyListenerDocument> multi_key_listeners;
   DocumentMap<ConnectorDocument> connectors;
   DocumentMap<AccessGrantDocument> grants;
   DocumentMap<AccessTokenDocument> tokens;

@@ -11,8 +11,9 @@
 namespace istmo::control {
 namespace {
 
-constexpr std::array kUnsupportedKinds = {"MultiKeyListener", "AttachedConnector",
-                                          "AttachedConnectorBinding", "SecuredAccess"};
+constexpr std::array kUnsupportedKinds = {"AttachedConnector", "AttachedConnectorBinding",
+                                          "SecuredAccess"};
+constexpr size_t kRoutingKeysMax = 256;
 
 // Routing keys, hosts and names of other objects end up in file names, log lines and messages.
 void check_plain_text(Fields& spec, std::string_view key, const std::string& text) {
@@ -98,6 +99,76 @@ void read_spec(Fields& spec, ListenerDocument& listener, DocumentReading&) {
   read_type(spec, listener.type);
   spec.choice("observer", listener.observer, {"auto", "none", "http1", "http2"});
   spec.boolean("exposePodsByName", listener.exposes_pods_by_name);
+}
+
+// Looked at before the keys are: there may be very many.
+bool check_key_count(Fields& fields, size_t count) {
+  const bool is_right = count > 0 && count <= kRoutingKeysMax;
+  if (!is_right) {
+    fields.error("routingKeys", "must have 1 to " + std::to_string(kRoutingKeysMax) + " entries");
+  }
+  return is_right;
+}
+
+// spec.strategy.priority
+void read_priority(Fields& fields, proxy::KeyChoice& choice) {
+  const Value* list = fields.list("routingKeys", Need::required);
+  if (!list || !check_key_count(fields, list->items().size())) return;
+  std::vector<std::string> keys;
+  fields.text_list("routingKeys", keys);
+  std::set<std::string> known;
+  for (std::string& key : keys) {
+    if (key.empty()) fields.error("routingKeys", "has an empty one");
+    else if (!known.insert(key).second) fields.error("routingKeys", "has " + key + " twice");
+    check_plain_text(fields, "routingKeys", key);
+    choice.keys.push_back({.key = std::move(key)});
+  }
+}
+
+// spec.strategy.weighted
+void read_weights(Fields& fields, proxy::KeyChoice& choice, DocumentReading& reading) {
+  choice.by = proxy::KeyChoice::By::weight;
+  const Value* weights = fields.map("routingKeys", Need::required);
+  if (!weights || !check_key_count(fields, weights->entries().size())) return;
+  Fields each(weights, fields.path_of("routingKeys"), fields.position_of("routingKeys"), reading);
+  bool has_weight = false;
+  for (const Value::Entry& entry : weights->entries()) {
+    proxy::KeyChoice::Key key{.key = entry.key, .weight = 0};
+    each.number(entry.key, key.weight, 0, 1'000'000);
+    if (key.key.empty()) each.error(entry.key, "must not be empty");
+    check_plain_text(each, entry.key, key.key);
+    has_weight |= key.weight > 0;
+    choice.keys.push_back(std::move(key));
+  }
+  std::ranges::sort(choice.keys, {}, &proxy::KeyChoice::Key::key);
+  if (!has_weight) fields.error("routingKeys", "must have one with a weight of more than 0");
+}
+
+void read_strategy(Fields& spec, proxy::KeyChoice& choice, DocumentReading& reading) {
+  const Value* strategy = spec.map("strategy", Need::required);
+  if (!strategy) return;
+  Fields fields(strategy, "spec.strategy", spec.position_of("strategy"), reading);
+  const Value* priority = fields.map("priority");
+  const Value* weighted = fields.map("weighted");
+  fields.finish();
+  if ((priority != nullptr) == (weighted != nullptr)) {
+    return spec.error("strategy", "must have exactly one of priority and weighted");
+  }
+  Fields keys(priority ? priority : weighted,
+              fields.path_of(priority ? "priority" : "weighted"), spec.position_of("strategy"),
+              reading);
+  if (priority) read_priority(keys, choice);
+  else read_weights(keys, choice, reading);
+  keys.finish();
+}
+
+void read_spec(Fields& spec, MultiKeyListenerDocument& listener, DocumentReading& reading) {
+  plain_text(spec, "host", listener.host, Need::required);
+  spec.port("port", listener.port, Need::required);
+  read_strategy(spec, listener.choice, reading);
+  plain_text(spec, "tlsCredentials", listener.tls_credentials);
+  spec.boolean("requireClientCert", listener.requires_client_certificate);
+  spec.choice("observer", listener.observer, {"auto", "none", "http1", "http2"});
 }
 
 void read_spec(Fields& spec, ConnectorDocument& connector, DocumentReading&) {
@@ -255,6 +326,7 @@ constexpr std::array kReaders = {
     reader_of<SiteDocument>(kApiVersion),
     reader_of<LinkDocument>(kApiVersion),
     reader_of<ListenerDocument>(kApiVersion),
+    reader_of<MultiKeyListenerDocument>(kApiVersion),
     reader_of<ConnectorDocument>(kApiVersion),
     reader_of<AccessGrantDocument>(kApiVersion),
     reader_of<AccessTokenDocument>(kApiVersion),

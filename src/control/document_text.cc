@@ -101,6 +101,26 @@ Value spec_of(const ListenerDocument& listener) {
       .take();
 }
 
+Value spec_of(const MultiKeyListenerDocument& listener) {
+  const bool is_by_weight = listener.choice.by == proxy::KeyChoice::By::weight;
+  Value keys = is_by_weight ? Value::map() : Value::list();
+  for (const proxy::KeyChoice::Key& key : listener.choice.keys) {
+    if (is_by_weight) keys.set(key.key, key.weight);
+    else keys.add(key.key);
+  }
+  Value strategy = Value::map();
+  strategy.set(is_by_weight ? "weighted" : "priority", Value::map())
+      .set("routingKeys", std::move(keys));
+  return SpecWriter()
+      .text("host", listener.host)
+      .number("port", listener.port)
+      .value("strategy", std::move(strategy))
+      .text("tlsCredentials", listener.tls_credentials)
+      .flag("requireClientCert", listener.requires_client_certificate)
+      .text("observer", listener.observer)
+      .take();
+}
+
 Value spec_of(const ConnectorDocument& connector) {
   return SpecWriter()
       .text("routingKey", connector.routing_key)

@@ -10,14 +10,22 @@ namespace istmo::control {
 std::vector<ServiceOffer> service_offers(const Desired& desired, const Observed& observed) {
   std::vector<ServiceOffer> offers;
   for (const auto& [name, listener] : desired.listeners) {
-    offers.push_back({name, name, listener.routing_key, listener.host, listener.port});
+    offers.push_back({name, id_of(listener), name, {listener.routing_key}, listener.host,
+                      listener.port});
+  }
+  for (const auto& [name, listener] : desired.multi_key_listeners) {
+    std::vector<std::string> keys;
+    for (const auto& key : listener.choice.keys) keys.push_back(key.key);
+    offers.push_back({name, id_of(listener), multi_key_listener(name), std::move(keys),
+                      listener.host, listener.port});
   }
   std::set<std::string> names;
   for (const auto& [key, port] : published_services(desired, observed)) {
     std::string name = service_name(key);
     if (!names.insert(name).second) name = as_resource_name(name + "-" + std::to_string(port));
     const std::string host = observed.cluster ? service_name(key) : observed.service_host;
-    offers.push_back({name, published_listener(key, port), key, host, port});
+    ObjectId object{"Service", key + ":" + std::to_string(port)};
+    offers.push_back({name, std::move(object), published_listener(key, port), {key}, host, port});
   }
   std::ranges::sort(offers, {}, &ServiceOffer::name);
   return offers;
@@ -28,6 +36,9 @@ std::set<std::pair<std::string, uint16_t>> published_services(const Desired& des
   std::set<std::string> explicit_keys;
   for (const auto& [name, listener] : desired.listeners) {
     explicit_keys.insert(listener.routing_key);
+  }
+  for (const auto& [name, listener] : desired.multi_key_listeners) {
+    for (const auto& key : listener.choice.keys) explicit_keys.insert(key.key);
   }
   std::set<std::pair<std::string, uint16_t>> services;
   for (const auto& [name, connector] : desired.connectors) {
@@ -45,6 +56,10 @@ std::set<std::pair<std::string, uint16_t>> published_services(const Desired& des
     }
   }
   return services;
+}
+
+std::string multi_key_listener(const std::string& document_name) {
+  return "keys/" + document_name;
 }
 
 std::string published_listener(const std::string& routing_key, uint16_t port) {

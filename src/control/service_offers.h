@@ -17,8 +17,9 @@ namespace istmo::control {
 
 struct ServiceOffer {
   std::string name;      // of what people see: the Listener's, or the service's address
+  ObjectId object;       // what problems are about: a document, or Service "KEY:PORT"
   std::string listener;  // in the snapshot
-  std::string routing_key;
+  std::vector<std::string> routing_keys;  // at least one; several of a MultiKeyListener
   std::string host;  // where clients find it
   uint16_t port = 0;
 };
@@ -30,6 +31,9 @@ std::vector<ServiceOffer> service_offers(const Desired& desired, const Observed&
 // among them, so that a workload finds them at every site alike.
 std::set<std::pair<std::string, uint16_t>> published_services(const Desired& desired,
                                                               const Observed& observed);
+
+// The listener of a MultiKeyListener: never the name of another one.
+std::string multi_key_listener(const std::string& document_name);
 
 // The listener of a published service.
 std::string published_listener(const std::string& routing_key, uint16_t port);

@@ -18,6 +18,12 @@ Value site_value(const SiteInfo& site) {
   return value;
 }
 
+using Keys = std::vector<std::string>;
+
+bool has(const Keys& keys, const std::string& key) {
+  return std::ranges::find(keys, key) != keys.end();
+}
+
 Value target_value(const std::string& name, const std::string& host, uint16_t port) {
   Value target = Value::map();
   target.set("name", name);
@@ -38,38 +44,40 @@ void add_targets(const ConnectorDocument& connector, const Observed& observed, V
   targets.add(target_value(connector.name(), connector.host, connector.port));
 }
 
-// Every site that serves the key or has clients for it, this one first.
-Value sites_of(const std::string& key, const Desired& desired, const Observed& observed) {
+// Every site that serves one of the keys or has clients for it, this one first.
+Value sites_of(const Keys& keys, const Desired& desired, const Observed& observed) {
   Value sites = Value::list();
   Value targets = Value::list();
   for (const auto& [name, connector] : desired.connectors) {
-    if (connector.routing_key == key) add_targets(connector, observed, targets);
+    if (has(keys, connector.routing_key)) add_targets(connector, observed, targets);
   }
   Value& local = sites.add(site_value(observed.site));
   if (!targets.items().empty()) local.set("targets", std::move(targets));
   for (const RemoteSite& remote : observed.remote_sites) {
+    bool is_one = false;
+    Value remote_targets = Value::list();
     for (const ServiceInfo& service : remote.state.services) {
-      if (service.routing_key != key) continue;
-      Value& site = sites.add(site_value(remote.state.site));
-      if (service.connectors.empty()) continue;
-      Value remote_targets = Value::list();
+      if (!has(keys, service.routing_key)) continue;
+      is_one = true;
       for (const std::string& name : service.connectors) {
         remote_targets.add(Value::map()).set("name", name);
       }
-      site.set("targets", std::move(remote_targets));
     }
+    if (!is_one) continue;
+    Value& site = sites.add(site_value(remote.state.site));
+    if (!remote_targets.items().empty()) site.set("targets", std::move(remote_targets));
   }
   return sites;
 }
 
-bool is_served(const std::string& key, const Desired& desired, const Observed& observed) {
+bool is_served(const Keys& keys, const Desired& desired, const Observed& observed) {
   for (const auto& [name, connector] : desired.connectors) {
-    if (connector.routing_key == key) return true;
+    if (has(keys, connector.routing_key)) return true;
   }
   return std::ranges::any_of(observed.remote_sites, [&](const RemoteSite& remote) {
     return remote.is_reachable &&
            std::ranges::any_of(remote.state.services, [&](const ServiceInfo& service) {
-             return service.routing_key == key && !service.connectors.empty();
+             return has(keys, service.routing_key) && !service.connectors.empty();
            });
   });
 }
@@ -77,11 +85,8 @@ bool is_served(const std::string& key, const Desired& desired, const Observed& o
 // What keeps the offer from being open; empty when nothing is wrong.
 std::string error_of(const ServiceOffer& offer, const Observed& observed,
                      const Compiled& compiled) {
-  const std::string kind = offer.name == offer.listener ? "Listener" : "Service";
-  const std::string name =
-      kind == "Listener" ? offer.name : offer.routing_key + ":" + std::to_string(offer.port);
   for (const Problem& problem : compiled.problems) {
-    if (problem.severity == Severity::error && problem.object == ObjectId{kind, name}) {
+    if (problem.severity == Severity::error && problem.object == offer.object) {
       return problem.text;
     }
   }
@@ -102,7 +107,7 @@ std::vector<Value> services_view(const Desired& desired, const Observed& observe
                                  const Compiled& compiled) {
   std::vector<Value> services;
   for (const ServiceOffer& offer : service_offers(desired, observed)) {
-    const bool has_connector = is_served(offer.routing_key, desired, observed);
+    const bool has_connector = is_served(offer.routing_keys, desired, observed);
     const std::string error = error_of(offer, observed, compiled);
     std::string message = error;
     if (message.empty() && !has_connector) message = "No matching connectors";
@@ -113,18 +118,18 @@ std::vector<Value> services_view(const Desired& desired, const Observed& observe
     document.set("kind", "Listener");
     document.set("metadata", Value::map()).set("name", offer.name);
     Value& spec = document.set("spec", Value::map());
-    spec.set("routingKey", offer.routing_key);
+    spec.set("routingKey", offer.routing_keys.front());
     spec.set("host", offer.host);
     spec.set("port", offer.port);
     spec.set("type", "tcp");
     Value& status = document.set("status", Value::map());
     status.set("status", !error.empty() ? "Error" : message.empty() ? "Ready" : "Pending");
     status.set("message", message.empty() ? std::string("OK") : message);
-    status.set("address", service_name(offer.routing_key));
+    status.set("address", service_name(offer.routing_keys.front()));
     status.set("host", offer.host);
     status.set("port", offer.port);
     status.set("hasMatchingConnector", has_connector);
-    status.set("sites", sites_of(offer.routing_key, desired, observed));
+    status.set("sites", sites_of(offer.routing_keys, desired, observed));
   }
   return services;
 }

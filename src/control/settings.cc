@@ -60,12 +60,13 @@ Result<std::vector<std::string>> hosts_of(std::string_view text) {
 
 std::vector<std::string_view> known_settings(std::string_view kind) {
   std::vector<std::string_view> known;
-  if (kind == "Listener" || kind == "Connector") {
+  const bool is_listener = kind == "Listener" || kind == "MultiKeyListener";
+  if (is_listener || kind == "Connector") {
     known = {kSettingConnectTimeout, kSettingIdleTimeout, kSettingHalfCloseTimeout,
              kSettingKeepalive, kSettingDropTcpConnections};
   }
   if (kind == "Site") known = {kSettingStreamsMax, kSettingBufferedBytesMax, kSettingIngressHosts};
-  if (kind == "Listener") known.push_back(kSettingMaxConnections);
+  if (is_listener) known.push_back(kSettingMaxConnections);
   if (kind == "Connector") known.push_back(kSettingPublishPort);
   return known;
 }

@@ -1,8 +1,9 @@
 // The settings keys that Istmo knows in `spec.settings`, all written as strings.
 //
-//   Listener, Connector: connectTimeout, idleTimeout, halfCloseTimeout, keepalive (Go durations,
-//   "0s" = none), dropTcpConnections ("true", "false"); Listener: maxConnections; Connector:
-//   publishPort, the port at which linked sites offer the service by themselves (`expose`).
+//   Listener, MultiKeyListener, Connector: connectTimeout, idleTimeout, halfCloseTimeout, keepalive
+//   (Go durations, "0s" = none), dropTcpConnections ("true", "false"); the first two:
+//   maxConnections; Connector: publishPort, the port at which linked sites offer the service by
+//   themselves (`expose`).
 //   Site: streamsMax, bufferedBytesMax, the bounds of the process; ingressHosts, names and
 //   addresses under which other sites reach this one, separated by commas.
 #pragma once

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "control/document_text.h"
+#include "control/service_offers.h"
 
 namespace istmo::control {
 namespace {
@@ -103,6 +104,12 @@ class Derivation {
     }
     for (const proxy::Problem& problem : observed.running_problems) {
       errors_.try_emplace({problem.kind, problem.name}, problem.text);
+    }
+    for (const auto& [name, listener] : desired.multi_key_listeners) {
+      const auto running = errors_.find({"Listener", multi_key_listener(name)});
+      if (running == errors_.end()) continue;
+      errors_.try_emplace(id_of(listener), running->second);
+      errors_.erase(running);
     }
     for (const ObjectStatus& object : previous) previous_.emplace(object.id, &object.status);
     find_reach();
@@ -223,6 +230,26 @@ class Derivation {
     if (is_matched) ready("Matched");
     else pending("Matched", "No matching connectors");
     extra.set("hasMatchingConnector", is_matched);
+  }
+
+  // Skupper's condition is called Operational here; Matched has no field.
+  void derive(const MultiKeyListenerDocument& listener, Value& extra) {
+    configured(listener, observed_.cluster ? "" : listener.host);
+    const bool is_by_weight = listener.choice.by == proxy::KeyChoice::By::weight;
+    Value reachable = is_by_weight ? Value::map() : Value::list();
+    bool has_destination = false;
+    for (const proxy::KeyChoice::Key& key : listener.choice.keys) {
+      if (key.weight == 0 || !reach_.served.contains(key.key)) continue;
+      has_destination = true;
+      if (is_by_weight) reachable.set(key.key, key.weight);
+      else reachable.add(key.key);
+    }
+    if (has_destination) ready("Operational");
+    else pending("Operational", "No matching connectors");
+    extra.set("hasDestination", has_destination);
+    extra.set("strategy", Value::map())
+        .set(is_by_weight ? "weighted" : "priority", Value::map())
+        .set("routingKeysReachable", std::move(reachable));
   }
 
   void derive(const ConnectorDocument& connector, Value& extra) {

@@ -56,6 +56,17 @@ def test_a_listener_stands_behind_a_service_and_reaches_ready_pods(world, namesp
     assert gateway.stop() == 0
 
 
+def test_a_multi_key_listener_stands_behind_a_service_too(world, namespace):
+    backend = world.backend()
+    run_web_pod(namespace, "web-1", backend.address[0])
+    gateway = Gateway(world, namespace, connector_to(backend.address[1]), document(
+        "MultiKeyListener", "any", {"host": "any", "port": 80, "strategy": {
+            "priority": {"routingKeys": ["elsewhere", "web"]}}}))
+    wait_until(lambda: echoes(world.connect(gateway.behind("any")), b"hello"), "an echo")
+    status = gateway.wait_kept_status("MultiKeyListener", "any")["status"]
+    assert status["strategy"] == {"priority": {"routingKeysReachable": ["web"]}}
+
+
 def test_what_is_not_wanted_any_more_is_taken_away_and_what_is_lost_comes_back(world, namespace):
     gateway = Gateway(world, namespace, LISTENER)
     before = gateway.behind("web")

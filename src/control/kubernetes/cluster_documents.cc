@@ -140,6 +140,7 @@ std::set<std::string> secrets_referred_to(const Desired& desired) {
   };
   add_all(desired.links);
   add_all(desired.listeners);
+  add_all(desired.multi_key_listeners);
   add_all(desired.connectors);
   add_all(desired.router_accesses);
   return names;

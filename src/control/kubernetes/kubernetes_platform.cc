@@ -208,11 +208,8 @@ PodSelection KubernetesPlatform::select(const ConnectorDocument& connector) cons
 std::vector<Problem> KubernetesPlatform::problems() const {
   std::vector<Problem> problems;
   const auto tell = [&](const ServiceOffer& offer, const std::string& text) {
-    const bool is_published = offer.name != offer.listener;
     Problem& problem = problems.emplace_back();
-    problem.object = is_published
-                         ? ObjectId{"Service", offer.routing_key + ":" + std::to_string(offer.port)}
-                         : ObjectId{std::string(ListenerDocument::kKind), offer.name};
+    problem.object = offer.object;
     problem.text = text;
   };
   for (const ServiceOffer& offer : offers_) {

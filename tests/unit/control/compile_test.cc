@@ -127,6 +127,46 @@ BOOST_AUTO_TEST_CASE(second_listener_of_one_host_and_port_is_an_error) {
                          "Listener same: Listener backend with host 127.0.0.1 and port 80"));
 }
 
+BOOST_AUTO_TEST_CASE(a_multi_key_listener_is_open_while_one_of_its_keys_may_be_reached) {
+  const std::string listener =
+      document("MultiKeyListener", "both",
+               "{host: 127.0.0.1, port: 80, strategy: {priority: {routingKeys: [far, k]}}}");
+  const auto compiled = compile(desired_from(listener + kConnector), observed());
+  BOOST_REQUIRE(compiled.snapshot->listeners.size() == 1u);
+  BOOST_TEST(compiled.snapshot->listeners[0].name == "keys/both");
+  BOOST_TEST(compiled.snapshot->listeners[0].choice.keys.at(1).key == "k");
+  BOOST_TEST(compiled.snapshot->listener_documents.contains("keys/both"));
+  BOOST_TEST(compile(desired_from(listener), observed()).snapshot->listeners.empty());
+  const auto second = compile(desired_from(listener + kListener + kConnector), observed());
+  BOOST_TEST(has_problem(second.problems,
+                         "MultiKeyListener both: Listener backend with host 127.0.0.1 and port 80 "
+                         "already exists"));
+  const auto local =
+      local_state(desired_from(listener), observed(), *compile({}, observed()).snapshot);
+  BOOST_REQUIRE(local.services.size() == 2u);
+  BOOST_TEST(local.services[0].listeners.at(0) == "both");
+}
+
+BOOST_AUTO_TEST_CASE(status_of_a_multi_key_listener_has_the_keys_that_are_reachable) {
+  const auto status = [](const std::string& strategy) {
+    const std::string listener = document(
+        "MultiKeyListener", "both", "{host: 127.0.0.1, port: 80, strategy: " + strategy + "}");
+    return derive_one(listener + kConnector, observed(), "MultiKeyListener", "both");
+  };
+  const Value by_priority = status("{priority: {routingKeys: [far, k]}}");
+  BOOST_TEST(summary(by_priority) == "Ready: OK");
+  BOOST_TEST(text_of(by_priority, "hasDestination") == "true");
+  const Value* keys =
+      by_priority.find("strategy")->find("priority")->find("routingKeysReachable");
+  BOOST_REQUIRE(keys->items().size() == 1u);
+  BOOST_TEST(keys->items()[0].text() == "k");
+  const Value by_weight = status("{weighted: {routingKeys: {far: 1, k: 7}}}");
+  BOOST_TEST(text_at(by_weight, "strategy", "weighted", "routingKeysReachable", "k") == "7");
+  const Value nobody = status("{weighted: {routingKeys: {far: 1, k: 0}}}");
+  BOOST_TEST(summary(nobody) == "Pending: No matching connectors");
+  BOOST_TEST(text_of(nobody, "hasDestination") == "false");
+}
+
 BOOST_AUTO_TEST_CASE(a_namespace_has_one_site) {
   const auto compiled =
       compile(desired_from(document("Site", "a", "{}") + document("Site", "b", "{}")), observed());

@@ -33,14 +33,42 @@ BOOST_AUTO_TEST_CASE(unknown_field_is_a_warning_with_place_and_the_rest_applies)
 BOOST_AUTO_TEST_CASE(unknown_kinds_are_warnings) {
   const auto parsed =
       parse_documents("apiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\n" +
-                          document("MultiKeyListener", "m", "{}") +
+                          document("AttachedConnector", "m", "{}") +
                           "apiVersion: skupper.io/v1alpha1\nkind: Site\n---\n" + kListener,
                       "t.yaml");
   BOOST_TEST(!parsed.has_errors());
   BOOST_TEST(parsed.documents.size() == 1u);
   BOOST_TEST(has_problem(parsed.problems, "t.yaml:1: warning: unknown kind Service ignored"));
-  BOOST_TEST(has_problem(parsed.problems, "MultiKeyListener is not supported yet"));
+  BOOST_TEST(has_problem(parsed.problems, "AttachedConnector is not supported yet"));
   BOOST_TEST(has_problem(parsed.problems, "kind Site of apiVersion \"skupper.io/v1alpha1\""));
+}
+
+BOOST_AUTO_TEST_CASE(a_multi_key_listener_has_one_strategy_with_sound_keys) {
+  const auto listener = [](const std::string& strategy) {
+    return document("MultiKeyListener", "m", "{host: h, port: 80, strategy: " + strategy + "}");
+  };
+  for (const char* strategy : {"{priority: {routingKeys: [a, b]}}",
+                               "{weighted: {routingKeys: {a: 3, b: 0}}}"}) {
+    const auto parsed = parse_documents(listener(strategy), "t");
+    BOOST_REQUIRE(parsed.documents.size() == 1u);
+    BOOST_TEST(parsed.problems.empty());
+    const auto again = parse_documents(write_document(parsed.documents[0], Format::yaml), "t");
+    BOOST_REQUIRE(again.documents.size() == 1u);
+    BOOST_TEST((std::get<MultiKeyListenerDocument>(again.documents[0]).choice ==
+                std::get<MultiKeyListenerDocument>(parsed.documents[0]).choice));
+  }
+  BOOST_TEST(reads_with_error(listener("{}"), "spec.strategy must have exactly one of"));
+  BOOST_TEST(reads_with_error(
+      listener("{priority: {routingKeys: [a]}, weighted: {routingKeys: {a: 1}}}"),
+      "spec.strategy must have exactly one of priority and weighted"));
+  BOOST_TEST(reads_with_error(listener("{priority: {routingKeys: []}}"),
+                              "spec.strategy.priority.routingKeys must have 1 to 256 entries"));
+  BOOST_TEST(reads_with_error(listener("{priority: {routingKeys: [a, a]}}"), "has a twice"));
+  BOOST_TEST(reads_with_error(listener("{priority: {}}"), "routingKeys is missing"));
+  BOOST_TEST(reads_with_error(listener("{weighted: {routingKeys: {a: 0}}}"),
+                              "must have one with a weight of more than 0"));
+  BOOST_TEST(reads_with_error(listener("{weighted: {routingKeys: {a: -1}}}"),
+                              "spec.strategy.weighted.routingKeys.a must be a whole number"));
 }
 
 BOOST_AUTO_TEST_CASE(one_broken_object_does_not_touch_the_others) {

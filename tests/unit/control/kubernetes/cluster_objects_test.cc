@@ -21,7 +21,12 @@ Value pod(const std::string& name, const std::string& ready, const std::string& 
 }
 
 ServiceOffer offer(const std::string& host, uint16_t port) {
-  return {.name = host, .listener = "l-" + host, .routing_key = host, .host = host, .port = port};
+  return {.name = host,
+          .object = {},
+          .listener = "l-" + host,
+          .routing_keys = {host},
+          .host = host,
+          .port = port};
 }
 
 }  // namespace
