@@ -40,6 +40,15 @@ std::set<std::pair<std::string, uint16_t>> published_services(const Desired& des
   for (const auto& [name, listener] : desired.multi_key_listeners) {
     for (const auto& key : listener.choice.keys) explicit_keys.insert(key.key);
   }
+  if (observed.cluster) {
+    for (const auto& [name, connector] : desired.connectors) {
+      const std::string service =
+          service_of_host(connector.host, observed.site.namespace_name);
+      if (!service.empty() && service == service_name(connector.routing_key)) {
+        explicit_keys.insert(connector.routing_key);
+      }
+    }
+  }
   std::set<std::pair<std::string, uint16_t>> services;
   for (const auto& [name, connector] : desired.connectors) {
     const auto port = traffic_settings(connector.settings).publish_port;
@@ -64,6 +73,16 @@ std::string multi_key_listener(const std::string& document_name) {
 
 std::string published_listener(const std::string& routing_key, uint16_t port) {
   return "service/" + routing_key + ":" + std::to_string(port);
+}
+
+std::string service_of_host(std::string_view host, std::string_view namespace_name) {
+  constexpr std::string_view kDomain = ".cluster.local";
+  const std::string_view name = host.substr(0, host.find('.'));
+  std::string_view rest = host.substr(name.size());
+  if (rest.ends_with(kDomain)) rest.remove_suffix(kDomain.size());
+  const std::string in_namespace = "." + std::string(namespace_name);
+  const bool is_here = rest.empty() || rest == in_namespace || rest == in_namespace + ".svc";
+  return is_here ? std::string(name) : std::string();
 }
 
 std::string service_name(const std::string& routing_key) {

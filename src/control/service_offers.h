@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -28,7 +29,8 @@ struct ServiceOffer {
 std::vector<ServiceOffer> service_offers(const Desired& desired, const Observed& observed);
 
 // Key and port of each published service for whose key there is no Listener. This site's own are
-// among them, so that a workload finds them at every site alike.
+// among them, so that a workload finds them at every site alike; but in a cluster not what a
+// Service of that name, which is there already, offers itself.
 std::set<std::pair<std::string, uint16_t>> published_services(const Desired& desired,
                                                               const Observed& observed);
 
@@ -37,6 +39,10 @@ std::string multi_key_listener(const std::string& document_name);
 
 // The listener of a published service.
 std::string published_listener(const std::string& routing_key, uint16_t port);
+
+// The Service of a namespace that a host means there: "backend" of "backend", "backend.oeste",
+// "backend.oeste.svc" and "backend.oeste.svc.cluster.local" in oeste. Empty: it means none.
+std::string service_of_host(std::string_view host, std::string_view namespace_name);
 
 // "backend" of the routing key "backend:8080": the service as people call it.
 std::string service_name(const std::string& routing_key);

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "control/document_text.h"
+#include "control/kubernetes/annotated.h"
 #include "control/service_offers.h"
 
 namespace istmo::control {
@@ -123,6 +124,7 @@ class Derivation {
       derived_.insert(id);
       if (std::holds_alternative<SecretDocument>(document)) continue;
       conditions_.clear();
+      note_.clear();
       Value extra = Value::map();
       std::visit([&](const auto& d) { derive(d, extra); }, document);
       objects_.push_back({id, std::move(document), status_of(id, std::move(extra))});
@@ -256,6 +258,10 @@ class Derivation {
     configured(connector, connector.host);
     add_selected_pods(connector, extra);
     add_backends_set_aside(connector, extra);
+    const auto asked = connector.metadata.annotations.find(kProxyAnnotation);
+    if (asked != connector.metadata.annotations.end() && asked->second.starts_with("http")) {
+      note_ = asked->second + " is carried as TCP";
+    }
     const bool is_matched = reach_.listened.contains(connector.routing_key);
     if (is_matched) ready("Matched");
     else pending("Matched", "No matching listeners");
@@ -373,7 +379,8 @@ class Derivation {
     }
     Value status = std::move(extra);
     status.set("status", to_string(ready.verdict));
-    status.set("message", ready.message);
+    const bool has_note = ready.verdict == Verdict::ready && !note_.empty();
+    status.set("message", ready.message + (has_note ? "; " + note_ : ""));
     if (id.kind == CertificateDocument::kKind) conditions_.clear();           // it has only Ready
     if (id.kind != AccessTokenDocument::kKind) conditions_.push_back(ready);  // it has no Ready
     Value& list = status.set("conditions", Value::list());
@@ -419,6 +426,7 @@ class Derivation {
   Reach reach_;
   std::set<ObjectId> derived_;
   std::vector<Condition> conditions_;  // of the object at hand
+  std::string note_;                   // about it, when it is ready
   std::vector<ObjectStatus> objects_;
 };
 

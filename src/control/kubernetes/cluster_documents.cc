@@ -2,6 +2,7 @@
 
 #include "control/base64.h"
 #include "control/json.h"
+#include "control/kubernetes/annotated.h"
 
 namespace istmo::control {
 namespace {
@@ -55,6 +56,14 @@ bool ClusterDocuments::put_secret(const Value& object) {
       path, {{path, {.text = write_json(as_document(object), JsonStyle::compact), .error = {}}}});
 }
 
+bool ClusterDocuments::put_annotated(const std::string& kind, const Value& object,
+                                     const std::string& namespace_name) {
+  std::string text = annotated_connectors(kind, object, namespace_name);
+  const std::string path = prefix_of({kind, name_of(object)});
+  if (text.empty()) return put_files(path, {});
+  return put_files(path, {{path, {.text = std::move(text), .error = {}}}});
+}
+
 bool ClusterDocuments::remove_streams(const ObjectId& id) {
   uids_.erase(prefix_of(id) + "/");
   return put_files(prefix_of(id) + "/", {});
@@ -62,6 +71,10 @@ bool ClusterDocuments::remove_streams(const ObjectId& id) {
 
 bool ClusterDocuments::remove_secret(const std::string& name) {
   return put_files(prefix_of({std::string(SecretDocument::kKind), name}), {});
+}
+
+bool ClusterDocuments::remove_annotated(const ObjectId& id) {
+  return put_files(prefix_of(id), {});
 }
 
 bool ClusterDocuments::set_unread(const std::string& place, const std::string& why) {

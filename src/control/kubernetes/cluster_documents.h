@@ -1,6 +1,7 @@
 // The documents of a site as a namespace has them, in the shape of files (source_reader.h): each
 // data key of a labelled ConfigMap or Secret is a YAML stream, and a Secret that documents refer to
-// is a document itself. A file is called "ConfigMap/listener-backend/listener.yaml".
+// is a document itself. A file is called "ConfigMap/listener-backend/listener.yaml". The Connectors
+// of an annotated workload are a file too, "Deployment/backend".
 //
 // A value: fed by watches, control thread only. What others write there is bounded.
 #pragma once
@@ -34,9 +35,13 @@ class ClusterDocuments {
   bool put_streams(const std::string& kind, const Value& object);
   // A Secret that documents refer to.
   bool put_secret(const Value& object);
+  // A workload or Service, which its annotations may expose (annotated.h).
+  bool put_annotated(const std::string& kind, const Value& object,
+                     const std::string& namespace_name);
   // They are gone.
   bool remove_streams(const ObjectId& id);
   bool remove_secret(const std::string& name);
+  bool remove_annotated(const ObjectId& id);
   // What cannot be watched ("ConfigMaps with label ..."), and why; empty: it can.
   bool set_unread(const std::string& place, const std::string& why);
 

@@ -38,8 +38,11 @@ class KubernetesPlatform::Watch final : private CollectionSink {
       return;
     }
     const std::string name = name_in_key(key);
-    if (kind_ == "Service") platform_.learn_ports(name, object);
-    if (kind_ == "Service" && name == kGatewayName) platform_.learn_gateway(object);
+    if (kind_ == "Service") {
+      platform_.learn_ports(name, object);
+      platform_.source_.on_service(object);
+      if (name == kGatewayName) platform_.learn_gateway(object);
+    }
     platform_.keeper_.on_object({kind_, name}, object);
     platform_.writer_.go_on();
   }
@@ -48,7 +51,10 @@ class KubernetesPlatform::Watch final : private CollectionSink {
       if (platform_.pods_.remove(name_in_key(key))) platform_.sink_.on_surroundings_changed();
       return;
     }
-    if (kind_ == "Service" && name_in_key(key) == kGatewayName) platform_.learn_gateway({});
+    if (kind_ == "Service") {
+      platform_.source_.on_service_gone(name_in_key(key));
+      if (name_in_key(key) == kGatewayName) platform_.learn_gateway({});
+    }
     platform_.keeper_.on_gone({kind_, name_in_key(key)});
     platform_.writer_.go_on();
   }

@@ -10,14 +10,14 @@ namespace istmo::control {
 // One watch and what it is for.
 class KubernetesSource::Watch final : private CollectionSink {
  public:
-  enum class Content : uint8_t { streams, secret };
+  enum class Content : uint8_t { streams, secret, annotated };
 
   Watch(KubernetesSource& source, const std::string& kind, Content content,
         const std::string& selector)
       : source_(source),
         kind_(kind),
         content_(content),
-        place_(kind + (content == Content::streams ? "s with label " + selector : " " + selector)),
+        place_(place_of(kind, content, selector)),
         collection_(source.loop_, source.server_, collection_of(selector), *this, source.rng_) {}
 
   void start() { collection_.start(); }
@@ -29,33 +29,55 @@ class KubernetesSource::Watch final : private CollectionSink {
   bool is_answered() const { return is_answered_; }
 
  private:
+  static std::string place_of(const std::string& kind, Content content,
+                              const std::string& selector) {
+    switch (content) {
+      case Content::streams: return kind + "s with label " + selector;
+      case Content::secret: return kind + " " + selector;
+      case Content::annotated: return kind + "s";
+    }
+    return kind;
+  }
   KubeCollection collection_of(const std::string& selector) const {
     KubeCollection wanted{
         .path = collection_path(*find_kube_kind(kind_), source_.server_.access().namespace_name),
         .label_selector = {},
         .field_selector = {}};
     if (content_ == Content::streams) wanted.label_selector = selector;
-    else wanted.field_selector = "metadata.name=" + selector;
+    else if (content_ == Content::secret) wanted.field_selector = "metadata.name=" + selector;
     return wanted;
   }
 
   void on_object(const std::string&, const Value& object) override {
-    ClusterDocuments& documents = source_.documents_;
-    const bool is_changed = content_ == Content::streams ? documents.put_streams(kind_, object)
-                                                         : documents.put_secret(object);
-    if (is_changed) source_.on_changed();
+    if (put(object)) source_.on_changed();
   }
   void on_object_gone(const std::string& key) override {
+    if (remove(name_in_key(key))) source_.on_changed();
+  }
+  bool put(const Value& object) {
     ClusterDocuments& documents = source_.documents_;
-    const std::string name = name_in_key(key);
-    const bool is_changed = content_ == Content::streams ? documents.remove_streams({kind_, name})
-                                                         : documents.remove_secret(name);
-    if (is_changed) source_.on_changed();
+    switch (content_) {
+      case Content::streams: return documents.put_streams(kind_, object);
+      case Content::secret: return documents.put_secret(object);
+      case Content::annotated:
+        return documents.put_annotated(kind_, object, source_.server_.access().namespace_name);
+    }
+    return false;
+  }
+  bool remove(const std::string& name) {
+    ClusterDocuments& documents = source_.documents_;
+    switch (content_) {
+      case Content::streams: return documents.remove_streams({kind_, name});
+      case Content::secret: return documents.remove_secret(name);
+      case Content::annotated: return documents.remove_annotated({kind_, name});
+    }
+    return false;
   }
   void on_synced() override { on_answered(""); }
   void on_refused(int status, const std::string& text) override {
     LOG_ERROR("documents cannot be watched", "what", place_, "status", status, "error", text);
-    on_answered(text);
+    // Without workloads only their annotations are without effect: no word about documents.
+    on_answered(content_ == Content::annotated ? "" : text);
   }
   // They are tried again at once; what was read stands.
   void on_trouble(const std::string& text) override {
@@ -79,6 +101,9 @@ KubernetesSource::KubernetesSource(io::Loop& loop, ApiServer& server, SourceSink
   const std::string selector = std::string(kDocumentsLabel) + "=true";
   for (const char* kind : {"ConfigMap", "Secret"}) {
     watches_.push_back(std::make_unique<Watch>(*this, kind, Watch::Content::streams, selector));
+  }
+  for (const char* kind : {"Deployment", "StatefulSet", "DaemonSet"}) {
+    watches_.push_back(std::make_unique<Watch>(*this, kind, Watch::Content::annotated, ""));
   }
 }
 
@@ -125,6 +150,14 @@ void KubernetesSource::follow_secrets(const std::set<std::string>& names) {
     watch = std::make_unique<Watch>(*this, "Secret", Watch::Content::secret, name);
     watch->start();
   }
+}
+
+void KubernetesSource::on_service(const Value& service) {
+  if (documents_.put_annotated("Service", service, server_.access().namespace_name)) on_changed();
+}
+
+void KubernetesSource::on_service_gone(const std::string& name) {
+  if (documents_.remove_annotated({"Service", name})) on_changed();
 }
 
 // Many changes of one turn are told once.

@@ -1,5 +1,6 @@
-// Documents from a namespace of a cluster: what its labelled ConfigMaps and Secrets hold, and the
-// Secrets that these documents name. Never all of a namespace's Secrets.
+// Documents from a namespace of a cluster: what its labelled ConfigMaps and Secrets hold, the
+// Secrets that these documents name (never all of a namespace's), and the Connectors that
+// annotations stand for.
 //
 // Owned by the Kubernetes platform, control thread only; borrows loop, server and sink. What cannot
 // be watched is told once, in the log and in the state; what was read before stands.
@@ -36,6 +37,9 @@ class KubernetesSource final : public DocumentSource {
   }
   // The Secrets that documents refer to now, all of them; they are watched one by one.
   void follow_secrets(const std::set<std::string>& names);
+  // Of the watch of all Services, which somebody else has.
+  void on_service(const Value& service);
+  void on_service_gone(const std::string& name);
 
  private:
   class Watch;
@@ -47,7 +51,7 @@ class KubernetesSource final : public DocumentSource {
   SourceSink& sink_;
   Rng& rng_;
   ClusterDocuments documents_;
-  std::vector<std::unique_ptr<Watch>> watches_;            // by label
+  std::vector<std::unique_ptr<Watch>> watches_;            // by label, and of workloads
   std::map<std::string, std::unique_ptr<Watch>> secrets_;  // by name
   std::vector<std::unique_ptr<Watch>> ending_;
   bool is_stopped_ = false;
