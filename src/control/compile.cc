@@ -98,13 +98,27 @@ class Compilation {
     const auto known = observed_.cluster->pods.find(connector.name());
     if (known != observed_.cluster->pods.end()) {
       for (const PodSelection::Pod& pod : known->second.pods) {
-        if (const auto address = io::Address::parse(pod.ip, connector.port)) {
-          addresses.push_back(*address);
-        }
+        const auto address = io::Address::parse(pod.ip, connector.port);
+        if (address && !pod.is_passed_over) addresses.push_back(*address);
       }
       if (!known->second.error.empty()) error(connector, known->second.error);
     }
     if (addresses.empty()) wait(connector);
+    return addresses;
+  }
+
+  // Empty: none is known or ready, or an error, which is reported.
+  std::vector<io::Address> backends_of(const ConnectorDocument& connector) {
+    if (connector.host.empty()) return pods_of(connector);
+    const ServiceSelection* selection = service_of(connector, observed_);
+    if (!selection) return addresses_of(connector, connector.host, connector.port);
+    std::vector<io::Address> addresses;
+    for (const ServiceSelection::Backend& backend : selection->backends) {
+      const auto address = io::Address::parse(backend.ip, backend.port);
+      if (address) addresses.push_back(*address);
+    }
+    if (!selection->error.empty()) error(connector, selection->error);
+    else if (addresses.empty()) wait(connector);
     return addresses;
   }
 
@@ -175,9 +189,7 @@ class Compilation {
   void add_connectors() {
     for (const ConnectorDocument* connector : in_order(desired_.connectors)) {
       if (wants_tls(*connector)) continue;
-      auto addresses = connector->host.empty()
-                           ? pods_of(*connector)
-                           : addresses_of(*connector, connector->host, connector->port);
+      auto addresses = backends_of(*connector);
       if (addresses.empty()) continue;
       const TrafficSettings traffic = traffic_settings(connector->settings);
       snapshot().connectors.push_back({.name = connector->name(),
@@ -365,6 +377,12 @@ Compiled compile(const Desired& desired, const Observed& observed) {
   return Compilation(desired, observed).run();
 }
 
+const ServiceSelection* service_of(const ConnectorDocument& connector, const Observed& observed) {
+  if (!observed.cluster) return nullptr;
+  const auto found = observed.cluster->services.find(connector.name());
+  return found == observed.cluster->services.end() ? nullptr : &found->second;
+}
+
 std::set<std::string> hosts_to_resolve(const Desired& desired, const Observed& observed) {
   std::set<std::string> hosts;
   const auto add = [&](const std::string& host) {
@@ -374,7 +392,9 @@ std::set<std::string> hosts_to_resolve(const Desired& desired, const Observed& o
     for (const auto& [name, listener] : desired.listeners) add(listener.host);
     for (const auto& [name, listener] : desired.multi_key_listeners) add(listener.host);
   }
-  for (const auto& [name, connector] : desired.connectors) add(connector.host);
+  for (const auto& [name, connector] : desired.connectors) {
+    if (!service_of(connector, observed)) add(connector.host);
+  }
   for (const auto& [name, access] : desired.router_accesses) add(access.bind_host);
   for (const auto& [name, link] : desired.links) {
     for (const LinkEndpoint& endpoint : link.endpoints) add(endpoint.host);

@@ -32,6 +32,9 @@ struct Compiled {
 
 Compiled compile(const Desired& desired, const Observed& observed);
 
+// What its host means, where that is a Service whose backends are known; else nullptr.
+const ServiceSelection* service_of(const ConnectorDocument& connector, const Observed& observed);
+
 // Host names (not numeric) that have to be in Observed::hosts, each as written.
 std::set<std::string> hosts_to_resolve(const Desired& desired, const Observed& observed);
 

@@ -72,11 +72,25 @@ struct PodSelection {
   struct Pod {
     std::string name;
     std::string ip;
+    bool is_passed_over = false;  // it is in another zone than this one, and others are not
     friend bool operator==(const Pod&, const Pod&) = default;
   };
   std::vector<Pod> pods;
   bool is_known = false;  // all pods of the namespace were told
   std::string error;      // the selector is none, or pods cannot be watched
+};
+
+// What a Connector's host means that is a Service of the namespace.
+struct ServiceSelection {
+  struct Backend {
+    std::string ip;
+    uint16_t port = 0;
+    friend bool operator==(const Backend&, const Backend&) = default;
+  };
+  std::string service;
+  bool is_known = false;
+  std::vector<Backend> backends;  // those that are ready
+  std::string error;              // the Service has no such port
 };
 
 // Where clients find a service: the name and port of a Service.
@@ -97,7 +111,8 @@ struct IngressAddress {
 
 // What a site has in a cluster and not on a machine.
 struct ClusterView {
-  std::map<std::string, PodSelection> pods;  // by Connector
+  std::map<std::string, PodSelection> pods;          // by Connector
+  std::map<std::string, ServiceSelection> services;  // by Connector; those that are not: by DNS
   // The port at which the gateway's pod has the listener behind a Service.
   std::map<ServicePlace, uint16_t> ports;
   std::vector<IngressAddress> ingress;  // empty: there is no Service in front of the gateway

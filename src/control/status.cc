@@ -255,7 +255,13 @@ class Derivation {
   }
 
   void derive(const ConnectorDocument& connector, Value& extra) {
-    configured(connector, connector.host);
+    const ServiceSelection* service = service_of(connector, observed_);
+    configured(connector, service ? "" : connector.host);
+    if (service && service->backends.empty()) {
+      pending("Operational", service->is_known
+                                 ? "Nothing that is ready is behind Service " + service->service
+                                 : "Services are not known yet");
+    }
     add_selected_pods(connector, extra);
     add_backends_set_aside(connector, extra);
     const auto asked = connector.metadata.annotations.find(kProxyAnnotation);

@@ -34,6 +34,16 @@ PlatformClues gather_platform_clues(const std::string& flag, const std::string& 
   return clues;
 }
 
+namespace {
+
+// A pod's host name is its own name, unless it has the node's network.
+std::string own_pod_name() {
+  const std::string told = environment("POD_NAME");
+  return told.empty() ? environment("HOSTNAME") : told;
+}
+
+}  // namespace
+
 Result<KubeAccess> kube_access(const KubeArguments& arguments, const std::string& namespace_name) {
   constexpr const char* kServiceAccount = "/var/run/secrets/kubernetes.io/serviceaccount";
   const std::string host = environment("KUBERNETES_SERVICE_HOST");
@@ -43,10 +53,13 @@ Result<KubeAccess> kube_access(const KubeArguments& arguments, const std::string
     KubeAccess access =
         TRY(read_service_account(kServiceAccount, host, environment("KUBERNETES_SERVICE_PORT")));
     if (!namespace_name.empty()) access.namespace_name = namespace_name;
+    access.pod_name = own_pod_name();
     return access;
   }
-  return read_kubeconfig(
-      default_kubeconfig(arguments.kubeconfig, arguments.context, namespace_name));
+  KubeAccess access = TRY(read_kubeconfig(
+      default_kubeconfig(arguments.kubeconfig, arguments.context, namespace_name)));
+  access.pod_name = own_pod_name();
+  return access;
 }
 
 Result<> require_linux(const Arguments& arguments, const std::string& command) {

@@ -31,6 +31,7 @@ struct KubeExec {
 struct KubeAccess {
   std::string context;         // empty in a pod
   std::string namespace_name;  // of the context; "default" if it names none
+  std::string pod_name;        // of this process, if it runs in one
   std::string host;            // of the API server, without brackets
   uint16_t port = 443;
   std::string path;         // in front of every request's, without '/' at the end; mostly empty

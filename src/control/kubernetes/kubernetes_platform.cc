@@ -10,7 +10,7 @@
 
 namespace istmo::control {
 
-// One watch: of what the gateway keeps, or of pods.
+// One watch: of what the gateway keeps, or of what stands behind connectors.
 class KubernetesPlatform::Watch final : private CollectionSink {
  public:
   Watch(KubernetesPlatform& platform, const std::string& kind, const std::string& label_selector)
@@ -30,37 +30,39 @@ class KubernetesPlatform::Watch final : private CollectionSink {
   const std::string& refusal() const { return refusal_; }
 
  private:
-  bool is_of_pods() const { return kind_ == "Pod"; }
+  bool is_of_backends() const { return kind_ == "Pod" || kind_ == "EndpointSlice"; }
 
   void on_object(const std::string& key, const Value& object) override {
-    if (is_of_pods()) {
-      if (platform_.pods_.put(object)) platform_.sink_.on_surroundings_changed();
+    if (is_of_backends()) {
+      const bool is_changed =
+          kind_ == "Pod" ? platform_.pods_.put(object) : platform_.endpoints_.put_slice(object);
+      if (is_changed) platform_.sink_.on_surroundings_changed();
       return;
     }
     const std::string name = name_in_key(key);
-    if (kind_ == "Service") {
-      platform_.learn_ports(name, object);
-      platform_.source_.on_service(object);
-      if (name == kGatewayName) platform_.learn_gateway(object);
-    }
+    if (kind_ == "Service") platform_.on_service(name, object);
     platform_.keeper_.on_object({kind_, name}, object);
     platform_.writer_.go_on();
   }
   void on_object_gone(const std::string& key) override {
-    if (is_of_pods()) {
-      if (platform_.pods_.remove(name_in_key(key))) platform_.sink_.on_surroundings_changed();
+    const std::string name = name_in_key(key);
+    if (is_of_backends()) {
+      const bool is_changed =
+          kind_ == "Pod" ? platform_.pods_.remove(name) : platform_.endpoints_.remove_slice(name);
+      if (is_changed) platform_.sink_.on_surroundings_changed();
       return;
     }
     if (kind_ == "Service") {
-      platform_.source_.on_service_gone(name_in_key(key));
-      if (name_in_key(key) == kGatewayName) platform_.learn_gateway({});
+      platform_.source_.on_service_gone(name);
+      if (name == kGatewayName) platform_.learn_gateway({});
+      if (platform_.endpoints_.remove_service(name)) platform_.sink_.on_surroundings_changed();
     }
-    platform_.keeper_.on_gone({kind_, name_in_key(key)});
+    platform_.keeper_.on_gone({kind_, name});
     platform_.writer_.go_on();
   }
   void on_synced() override {
     refusal_.clear();
-    if (!is_of_pods()) platform_.keeper_.on_synced(kind_);
+    if (!is_of_backends()) platform_.keeper_.on_synced(kind_);
     platform_.writer_.go_on();
     platform_.sink_.on_surroundings_changed();
   }
@@ -110,6 +112,7 @@ void KubernetesPlatform::start() {
   watch("ConfigMap", ours);
   watch("Secret", ours);
   watch("Service", "");  // all: one of somebody else's may have a name that we want
+  service_watch_ = watches_.back().get();
 }
 
 void KubernetesPlatform::stop() {
@@ -165,10 +168,12 @@ void KubernetesPlatform::learn_gateway(Value service) {
 
 void KubernetesPlatform::observe(const Desired& desired, Observed& observed) {
   observed.cluster.emplace();
-  watch_pods_if_wanted(desired);
+  watch_backends_if_wanted(desired);
+  find_own_zone();
   for (const auto& [name, connector] : desired.connectors) {
     if (!connector.selector.empty()) observed.cluster->pods[name] = select(connector);
   }
+  select_services(desired, *observed.cluster);
   offers_ = service_offers(desired, observed);
   std::set<ServicePlace> places;
   for (const ServiceOffer& offer : offers_) places.insert({offer.host, offer.port});
@@ -185,13 +190,64 @@ void KubernetesPlatform::observe(const Desired& desired, Observed& observed) {
   source_.follow_secrets(secrets_referred_to(desired));
 }
 
-// Once: a namespace may have many.
-void KubernetesPlatform::watch_pods_if_wanted(const Desired& desired) {
-  const bool is_wanted = std::ranges::any_of(
-      desired.connectors, [](const auto& entry) { return !entry.second.selector.empty(); });
-  if (!is_wanted || pod_watch_) return;
-  watch("Pod", "");
-  pod_watch_ = watches_.back().get();
+void KubernetesPlatform::on_service(const std::string& name, const Value& service) {
+  learn_ports(name, service);
+  if (name == kGatewayName) learn_gateway(service);
+  source_.on_service(service);
+  const bool is_changed = endpoints_.put_service(service);
+  if (is_changed && backend_services_.contains(name)) sink_.on_surroundings_changed();
+}
+
+// Once each: a namespace may have many.
+void KubernetesPlatform::watch_backends_if_wanted(const Desired& desired) {
+  bool has_selector = false;
+  backend_services_.clear();
+  for (const auto& [name, connector] : desired.connectors) {
+    has_selector |= !connector.selector.empty();
+    std::string service = service_of_host(connector.host, server_.access().namespace_name);
+    if (!service.empty()) backend_services_.insert(std::move(service));
+  }
+  const bool has_service = std::ranges::any_of(
+      backend_services_, [&](const auto& name) { return endpoints_.has_service(name); });
+  const auto watch_once = [&](Watch*& watched, const char* kind) {
+    if (watched) return;
+    watch(kind, "");
+    watched = watches_.back().get();
+  };
+  if (has_selector) watch_once(pod_watch_, "Pod");
+  if (has_selector || has_service) watch_once(endpoint_watch_, "EndpointSlice");
+}
+
+// Nodes may not be read: the pod's own entry among the endpoints says it.
+void KubernetesPlatform::find_own_zone() {
+  if (!endpoint_watch_ || !endpoint_watch_->is_synced()) return;
+  std::string zone = endpoints_.place_of_pod(server_.access().pod_name).zone;
+  if (zone == zone_) {
+    if (zone.empty() && !std::exchange(has_told_no_zone_, true)) {
+      LOG_INFO("the zone of this gateway is not known: backends of all zones are alike", "pod",
+               server_.access().pod_name);
+    }
+    return;
+  }
+  zone_ = std::move(zone);
+  LOG_INFO("zone of this gateway", "zone", zone_);
+}
+
+void KubernetesPlatform::select_services(const Desired& desired, ClusterView& cluster) const {
+  const auto will_tell = [](const Watch* watch) {
+    return watch && !watch->is_synced() && watch->refusal().empty();
+  };
+  const bool will_know = will_tell(service_watch_) || will_tell(endpoint_watch_);
+  for (const auto& [name, connector] : desired.connectors) {
+    const std::string service =
+        service_of_host(connector.host, server_.access().namespace_name);
+    if (service.empty()) continue;
+    if (will_know && (!service_watch_->is_synced() || endpoints_.has_service(service))) {
+      cluster.services.emplace(name, ServiceSelection{.service = service});
+    } else if (auto selection = endpoints_.select(service, connector.port, zone_)) {
+      cluster.services.emplace(name, std::move(*selection));
+    }
+  }
 }
 
 PodSelection KubernetesPlatform::select(const ConnectorDocument& connector) const {
@@ -208,6 +264,12 @@ PodSelection KubernetesPlatform::select(const ConnectorDocument& connector) cons
   selection.pods =
       pods_.select(*selector, connector.includes_not_ready_pods ? NotReadyPods::included
                                                                 : NotReadyPods::left_out);
+  std::vector<EndpointPlace> places;
+  for (const PodSelection::Pod& pod : selection.pods) {
+    places.push_back(endpoints_.place_of_pod(pod.name));
+  }
+  const std::vector<bool> preferred = preferred_places(places, zone_);
+  for (size_t i = 0; i < preferred.size(); ++i) selection.pods[i].is_passed_over = !preferred[i];
   return selection;
 }
 

@@ -12,12 +12,14 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "base/rng.h"
 #include "control/kubernetes/api_server.h"
 #include "control/kubernetes/cluster_objects.h"
+#include "control/kubernetes/endpoint_table.h"
 #include "control/kubernetes/kubernetes_source.h"
 #include "control/kubernetes/object_keeper.h"
 #include "control/kubernetes/object_writer.h"
@@ -56,8 +58,11 @@ class KubernetesPlatform final : public SitePlatform,
   void watch(const std::string& kind, const std::string& label_selector);
   void learn_ports(const std::string& service_name, const Value& service);
   void learn_gateway(Value service);
-  void watch_pods_if_wanted(const Desired& desired);
+  void on_service(const std::string& name, const Value& service);
+  void watch_backends_if_wanted(const Desired& desired);
   PodSelection select(const ConnectorDocument& connector) const;
+  void select_services(const Desired& desired, ClusterView& cluster) const;
+  void find_own_zone();
 
   io::Loop& loop_;
   PlatformSink& sink_;
@@ -68,8 +73,14 @@ class KubernetesPlatform final : public SitePlatform,
   ObjectKeeper keeper_;
   ObjectWriter writer_;
   std::vector<std::unique_ptr<Watch>> watches_;
-  Watch* pod_watch_ = nullptr;  // among them
+  Watch* service_watch_ = nullptr;   // among them
+  Watch* pod_watch_ = nullptr;       // among them
+  Watch* endpoint_watch_ = nullptr;  // among them
   PodTable pods_;
+  EndpointTable endpoints_;
+  std::set<std::string> backend_services_;  // that Connectors go to, if they are there
+  std::string zone_;                        // of this pod; empty: not known
+  bool has_told_no_zone_ = false;
   PodPorts ports_;
   Value gateway_;  // the Service in front of us; null: there is none
   std::vector<ServiceOffer> offers_;

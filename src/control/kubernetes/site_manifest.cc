@@ -95,6 +95,8 @@ Value container(const SiteManifestOptions& options) {
   add_option("--drain-delay", std::to_string(options.drain_delay_seconds) + "s");
   add_option("--drain-timeout", std::to_string(options.drain_seconds) + "s");
   for (const std::string& word : options.run_arguments) arguments.add(word);
+  // With it the pod finds itself, and so its zone, among the endpoints of its Service.
+  Value pod_name = map_of({{"fieldRef", map_of({{"fieldPath", "metadata.name"}})}});
   Value ports = Value::list();
   ports.add(named_port("links", kLinkPort));
   ports.add(named_port("grants", kGrantPort));
@@ -106,6 +108,8 @@ Value container(const SiteManifestOptions& options) {
                  {"image", options.image.empty() ? "istmo:" ISTMO_VERSION : options.image},
                  {"imagePullPolicy", "IfNotPresent"},
                  {"args", std::move(arguments)},
+                 {"env", one(map_of({{"name", "POD_NAME"},
+                                     {"valueFrom", std::move(pod_name)}}))},
                  {"ports", std::move(ports)},
                  {"startupProbe", probe("/healthz", {.period = 1, .timeout = 1, .failures = 60})},
                  {"readinessProbe", probe("/readyz", {.period = 2, .timeout = 2, .failures = 2})},

@@ -45,18 +45,20 @@ class Namespace:
             wait_until(lambda: self.api.get(self.path(added)), f"{added} in {self.name}",
                        USABLE_SECONDS_MAX)
 
-    def run_pod(self, name, address):
+    def run_pod(self, name, address, zone=None):
         """Makes a pod that has no node run and be ready at an address, as far as anybody can see.
 
         In place of scheduler and kubelet. The address has to be none of the loopback range for an
-        EndpointSlice to take it.
+        EndpointSlice to take it. A zone has a node of its own.
         """
         admin = self.cluster.admin_api
-        if admin.code("GET", f"/api/v1/nodes/{NODE}") == 404:
-            admin.post("/api/v1/nodes", {"metadata": {"name": NODE}})
+        node = f"{NODE}-{zone}" if zone else NODE
+        labels = {"topology.kubernetes.io/zone": zone} if zone else {}
+        if admin.code("GET", f"/api/v1/nodes/{node}") == 404:
+            admin.post("/api/v1/nodes", {"metadata": {"name": node, "labels": labels}})
         admin.post(self.path(f"pods/{name}/binding"), {
             "metadata": {"name": name},
-            "target": {"apiVersion": "v1", "kind": "Node", "name": NODE}})
+            "target": {"apiVersion": "v1", "kind": "Node", "name": node}})
         self.set_pod_ready(name, "True", podIP=address, podIPs=[{"ip": address}], phase="Running")
 
     def set_pod_ready(self, name, value, **status):
