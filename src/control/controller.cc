@@ -299,6 +299,7 @@ void Controller::refresh() {
 void Controller::refresh_observed() {
   desired_ = store_.desired();
   observed_.unread = store_.unread();
+  give_documents_of_tokens();
   tokens_->add_redeemed(desired_);
   renewal_->update(desired_, mesh_->sites(), links_.links(), wall_now());
   observed_.site.name = site_name_of(desired_, options_.namespace_name);
@@ -320,6 +321,21 @@ void Controller::refresh_observed() {
   resolver_->watch(hosts);
   observed_.hosts = resolver_->hosts();
   tokens_->update(desired_, observed_);
+}
+
+// What is there by now is not kept in the state any more, so that deleting it is an end.
+void Controller::give_documents_of_tokens() {
+  for (const auto& [token, documents] : tokens_->given()) {
+    if (!platform_->give_documents(desired_, documents)) continue;
+    const bool is_there = std::ranges::all_of(documents, [&](const Document& document) {
+      return desired_.find(id_of(document)).has_value();
+    });
+    if (!is_there) continue;
+    if (const auto forgotten = tokens_->forget_documents(token); !forgotten) {
+      LOG_WARNING("documents of a token stay in the state", "token", token, "error",
+                  forgotten.error().text());
+    }
+  }
 }
 
 // What could not be bound is tried again: publishing is how.

@@ -101,6 +101,7 @@ class Controller final : private DataplaneSink,
   void on_neighbour_news();
   void refresh();
   void refresh_observed();
+  void give_documents_of_tokens();
   void publish_if_changed();
   void refresh_status();
   void write_status();

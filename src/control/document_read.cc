@@ -154,9 +154,8 @@ void read_strategy(Fields& spec, proxy::KeyChoice& choice, DocumentReading& read
   if ((priority != nullptr) == (weighted != nullptr)) {
     return spec.error("strategy", "must have exactly one of priority and weighted");
   }
-  Fields keys(priority ? priority : weighted,
-              fields.path_of(priority ? "priority" : "weighted"), spec.position_of("strategy"),
-              reading);
+  Fields keys(priority ? priority : weighted, fields.path_of(priority ? "priority" : "weighted"),
+              spec.position_of("strategy"), reading);
   if (priority) read_priority(keys, choice);
   else read_weights(keys, choice, reading);
   keys.finish();
@@ -323,16 +322,11 @@ constexpr KindReader reader_of(std::string_view api_version) {
   return {D::kKind, api_version, &read_as<D>};
 }
 constexpr std::array kReaders = {
-    reader_of<SiteDocument>(kApiVersion),
-    reader_of<LinkDocument>(kApiVersion),
-    reader_of<ListenerDocument>(kApiVersion),
-    reader_of<MultiKeyListenerDocument>(kApiVersion),
-    reader_of<ConnectorDocument>(kApiVersion),
-    reader_of<AccessGrantDocument>(kApiVersion),
-    reader_of<AccessTokenDocument>(kApiVersion),
-    reader_of<RouterAccessDocument>(kApiVersion),
-    reader_of<CertificateDocument>(kApiVersion),
-    reader_of<SecretDocument>("v1"),
+    reader_of<SiteDocument>(kApiVersion),        reader_of<LinkDocument>(kApiVersion),
+    reader_of<ListenerDocument>(kApiVersion),    reader_of<MultiKeyListenerDocument>(kApiVersion),
+    reader_of<ConnectorDocument>(kApiVersion),   reader_of<AccessGrantDocument>(kApiVersion),
+    reader_of<AccessTokenDocument>(kApiVersion), reader_of<RouterAccessDocument>(kApiVersion),
+    reader_of<CertificateDocument>(kApiVersion), reader_of<SecretDocument>("v1"),
 };
 
 std::string word_at(const Value& tree, std::string_view key) {

@@ -10,8 +10,8 @@ namespace istmo::control {
 std::vector<ServiceOffer> service_offers(const Desired& desired, const Observed& observed) {
   std::vector<ServiceOffer> offers;
   for (const auto& [name, listener] : desired.listeners) {
-    offers.push_back({name, id_of(listener), name, {listener.routing_key}, listener.host,
-                      listener.port});
+    offers.push_back(
+        {name, id_of(listener), name, {listener.routing_key}, listener.host, listener.port});
   }
   for (const auto& [name, listener] : desired.multi_key_listeners) {
     std::vector<std::string> keys;
@@ -42,8 +42,7 @@ std::set<std::pair<std::string, uint16_t>> published_services(const Desired& des
   }
   if (observed.cluster) {
     for (const auto& [name, connector] : desired.connectors) {
-      const std::string service =
-          service_of_host(connector.host, observed.site.namespace_name);
+      const std::string service = service_of_host(connector.host, observed.site.namespace_name);
       if (!service.empty() && service == service_name(connector.routing_key)) {
         explicit_keys.insert(connector.routing_key);
       }
@@ -67,9 +66,7 @@ std::set<std::pair<std::string, uint16_t>> published_services(const Desired& des
   return services;
 }
 
-std::string multi_key_listener(const std::string& document_name) {
-  return "keys/" + document_name;
-}
+std::string multi_key_listener(const std::string& document_name) { return "keys/" + document_name; }
 
 std::string published_listener(const std::string& routing_key, uint16_t port) {
   return "service/" + routing_key + ":" + std::to_string(port);

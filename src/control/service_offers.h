@@ -21,7 +21,7 @@ struct ServiceOffer {
   ObjectId object;       // what problems are about: a document, or Service "KEY:PORT"
   std::string listener;  // in the snapshot
   std::vector<std::string> routing_keys;  // at least one; several of a MultiKeyListener
-  std::string host;  // where clients find it
+  std::string host;                       // where clients find it
   uint16_t port = 0;
 };
 

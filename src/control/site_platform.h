@@ -44,6 +44,9 @@ class SitePlatform {
   // What these documents need of the surroundings, into observed.cluster. The neighbours' services
   // are in `observed`.
   virtual void observe(const Desired& desired, Observed& observed) = 0;
+  // Documents that a token gave: into the surroundings, where the user has them from then on.
+  // False: there is no such place, and the site's state keeps them.
+  virtual bool give_documents(const Desired&, const std::vector<Document>&) { return false; }
   // What stands in the way of these documents here.
   virtual std::vector<Problem> problems() const = 0;
   // What the site says of itself, by verb: "site", "links", "services". Costly, so it is made only

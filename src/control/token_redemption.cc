@@ -25,8 +25,8 @@ std::map<std::string, RedeemedToken, std::less<>> TokenRedemption::redeemed() co
 }
 
 void TokenRedemption::add_redeemed(Desired& desired) const {
-  for (const auto& [name, token] : redeemed()) {
-    for (Document& document : parse_documents(token.documents, "token " + name).documents) {
+  for (auto& [name, documents] : given()) {
+    for (Document& document : documents) {
       if (!desired.find(id_of(document))) desired.put(std::move(document));
     }
   }
@@ -167,15 +167,32 @@ void TokenRedemption::arm_retry() {
 
 void TokenRedemption::on_retry() { sink_.on_tokens_changed(); }
 
-Result<> TokenRedemption::forget_link(const std::string& link_name) {
+std::map<std::string, std::vector<Document>> TokenRedemption::given() const {
+  std::map<std::string, std::vector<Document>> all;
   for (const auto& [name, token] : redeemed()) {
-    for (const Document& document : parse_documents(token.documents, name).documents) {
+    auto parsed = parse_documents(token.documents, "token " + name);
+    if (!parsed.documents.empty()) all[name] = std::move(parsed.documents);
+  }
+  return all;
+}
+
+// The record stays, so that a token document that is still there is not redeemed again.
+Result<> TokenRedemption::forget_documents(const std::string& token) {
+  const auto known = redeemed();
+  const auto found = known.find(token);
+  if (found == known.end()) return {};
+  RedeemedToken emptied = found->second;
+  emptied.documents.clear();
+  TRY(state_.put_redeemed(emptied));
+  unwritten_.erase(token);
+  return {};
+}
+
+Result<> TokenRedemption::forget_link(const std::string& link_name) {
+  for (const auto& [name, documents] : given()) {
+    for (const Document& document : documents) {
       if (id_of(document) != ObjectId{"Link", link_name}) continue;
-      // The record stays, so that a token document that is still there is not redeemed again.
-      RedeemedToken emptied = token;
-      emptied.documents.clear();
-      TRY(state_.put_redeemed(emptied));
-      unwritten_.erase(name);
+      TRY(forget_documents(name));
       sink_.on_tokens_changed();
       return {};
     }

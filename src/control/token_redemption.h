@@ -48,6 +48,10 @@ class TokenRedemption final : private RedeemSink {
 
   // Documents that tokens gave, added to `desired` unless it has its own of that name.
   void add_redeemed(Desired& desired) const;
+  // What tokens gave and the state keeps, by token.
+  std::map<std::string, std::vector<Document>> given() const;
+  // The documents of this token are kept elsewhere now.
+  Result<> forget_documents(const std::string& token);
   // Starts what is to be redeemed; writes observed.tokens.
   void update(const Desired& desired, Observed& observed);
   std::set<std::string> hosts_to_resolve(const Desired& desired) const;

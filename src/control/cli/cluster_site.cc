@@ -9,6 +9,7 @@
 #include "control/document_text.h"
 #include "control/kubernetes/cluster_documents.h"
 #include "control/kubernetes/cluster_objects.h"
+#include "control/kubernetes/document_objects.h"
 #include "control/kubernetes/object_keeper.h"
 #include "control/kubernetes/site_manifest.h"
 #include "control/yaml.h"
@@ -21,10 +22,6 @@ constexpr std::string_view kStatusSuffix = "-status";
 
 std::string ours_selector() { return std::string(kManagedByLabel) + "=" + kManagedBy; }
 
-bool is_secret_kind(std::string_view kind) {
-  return kind == AccessGrantDocument::kKind || kind == AccessTokenDocument::kKind;
-}
-
 // Of Secrets as of ConfigMaps: the text of one key.
 std::string data_text(const Value& object, std::string_view key) {
   const std::string& text = text_at(object, "data", key);
@@ -36,43 +33,6 @@ Value read_status(const Value& object) {
   ParsedText parsed = parse_yaml(data_text(object, "status.yaml"), {});
   if (parsed.error || parsed.documents.size() != 1) return {};
   return std::move(parsed.documents.front());
-}
-
-Value labels_with(std::initializer_list<const char*> true_labels) {
-  Value labels = Value::map();
-  labels.set(kManagedByLabel, kManagedBy);
-  for (const char* label : true_labels) labels.set(label, "true");
-  return labels;
-}
-
-Value object_of(const char* kind, const std::string& name, Value labels) {
-  Value metadata = Value::map();
-  metadata.set("name", name);
-  metadata.set("labels", std::move(labels));
-  Value object = Value::map();
-  object.set("apiVersion", "v1");
-  object.set("kind", kind);
-  object.set("metadata", std::move(metadata));
-  return object;
-}
-
-Value object_of(const SecretDocument& secret) {
-  Value object = object_of("Secret", secret.name(), labels_with({}));
-  object.set("type", secret.type.empty() ? std::string("Opaque") : secret.type);
-  Value& data = object.set("data", Value::map());
-  for (const auto& [key, text] : secret.data) data.set(key, encode_base64(text));
-  return object;
-}
-
-Value object_of(const Document& document) {
-  if (const auto* secret = std::get_if<SecretDocument>(&document)) return object_of(*secret);
-  const ObjectId id = id_of(document);
-  const bool is_secret = is_secret_kind(id.kind);
-  Value object = object_of(is_secret ? "Secret" : "ConfigMap", object_name(id, ""),
-                           labels_with({kDocumentsLabel}));
-  const std::string text = write_document(document, Format::yaml);
-  object.set("data", Value::map()).set("document.yaml", is_secret ? encode_base64(text) : text);
-  return object;
 }
 
 bool has_documents(const Value& object) {
@@ -217,7 +177,7 @@ Result<> ClusterSite::put(const Value& object) const {
 Result<> ClusterSite::write(const Document& document) const {
   const ObjectId id = id_of(document);
   TRY(check_resource_name(id.name));
-  Value object = object_of(document);
+  Value object = document_object(document);
   if (const auto site = TRY(owner())) set_owner(object, *site);
   const Value holder = TRY(holder_of(id));
   if (holder.is_null() || id.kind == SecretDocument::kKind) return put(object);
@@ -265,7 +225,7 @@ Result<std::vector<Value>> ClusterSite::ask(const Value& request) const {
 }
 
 Result<Value> ClusterSite::look_at(const ObjectId& id) const {
-  const char* kind = is_secret_kind(id.kind) ? "Secret" : "ConfigMap";
+  const char* kind = holds_codes(id.kind) ? "Secret" : "ConfigMap";
   auto found = api_->get({kind, object_name(id, kStatusSuffix)});
   if (!found && is_absent(found.error())) return Value();
   if (!found) return std::unexpected(found.error());
@@ -276,7 +236,7 @@ Result<std::vector<Value>> ClusterSite::documents_with_status(const std::string&
   const bool is_running = check_runs().has_value();
   std::vector<Value> statuses;
   for (const char* of : {"ConfigMap", "Secret"}) {
-    if (!is_running || (!kind.empty() && is_secret_kind(kind) != (of == std::string("Secret")))) {
+    if (!is_running || (!kind.empty() && holds_codes(kind) != (of == std::string("Secret")))) {
       continue;
     }
     for (const Value& object : TRY(ours(of))) {

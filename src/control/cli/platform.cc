@@ -56,8 +56,8 @@ Result<KubeAccess> kube_access(const KubeArguments& arguments, const std::string
     access.pod_name = own_pod_name();
     return access;
   }
-  KubeAccess access = TRY(read_kubeconfig(
-      default_kubeconfig(arguments.kubeconfig, arguments.context, namespace_name)));
+  KubeAccess access = TRY(
+      read_kubeconfig(default_kubeconfig(arguments.kubeconfig, arguments.context, namespace_name)));
   access.pod_name = own_pod_name();
   return access;
 }

@@ -156,9 +156,9 @@ std::string annotated_connectors(const std::string& kind, const Value& object,
     Value document = Value::map();
     document.set("apiVersion", kApiVersion);
     document.set("kind", "Connector");
-    document.set("metadata", metadata_of(in_lower_case(kind) + "-" + name +
-                                             (is_first ? "" : "-" + port.port),
-                                         proxy));
+    document.set(
+        "metadata",
+        metadata_of(in_lower_case(kind) + "-" + name + (is_first ? "" : "-" + port.port), proxy));
     Value& spec = document.set("spec", Value::map());
     spec.set("routingKey", is_first ? address : address + ":" + port.port);
     if (kind == "Service") spec.set("host", target + "." + namespace_name + ".svc");

@@ -44,6 +44,7 @@ class ApiCalls {
   ~ApiCalls();
 
   void call(ApiRequest request, Done done);
+  const std::string& namespace_name() const { return server_.access().namespace_name; }
   void stop();
   bool is_idle() const;
 

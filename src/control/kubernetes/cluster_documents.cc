@@ -73,9 +73,7 @@ bool ClusterDocuments::remove_secret(const std::string& name) {
   return put_files(prefix_of({std::string(SecretDocument::kKind), name}), {});
 }
 
-bool ClusterDocuments::remove_annotated(const ObjectId& id) {
-  return put_files(prefix_of(id), {});
-}
+bool ClusterDocuments::remove_annotated(const ObjectId& id) { return put_files(prefix_of(id), {}); }
 
 bool ClusterDocuments::set_unread(const std::string& place, const std::string& why) {
   const auto known = state_.unread.find(place);

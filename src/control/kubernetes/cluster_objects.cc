@@ -4,6 +4,7 @@
 
 #include "control/base64.h"
 #include "control/document_text.h"
+#include "control/kubernetes/document_objects.h"
 #include "control/pki.h"
 
 namespace istmo::control {
@@ -41,11 +42,6 @@ Value port_value(uint16_t port, uint16_t pod_port) {
   value.set("protocol", "TCP");
   value.set("targetPort", pod_port);
   return value;
-}
-
-// AccessGrant and AccessToken hold codes.
-bool is_secret(const ObjectId& id) {
-  return id.kind == AccessGrantDocument::kKind || id.kind == AccessTokenDocument::kKind;
 }
 
 }  // namespace
@@ -94,7 +90,7 @@ std::map<ObjectId, Value> status_objects(const std::vector<ObjectStatus>& object
     if (status.id.kind == SecretDocument::kKind) continue;
     // The name of an object that never was valid may be anything.
     if (!check_object_name(status.id.name)) continue;
-    const bool holds_code = is_secret(status.id);
+    const bool holds_code = holds_codes(status.id.kind);
     const std::string text = write_value(status.to_value(), Format::yaml);
     const std::string name = object_name(status.id, "-status");
     Value object = named(name);

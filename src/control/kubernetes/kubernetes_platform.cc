@@ -101,7 +101,8 @@ KubernetesPlatform::KubernetesPlatform(io::Loop& loop, PlatformSink& sink, ApiSe
       rng_(static_cast<uint64_t>(monotonic_now().ns)),
       source_(loop, server_, sink, rng_),
       keeper_(server_.access().namespace_name, {"ConfigMap", "Secret", "Service"}, rng_),
-      writer_(loop, server_, keeper_, *this) {}
+      writer_(loop, server_, keeper_, *this),
+      document_maker_(loop, server_) {}
 
 KubernetesPlatform::~KubernetesPlatform() = default;
 
@@ -119,11 +120,13 @@ void KubernetesPlatform::stop() {
   source_.stop();
   for (const auto& watch : watches_) watch->stop();
   writer_.stop();
+  document_maker_.stop();
   if (resolver_) resolver_->stop();
 }
 
 bool KubernetesPlatform::is_idle() const {
-  return source_.is_idle() && writer_.is_idle() && (!resolver_ || resolver_->is_idle()) &&
+  return source_.is_idle() && writer_.is_idle() && document_maker_.is_idle() &&
+         (!resolver_ || resolver_->is_idle()) &&
          std::ranges::all_of(watches_, [](const auto& watch) { return watch->is_idle(); });
 }
 
@@ -239,8 +242,7 @@ void KubernetesPlatform::select_services(const Desired& desired, ClusterView& cl
   };
   const bool will_know = will_tell(service_watch_) || will_tell(endpoint_watch_);
   for (const auto& [name, connector] : desired.connectors) {
-    const std::string service =
-        service_of_host(connector.host, server_.access().namespace_name);
+    const std::string service = service_of_host(connector.host, server_.access().namespace_name);
     if (service.empty()) continue;
     if (will_know && (!service_watch_->is_synced() || endpoints_.has_service(service))) {
       cluster.services.emplace(name, ServiceSelection{.service = service});
@@ -271,6 +273,15 @@ PodSelection KubernetesPlatform::select(const ConnectorDocument& connector) cons
   const std::vector<bool> preferred = preferred_places(places, zone_);
   for (size_t i = 0; i < preferred.size(); ++i) selection.pods[i].is_passed_over = !preferred[i];
   return selection;
+}
+
+bool KubernetesPlatform::give_documents(const Desired& desired,
+                                        const std::vector<Document>& documents) {
+  const SiteDocument* site = desired.site();
+  const auto owner = site ? source_.owner_of(site->origin.file) : std::nullopt;
+  if (!owner) return false;
+  document_maker_.make(documents, *owner);
+  return true;
 }
 
 std::vector<Problem> KubernetesPlatform::problems() const {

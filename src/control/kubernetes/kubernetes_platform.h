@@ -19,6 +19,7 @@
 #include "base/rng.h"
 #include "control/kubernetes/api_server.h"
 #include "control/kubernetes/cluster_objects.h"
+#include "control/kubernetes/document_maker.h"
 #include "control/kubernetes/endpoint_table.h"
 #include "control/kubernetes/kubernetes_source.h"
 #include "control/kubernetes/object_keeper.h"
@@ -46,6 +47,7 @@ class KubernetesPlatform final : public SitePlatform,
   void stop() override;
   bool is_idle() const override;
   void observe(const Desired& desired, Observed& observed) override;
+  bool give_documents(const Desired& desired, const std::vector<Document>& documents) override;
   std::vector<Problem> problems() const override;
   Result<> write_status(const Desired& desired, const std::vector<ObjectStatus>& objects,
                         const std::function<Overview()>& overview) override;
@@ -72,6 +74,7 @@ class KubernetesPlatform final : public SitePlatform,
   KubernetesSource source_;
   ObjectKeeper keeper_;
   ObjectWriter writer_;
+  DocumentMaker document_maker_;
   std::vector<std::unique_ptr<Watch>> watches_;
   Watch* service_watch_ = nullptr;   // among them
   Watch* pod_watch_ = nullptr;       // among them

@@ -46,7 +46,7 @@ struct ListenerConfig {
   // Unique; the document's name, `keys/<name>` of a MultiKeyListener, `service/<key>:<port>` when
   // propagated.
   std::string name;
-  std::string routing_key;             // empty: `choice` has several
+  std::string routing_key;  // empty: `choice` has several
   KeyChoice choice;
   std::vector<io::Address> addresses;  // all are bound, by every worker (SO_REUSEPORT)
   uint32_t connections_max = 0;        // open at the same time in the process; 0 = no limit

@@ -120,8 +120,8 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
   uint32_t key_ = 0;  // of the last attempt
   // What came before the server answered, kept for another attempt.
   io::Chain early_;
-  uint64_t early_drained_ = 0;   // octets of it that have left on the link of this attempt
-  std::vector<Tried> tried_;     // backends and links of this exchange that failed
+  uint64_t early_drained_ = 0;  // octets of it that have left on the link of this attempt
+  std::vector<Tried> tried_;    // backends and links of this exchange that failed
   State state_ = State::routing;
   CloseReason close_reason_ = CloseReason::finished;
   CloseReason attempt_reason_ = CloseReason::no_route;  // why the last attempt failed

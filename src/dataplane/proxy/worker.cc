@@ -51,8 +51,7 @@ void Worker::start_link_tunnel(LinkStream& stream, std::string routing_key) {
   }
   // A route is there; all other limits are those of the connector that is chosen.
   const TcpSettings settings{.idle_timeout = {}, .half_close_timeout = {}};
-  auto& tunnel =
-      tunnels_.emplace(*this, nullptr, std::vector{std::move(routing_key)}, settings);
+  auto& tunnel = tunnels_.emplace(*this, nullptr, std::vector{std::move(routing_key)}, settings);
   stream.set_sink(tunnel.sink());
   start_tunnel(tunnel, stream);
 }
@@ -148,8 +147,7 @@ size_t Worker::count_backends(const Search& search) const {
   const auto pool = pools_.find(search.routing_key);
   if (pool == pools_.end()) return 0;
   return static_cast<size_t>(std::ranges::count_if(
-      pool->second.backends,
-      [&](const auto* backend) { return !search.is_tried(backend->id()); }));
+      pool->second.backends, [&](const auto* backend) { return !search.is_tried(backend->id()); }));
 }
 
 bool Worker::has_alternative(const Tunnel& tunnel, std::span<const Tried> tried) {

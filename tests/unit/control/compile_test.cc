@@ -156,8 +156,7 @@ BOOST_AUTO_TEST_CASE(status_of_a_multi_key_listener_has_the_keys_that_are_reacha
   const Value by_priority = status("{priority: {routingKeys: [far, k]}}");
   BOOST_TEST(summary(by_priority) == "Ready: OK");
   BOOST_TEST(text_of(by_priority, "hasDestination") == "true");
-  const Value* keys =
-      by_priority.find("strategy")->find("priority")->find("routingKeysReachable");
+  const Value* keys = by_priority.find("strategy")->find("priority")->find("routingKeysReachable");
   BOOST_REQUIRE(keys->items().size() == 1u);
   BOOST_TEST(keys->items()[0].text() == "k");
   const Value by_weight = status("{weighted: {routingKeys: {far: 1, k: 7}}}");

@@ -47,8 +47,8 @@ BOOST_AUTO_TEST_CASE(a_multi_key_listener_has_one_strategy_with_sound_keys) {
   const auto listener = [](const std::string& strategy) {
     return document("MultiKeyListener", "m", "{host: h, port: 80, strategy: " + strategy + "}");
   };
-  for (const char* strategy : {"{priority: {routingKeys: [a, b]}}",
-                               "{weighted: {routingKeys: {a: 3, b: 0}}}"}) {
+  for (const char* strategy :
+       {"{priority: {routingKeys: [a, b]}}", "{weighted: {routingKeys: {a: 3, b: 0}}}"}) {
     const auto parsed = parse_documents(listener(strategy), "t");
     BOOST_REQUIRE(parsed.documents.size() == 1u);
     BOOST_TEST(parsed.problems.empty());
@@ -58,9 +58,9 @@ BOOST_AUTO_TEST_CASE(a_multi_key_listener_has_one_strategy_with_sound_keys) {
                 std::get<MultiKeyListenerDocument>(parsed.documents[0]).choice));
   }
   BOOST_TEST(reads_with_error(listener("{}"), "spec.strategy must have exactly one of"));
-  BOOST_TEST(reads_with_error(
-      listener("{priority: {routingKeys: [a]}, weighted: {routingKeys: {a: 1}}}"),
-      "spec.strategy must have exactly one of priority and weighted"));
+  BOOST_TEST(
+      reads_with_error(listener("{priority: {routingKeys: [a]}, weighted: {routingKeys: {a: 1}}}"),
+                       "spec.strategy must have exactly one of priority and weighted"));
   BOOST_TEST(reads_with_error(listener("{priority: {routingKeys: []}}"),
                               "spec.strategy.priority.routingKeys must have 1 to 256 entries"));
   BOOST_TEST(reads_with_error(listener("{priority: {routingKeys: [a, a]}}"), "has a twice"));

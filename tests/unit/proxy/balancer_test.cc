@@ -41,8 +41,7 @@ BOOST_AUTO_TEST_CASE(keys_by_priority_stay_as_they_stand) {
   Rng rng(1);
   const auto order =
       order_keys({.by = KeyChoice::By::priority, .keys = {{"b"}, {"a"}, {"c"}}}, rng);
-  BOOST_TEST(order == (std::vector<std::string>{"b", "a", "c"}),
-             boost::test_tools::per_element());
+  BOOST_TEST(order == (std::vector<std::string>{"b", "a", "c"}), boost::test_tools::per_element());
 }
 
 // Whichever keys are reachable, those share what comes in proportion to their weights.

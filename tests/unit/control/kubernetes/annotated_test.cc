@@ -11,8 +11,8 @@ using namespace istmo::control;
 namespace {
 
 Value workload(const std::string& annotations, const std::string& spec) {
-  return json(R"({"metadata":{"name":"backend","annotations":)" + annotations +
-              R"(},"spec":)" + spec + "}");
+  return json(R"({"metadata":{"name":"backend","annotations":)" + annotations + R"(},"spec":)" +
+              spec + "}");
 }
 
 const std::string kSpec =
@@ -55,9 +55,8 @@ BOOST_AUTO_TEST_CASE(annotations_say_port_and_address) {
   const Value object = workload(
       R"({"skupper.io/proxy":"http","skupper.io/port":"80:8080, 90","skupper.io/address":"api"})",
       R"({"selector":{"matchLabels":{"app":"x"}}})");
-  BOOST_TEST(connectors("DaemonSet", object) ==
-                 (Lines{"daemonset-backend api app=x 8080 80",
-                        "daemonset-backend-90 api:90 app=x 90 90"}),
+  BOOST_TEST(connectors("DaemonSet", object) == (Lines{"daemonset-backend api app=x 8080 80",
+                                                       "daemonset-backend-90 api:90 app=x 90 90"}),
              boost::test_tools::per_element());
 }
 
@@ -68,9 +67,9 @@ BOOST_AUTO_TEST_CASE(a_service_is_gone_to_by_its_name) {
              boost::test_tools::per_element());
   const Value elsewhere =
       workload(R"({"skupper.io/proxy":"tcp","skupper.io/target":"other"})", spec);
-  BOOST_TEST(connectors("Service", elsewhere) ==
-                 Lines{"service-backend backend other.oeste.svc 80 80"},
-             boost::test_tools::per_element());
+  BOOST_TEST(
+      connectors("Service", elsewhere) == Lines{"service-backend backend other.oeste.svc 80 80"},
+      boost::test_tools::per_element());
 }
 
 BOOST_AUTO_TEST_CASE(a_wrong_annotation_is_an_error_of_its_connector) {

@@ -21,9 +21,8 @@ Value slice(const std::string& name, const std::string& endpoints) {
               R"({"name":"dns","port":53,"protocol":"UDP"}]})");
 }
 
-const std::string kWeb =
-    R"({"metadata":{"name":"web"},"spec":{"ports":[{"name":"http","port":80},)"
-    R"({"name":"other","port":81}]}})";
+const std::string kWeb = R"({"metadata":{"name":"web"},"spec":{"ports":[{"name":"http","port":80},)"
+                         R"({"name":"other","port":81}]}})";
 
 // "10.0.0.1:8080 ..." of Service web.
 std::string selected(const EndpointTable& table, const std::string& zone, uint16_t port = 80) {
@@ -61,9 +60,9 @@ BOOST_AUTO_TEST_CASE(those_of_the_own_zone_are_preferred_while_one_is_ready) {
   EndpointTable table;
   table.put_service(json(kWeb));
   const auto put = [&](const std::string& ready_here) {
-    table.put_slice(slice("web-1", endpoint("10.0.0.1", R"(,"zone":"a","conditions":{"ready":)" +
-                                                            ready_here + "}") +
-                                       "," + endpoint("10.0.0.2", R"(,"zone":"b")")));
+    table.put_slice(slice(
+        "web-1", endpoint("10.0.0.1", R"(,"zone":"a","conditions":{"ready":)" + ready_here + "}") +
+                     "," + endpoint("10.0.0.2", R"(,"zone":"b")")));
   };
   put("true");
   BOOST_TEST(selected(table, "a") == "10.0.0.1:8080");
