@@ -54,7 +54,7 @@ def pytest_terminal_summary(terminalreporter):
 
 
 @pytest.fixture(scope="session")
-def cluster():
+def cluster(nothing_is_left):  # which looks when the cluster has ended, whatever test is the last
     made = Cluster(tools_folder())
     clusters.append(made)
     try:
