@@ -49,6 +49,8 @@ packages_of() {
       ;;
     clang) echo clang-19 lld-19 libclang-rt-19-dev llvm-19 ;;
     debian13) echo debootstrap util-linux ;;
+    # Where cgroups are of both versions, runc starts containers and crun does not.
+    image) echo debootstrap util-linux buildah podman runc python3 python3-pytest ;;
     *) fail "no package group $group" ;;
   esac | tr -s ' ' '\n'
 }

@@ -5,7 +5,7 @@
 clang="ccache clang++-19"  # Meson finds ccache by itself for the default compiler only
 # Kubernetes comes last: what its tests need is built while the others run.
 usual_groups=(unit integration asan kubernetes)
-all_groups=("${usual_groups[@]}" clang tsan debian13 fuzz)
+all_groups=("${usual_groups[@]}" clang tsan debian13 image fuzz)
 
 verb_test() {
   local groups=("${usual_groups[@]}") only=() group arguments=("$@") code=0
@@ -57,6 +57,7 @@ want_packages_of_group() {
     kubernetes) (want_packages build kubernetes) || "$python" -c 'import pytest' ;;
     clang | tsan | fuzz) want_packages build clang ;;
     debian13) want_packages debian13 ;;
+    image) want_packages image && "$python" -c 'import pytest' ;;
     *) want_packages build ;;
   esac
 }
@@ -135,37 +136,26 @@ tsan_group() {
 # The release build and its tests in a Debian 13 root, which is kept for the next time. The
 # checkout is mounted there read-only.
 debian13_group() {
-  local root=${XDG_CACHE_HOME:-$HOME/.cache}/istmo/debian13 mirror
+  local mirror result
   mirror=$(debian_mirror "$(debian_codename)")
   if [[ -z $mirror ]]; then
     record 7-debian13 skipped "no package source of this machine serves Debian"
     return
   fi
-  if ! step "Debian 13 root" make_debian13_root "$root" "$mirror"; then
+  if ! step "Debian 13 root" make_debian13_root "$mirror"; then
     record 7-debian13 failed "the Debian 13 root could not be made"
     return
   fi
   say "build and tests in the Debian 13 root ..."
-  as_root rm -rf "$root/out/build/test-results"
-  as_root unshare -m "$top/tools/dev/in-root" "$root" "$top" ./dev test --only unit || true
-  if [[ -f $root/out/build/test-results/1-release.json ]]; then
+  result=$debian13_root$(debian13_out)/build/test-results
+  as_root rm -rf "$result"
+  in_debian13 ./dev test --only unit || true
+  if [[ -f $result/1-release.json ]]; then
     mkdir -p "$results"
-    cp "$root/out/build/test-results/1-release.json" "$results/7-debian13.json"
+    cp "$result/1-release.json" "$results/7-debian13.json"
   else
     record 7-debian13 failed "no result came out of the Debian 13 root"
   fi
-}
-
-make_debian13_root() {
-  local root=$1 mirror=$2
-  [[ ! -f $root/.complete ]] || return 0
-  as_root rm -rf "$root"
-  mkdir -p "$(dirname "$root")"
-  as_root debootstrap --variant=minbase trixie "$root" "$mirror" || return 1
-  # How this machine reaches its mirror holds for the root as well.
-  apt-config dump | grep '^Acquire::' | as_root tee "$root/etc/apt/apt.conf.d/90host" >/dev/null
-  as_root mkdir -p "$root/checkout" "$root/out"
-  as_root touch "$root/.complete"
 }
 
 # What a run finds is kept outside of the checkout, and the next one begins with it.
