@@ -85,13 +85,15 @@ def overlay(world, cluster):
     return run
 
 
-@pytest.fixture
-def restricted(cluster, namespace):
+@pytest.fixture(scope="module")
+def restricted(cluster):
     """A namespace where pods have to be as Pod Security `restricted` wants them."""
+    made = cluster.namespace("restricted")
     for what in ("enforce", "warn"):
-        cluster.admin("label", "namespace", namespace.name,
+        cluster.admin("label", "namespace", made.name,
                       f"pod-security.kubernetes.io/{what}=restricted")
-    return namespace
+    yield made
+    made.delete()
 
 
 def objects_of(text):

@@ -66,12 +66,14 @@ def kinds(cluster):
     cluster.admin("delete", "-k", CRDS, "--timeout=15s")
 
 
-@pytest.fixture
-def owner(kinds, namespace):
-    """A namespace whose admin has got the rights to the kinds."""
-    wait_until(lambda: [namespace.api.code("GET", namespace.path(f"{plural(kind)}", GROUP))
+@pytest.fixture(scope="module")
+def owner(kinds, cluster):
+    """A namespace whose admin has got the rights to the kinds. One for all: most change nothing."""
+    made = cluster.namespace("kinds")
+    wait_until(lambda: [made.api.code("GET", made.path(plural(kind), GROUP))
                         for kind in VALID] == [200] * len(VALID), "the rights to act")
-    return namespace
+    yield made
+    made.delete()
 
 
 def definition_files():
