@@ -47,6 +47,8 @@ WRONG = [
     ("Listener", {"settings": {"idleTimeout": 5}}, "idleTimeout"),
     ("Listener", {"hots": "db"}, "hots"),
     ("MultiKeyListener", {"strategy": {}}, "exactly one of priority and weighted"),
+    ("MultiKeyListener", {"strategy": {"priority": {"routingKeys": ["a", "a"]}}}, "Duplicate"),
+    ("MultiKeyListener", {"strategy": {"weighted": {"routingKeys": {"a": 0}}}}, "more than 0"),
     ("Connector", {"host": "db"}, "exactly one of host and selector"),
     ("Connector", {"selector": None}, "exactly one of host and selector"),
     ("AttachedConnector", {"siteNamespace": None}, "siteNamespace"),
