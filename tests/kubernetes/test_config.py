@@ -1,5 +1,6 @@
 """What config/kubernetes ships says what init prints, and an admin of a namespace can apply it."""
 
+import difflib
 import json
 import re
 import shutil
@@ -108,6 +109,17 @@ def objects_of(text):
     return found
 
 
+def lines_of(objects):
+    return [line for name in sorted(objects) for line in ["---", *yaml.dump(
+        objects[name]).splitlines()]]
+
+
+def assert_says(text, origin):
+    """Both texts mean the same objects. Else the lines by which `text` differs are shown."""
+    one, other = (lines_of(objects_of(what)) for what in (text, origin))
+    assert one == other, "\n".join(difflib.unified_diff(other, one, "origin", "text", lineterm=""))
+
+
 def assert_admitted(namespace, text):
     """All of it, as the admin of the namespace, and a pod of its Deployment as well.
 
@@ -137,7 +149,7 @@ def test_the_base_is_what_init_prints(world):
 @pytest.mark.parametrize("values,words", SAME.values(), ids=SAME)
 def test_the_chart_says_what_init_prints(chart, world, values, words):
     printed = kubernetes_base.printed(world.istmo, *words)
-    assert objects_of(chart(kubernetes_base.NAMESPACE, *values)) == objects_of(printed)
+    assert_says(chart(kubernetes_base.NAMESPACE, *values), printed)
 
 
 def test_the_chart_with_all_of_the_example_says_what_the_example_does(chart, overlay):
@@ -145,7 +157,7 @@ def test_the_chart_with_all_of_the_example_says_what_the_example_does(chart, ove
                        "podDisruptionBudget.enabled=true", "--set", "autoscaling.enabled=true",
                        "--set", "seccomp.type=Localhost", "--set", "resources.requests.cpu=250m",
                        "--set", "resources.requests.memory=64Mi")
-    assert objects_of(from_chart) == objects_of(overlay("west", everything=True))
+    assert_says(from_chart, overlay("west", everything=True))
 
 
 def test_the_chart_is_of_the_version_of_the_binary(world):
