@@ -188,6 +188,23 @@ def test_the_example_is_admitted_by_a_restricted_namespace(overlay, restricted, 
     assert ("horizontalpodautoscaler" in made) == everything
 
 
+def test_helm_installs_and_removes_the_chart_with_the_rights_of_the_namespace(helm, namespace):
+    def labelled(resource, group=None):
+        target = namespace.path(f"{resource}?labelSelector=app.kubernetes.io%2Fname%3Distmo", group)
+        return [made["metadata"]["name"] for made in namespace.api.get(target)["items"]]
+
+    kubeconfig = ("--kubeconfig", namespace.kubeconfig, "--namespace", namespace.name)
+    helm("install", "istmo", CHART, *kubeconfig)
+    assert labelled("deployments", "apps/v1") == labelled("services") == ["istmo"]
+    assert labelled("configmaps") == [f"site-{namespace.name}"]
+    helm("upgrade", "istmo", CHART, *kubeconfig, "--set", "replicas=2")
+    deployment = namespace.api.get(namespace.path("deployments/istmo", "apps/v1"))
+    assert deployment["spec"]["replicas"] == 2
+    helm("uninstall", "istmo", *kubeconfig)
+    assert not labelled("services") and not labelled("configmaps")
+    assert namespace.api.get(namespace.path("secrets"))["items"] == []
+
+
 @pytest.mark.parametrize("wrong", WRONG_VALUES)
 def test_a_wrong_value_is_named(chart, wrong):
     refused = chart("west", "--set", wrong, expect=1)
