@@ -13,6 +13,7 @@ from harness import documents as doc
 from harness.processes import MARK, Program, kill_marked
 from harness.site import NamespaceSite, RunSite
 from harness.sockets import Backend, connect, free_port, serve_echo
+from harness.waiting import WaitedInVain, wait_until
 
 LOG_LINES_SHOWN = 60
 COMMAND_PATIENCE_SECONDS = 60
@@ -117,6 +118,11 @@ class World:
             f"{done.stdout}{done.stderr}")
         return done
 
+    def remove_folder(self):
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(self.folder)
+        return not self.folder.exists()
+
     # --- programs and sockets ------------------------------------------------------------
 
     def address(self, host=None):
@@ -170,5 +176,5 @@ class World:
         for program in self.programs:
             program.kill()
         kill_marked(self.mark)
-        with contextlib.suppress(OSError):
-            shutil.rmtree(self.folder)
+        with contextlib.suppress(WaitedInVain):  # a program that was killed may write to its end
+            wait_until(self.remove_folder, f"{self.folder} to go")
