@@ -142,7 +142,7 @@ class StateReplica final : public ClusterStateSink, public StateStoreSink {
   void on_record_stored() override {}
 
  private:
-  StateStateServer& server_;
+  StateServer& server_;
   Rng rng_;
   TemporaryFolder folder_;
   size_t read_position_ = 0;
