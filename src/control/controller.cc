@@ -30,6 +30,17 @@ std::string site_name_of(const Desired& desired, const std::string& namespace_na
   return desired.site() == nullptr ? namespace_name : desired.site()->name();
 }
 
+struct StateWritten final : DurableWait {
+  void on_durable(const Result<>& result) override {
+    is_told = true;
+    const bool is_taken = !result && result.error().error_class() == ErrorClass::taken;
+    if (is_taken) LOG_INFO("another process of the site was faster: its CA is used");
+    else if (!result)
+      LOG_ERROR("what the site must remember may be lost", "error", result.error().text());
+  }
+  bool is_told = false;
+};
+
 }  // namespace
 
 Controller::Controller(io::Loop& loop, ControllerOptions options)
@@ -57,20 +68,10 @@ Result<> Controller::start() {
   PlatformSink& platform_sink = *this;
   platform_ = TRY(options_.platform(loop_, platform_sink));
   platform_->start();
-  // The site's own name and id stand in its documents.
-  while (!platform_->source().is_complete()) {
-    loop_.run_turn(kTryAgain);
-    if (phase_ == Phase::ended) return {};  // told to
-  }
-  store_.apply(platform_->source().state());
-  desired_ = store_.desired();
-  const SiteDocument* site = desired_.site();
-  const std::string uid = site != nullptr && is_uuid(site->metadata.uid) ? site->metadata.uid : "";
-  const std::string name = site_name_of(desired_, options_.namespace_name);
-  state_.emplace(TRY(
-      SiteState::open({.runtime = options_.state, .site_name = name, .site_id = uid}, wall_now())));
+  TRY(open_state());
+  if (phase_ == Phase::ended) return {};  // told to
   observed_.site = {.id = state_->site_id(),
-                    .name = name,
+                    .name = site_name_of(desired_, options_.namespace_name),
                     .namespace_name = options_.namespace_name,
                     .platform = std::string(platform_->name()),
                     .version = ISTMO_VERSION};
@@ -94,8 +95,39 @@ Result<> Controller::start() {
   TRY(admin_.listen(options_.admin));
   next_certificate_check_ = loop_.now() + kCertificateCheck;
   mark_dirty();
-  LOG_INFO("site started", "site", name, "id", state_->site_id(), "namespace",
+  LOG_INFO("site started", "site", observed_.site.name, "id", state_->site_id(), "namespace",
            options_.namespace_name, "workers", options_.workers, "io", options_.loop.reason);
+  return {};
+}
+
+bool Controller::wait_for(const std::function<bool()>& condition) {
+  while (phase_ != Phase::ended && !condition()) loop_.run_turn(kTryAgain);
+  return phase_ != Phase::ended;
+}
+
+// The site's own name and id stand in its documents. A CA that this process made is used when no
+// other one was faster.
+Result<> Controller::open_state() {
+  StateStore* store = platform_->state_store();
+  if (!wait_for([&] {
+        return platform_->source().is_complete() && (store == nullptr || store->is_ready());
+      })) {
+    return {};
+  }
+  store_.apply(platform_->source().state());
+  desired_ = store_.desired();
+  const SiteDocument* site = desired_.site();
+  const std::string given = platform_->site_id(desired_);
+  const std::string own = site != nullptr ? site->metadata.uid : std::string();
+  if (store) store->set_sink(*this);
+  state_.emplace(TRY(SiteState::open({.runtime = options_.state,
+                                      .site_name = site_name_of(desired_, options_.namespace_name),
+                                      .site_id = is_uuid(own) ? own : given,
+                                      .store = store},
+                                     wall_now())));
+  StateWritten written;
+  state_->when_durable(written);
+  wait_for([&] { return written.is_told; });
   return {};
 }
 
@@ -138,6 +170,12 @@ void Controller::on_source_changed(const SourceState& state) {
 }
 
 void Controller::on_surroundings_changed() {
+  if (dataplane_) mark_dirty();
+}
+
+void Controller::on_record_changed(const std::string& name) {
+  if (!state_) return;  // it is read when all is known
+  state_->reload(name);
   if (dataplane_) mark_dirty();
 }
 

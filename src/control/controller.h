@@ -12,6 +12,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <map>
 #include <memory>
 #include <optional>
@@ -63,6 +64,7 @@ class Controller final : private DataplaneSink,
                          private AdminSink,
                          private HealthSink,
                          private SiteAccessSink,
+                         private StateStoreSink,
                          private TokenRedemptionSink {
  public:
   // `loop` is the control loop. The signals SIGTERM and SIGINT must be blocked in every thread:
@@ -74,6 +76,9 @@ class Controller final : private DataplaneSink,
 
  private:
   Result<> start();
+  Result<> open_state();
+  // Runs turns until `condition`; false: the site was told to end.
+  bool wait_for(const std::function<bool()>& condition);
   void stop();
   void end_soon();
   void drain();
@@ -84,6 +89,8 @@ class Controller final : private DataplaneSink,
   void on_surroundings_changed() override;
   void on_host_resolved(const std::string& host, const HostAddresses& addresses) override;
   void on_access_changed() override { mark_dirty(); }
+  void on_record_changed(const std::string& name) override;
+  void on_record_stored() override { on_surroundings_changed(); }
   void on_tokens_changed() override { mark_dirty(); }
   void on_published(uint64_t generation, std::vector<proxy::Problem> problems) override;
   void on_link_changed(const proxy::LinkChange& change) override;

@@ -298,6 +298,11 @@ std::variant<GrantServer::Answer, GrantServer::Given> GrantServer::judge(
   // Always one comparison of as many octets, so that time does not tell whether a grant exists.
   const std::string& code = grant ? grant->code : dummy_code_;
   const bool is_right = equals_in_constant_time(sha256_hex(code), sha256_hex(request.body));
+  // Another process may be making the same grant, with another code.
+  if (grant && !state_.is_stored(*grant)) {
+    metrics_.failed.add();
+    return Answer{.status = 503, .text = "The grant is not written yet, try again\n"};
+  }
   if (grant && grant->is_open(options_.clock()) && is_right) {
     if (grant->is_wanted) return give(*grant, name, subject);
     metrics_.failed.add();

@@ -229,8 +229,9 @@ void SiteAccess::update_ledger(const Desired& desired, Observed& observed) {
                                          .expiration_window = window},
                                         now_);
     GrantState& state = observed.grants[name];
+    if (grant && !is_known) grants_untold_.insert(grant->uid);
+    if (grant && !state_.is_stored(*grant)) continue;  // nobody is told what may be lost
     if (grant) {
-      if (!is_known) grants_untold_.insert(grant->uid);
       state.redemptions = grant->redemptions();
       state.expiration_time = to_rfc3339(grant->expires);
       state.ended = grant->why_closed(now_);
@@ -251,7 +252,7 @@ void SiteAccess::update_grant_server(Observed& observed) {
   grant_error_ = opened ? std::string() : opened.error().text();
   if (grant_server_) grant_server_->set_link_addresses(link_addresses_);
   for (auto& [name, state] : observed.grants) {
-    if (!state.error.empty() || !state.ended.empty()) continue;
+    if (!state.error.empty() || !state.ended.empty() || state.expiration_time.empty()) continue;
     if (!opened) {
       state.error = opened.error().text();
       continue;
@@ -333,6 +334,9 @@ Result<Document> SiteAccess::make_token(const std::string& grant_name,
   const Grant* grant = state_.find_grant_by_name(grant_name);
   if (grant == nullptr || !grant->is_wanted) {
     return Error::config("there is no AccessGrant '" + grant_name + "'");
+  }
+  if (!state_.is_stored(*grant)) {
+    return Error::config("AccessGrant '" + grant_name + "' is not written yet, try again");
   }
   if (const std::string why = grant->why_closed(options_.clock()); !why.empty()) {
     return Error::config("AccessGrant '" + grant_name + "' cannot be redeemed any more: " + why);

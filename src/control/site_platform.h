@@ -17,6 +17,7 @@
 #include "control/desired.h"
 #include "control/document_source.h"
 #include "control/observed.h"
+#include "control/state_store.h"
 #include "control/status.h"
 #include "control/value.h"
 #include "dataplane/io/loop.h"
@@ -40,6 +41,13 @@ class SitePlatform {
   virtual void start() = 0;
   virtual void stop() = 0;
   virtual bool is_idle() const = 0;
+
+  // Where the site keeps what it must remember; nullptr: in files of its state folder. It outlives
+  // start(), and writes what waits to be written after stop(), before is_idle().
+  virtual StateStore* state_store() { return nullptr; }
+  // Once, when documents and store are complete: the id of the site that these are documents of;
+  // empty: it has no given one.
+  virtual std::string site_id(const Desired&) { return {}; }
 
   // What these documents need of the surroundings, into observed.cluster. The neighbours' services
   // are in `observed`.

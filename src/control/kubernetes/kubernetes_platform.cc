@@ -102,7 +102,8 @@ KubernetesPlatform::KubernetesPlatform(io::Loop& loop, PlatformSink& sink, ApiSe
       source_(loop, server_, sink, rng_),
       keeper_(server_.access().namespace_name, {"ConfigMap", "Secret", "Service"}, rng_),
       writer_(loop, server_, keeper_, *this),
-      document_maker_(loop, server_) {}
+      document_maker_(loop, server_),
+      state_(loop, server_, rng_, sink) {}
 
 KubernetesPlatform::~KubernetesPlatform() = default;
 
@@ -110,6 +111,7 @@ void KubernetesPlatform::start() {
   const std::string ours = std::string(kManagedByLabel) + "=" + kManagedBy;
   if (resolver_) resolver_->watch({server_.access().host});
   source_.start();
+  state_.start();
   watch("ConfigMap", ours);
   watch("Secret", ours);
   watch("Service", "");  // all: one of somebody else's may have a name that we want
@@ -121,11 +123,12 @@ void KubernetesPlatform::stop() {
   for (const auto& watch : watches_) watch->stop();
   writer_.stop();
   document_maker_.stop();
+  state_.stop();
   if (resolver_) resolver_->stop();
 }
 
 bool KubernetesPlatform::is_idle() const {
-  return source_.is_idle() && writer_.is_idle() && document_maker_.is_idle() &&
+  return source_.is_idle() && writer_.is_idle() && document_maker_.is_idle() && state_.is_idle() &&
          (!resolver_ || resolver_->is_idle()) &&
          std::ranges::all_of(watches_, [](const auto& watch) { return watch->is_idle(); });
 }
@@ -171,6 +174,7 @@ void KubernetesPlatform::learn_gateway(Value service) {
 
 void KubernetesPlatform::observe(const Desired& desired, Observed& observed) {
   observed.cluster.emplace();
+  site_name_ = desired.site() ? desired.site()->name() : std::string();
   watch_backends_if_wanted(desired);
   find_own_zone();
   for (const auto& [name, connector] : desired.connectors) {
@@ -277,8 +281,7 @@ PodSelection KubernetesPlatform::select(const ConnectorDocument& connector) cons
 
 bool KubernetesPlatform::give_documents(const Desired& desired,
                                         const std::vector<Document>& documents) {
-  const SiteDocument* site = desired.site();
-  const auto owner = site ? source_.owner_of(site->origin.file) : std::nullopt;
+  const auto owner = owner_of(desired);
   if (!owner) return false;
   document_maker_.make(documents, *owner);
   return true;
@@ -297,20 +300,46 @@ std::vector<Problem> KubernetesPlatform::problems() const {
     if (problem != offer_problems_.end()) tell(offer, problem->second);
     else if (service != keeper_.problems().end()) tell(offer, service->second);
   }
+  if (const std::string& text = state_.state().problem(); !text.empty() && !site_name_.empty()) {
+    Problem& problem = problems.emplace_back();
+    problem.object = {std::string(SiteDocument::kKind), site_name_};
+    problem.text = "what the site must remember is not kept: " + text;
+  }
   return problems;
 }
 
 // --- what is kept there ----------------------------------------------------------------------
 
+std::optional<ObjectOwner> KubernetesPlatform::owner_of(const Desired& desired) const {
+  const SiteDocument* site = desired.site();
+  return site ? source_.owner_of(site->origin.file) : std::nullopt;
+}
+
+// A Site document that is not valid now is no reason to be another site: it wrote what is there.
+std::string KubernetesPlatform::site_id(const Desired& desired) {
+  auto owner = owner_of(desired);
+  if (!owner) owner = state_.state().owner_of_records();
+  if (!owner) return {};
+  own_state(*owner);
+  return owner->uid;
+}
+
+void KubernetesPlatform::own_state(const ObjectOwner& owner) {
+  ClusterState& state = state_.state();
+  state.set_owner(owner);
+  if (state.owner()->uid == owner.uid || std::exchange(has_told_other_owner_, true)) return;
+  LOG_WARNING("the Site document is in another ConfigMap: this is another site after a restart");
+}
+
 Result<> KubernetesPlatform::write_status(const Desired& desired,
                                           const std::vector<ObjectStatus>& objects,
                                           const std::function<Overview()>& overview) {
-  const SiteDocument* site = desired.site();
-  auto owner = site ? source_.owner_of(site->origin.file) : std::nullopt;
+  auto owner = owner_of(desired);
   if (!owner && !std::exchange(has_told_no_owner_, true)) {
-    LOG_WARNING("no Site document: neither Services nor status are written");
+    LOG_WARNING("no Site document: neither Services nor status nor state are written");
   }
   if (owner) has_told_no_owner_ = false;
+  if (owner) own_state(*owner);
   keeper_.set_owner(std::move(owner));
   std::map<ObjectId, Value> wanted = status_objects(objects);
   wanted.insert(overview_object(overview()));

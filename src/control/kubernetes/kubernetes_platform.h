@@ -4,9 +4,11 @@
 //   KubernetesSource ----------------------------> documents
 //   Watch of Services, of what is ours, of Pods -> ObjectKeeper, PodTable -> observe(), problems()
 //   write_status() -> ObjectKeeper -> ObjectWriter
+//   state_store() <-> StateSecrets
 //
 // The objects that it keeps belong to the ConfigMap that holds the Site document: they go with it,
-// and without one nothing is written.
+// and without one nothing is written. Its uid is the site's id, which all processes of the site
+// agree on without a word.
 #pragma once
 
 #include <map>
@@ -26,6 +28,7 @@
 #include "control/kubernetes/object_writer.h"
 #include "control/kubernetes/pod_ports.h"
 #include "control/kubernetes/pod_table.h"
+#include "control/kubernetes/state_secrets.h"
 #include "control/resolver.h"
 #include "control/site_platform.h"
 
@@ -46,6 +49,8 @@ class KubernetesPlatform final : public SitePlatform,
   void start() override;
   void stop() override;
   bool is_idle() const override;
+  StateStore* state_store() override { return &state_.state(); }
+  std::string site_id(const Desired& desired) override;
   void observe(const Desired& desired, Observed& observed) override;
   bool give_documents(const Desired& desired, const std::vector<Document>& documents) override;
   std::vector<Problem> problems() const override;
@@ -58,6 +63,8 @@ class KubernetesPlatform final : public SitePlatform,
   void on_host_resolved(const std::string& host, const HostAddresses& addresses) override;
   void on_problems_changed() override { sink_.on_surroundings_changed(); }
   void watch(const std::string& kind, const std::string& label_selector);
+  std::optional<ObjectOwner> owner_of(const Desired& desired) const;
+  void own_state(const ObjectOwner& owner);
   void learn_ports(const std::string& service_name, const Value& service);
   void learn_gateway(Value service);
   void on_service(const std::string& name, const Value& service);
@@ -75,6 +82,7 @@ class KubernetesPlatform final : public SitePlatform,
   ObjectKeeper keeper_;
   ObjectWriter writer_;
   DocumentMaker document_maker_;
+  StateSecrets state_;
   std::vector<std::unique_ptr<Watch>> watches_;
   Watch* service_watch_ = nullptr;   // among them
   Watch* pod_watch_ = nullptr;       // among them
@@ -89,7 +97,9 @@ class KubernetesPlatform final : public SitePlatform,
   std::vector<ServiceOffer> offers_;
   std::map<std::string, std::string> offer_problems_;  // by listener
   std::map<ObjectId, Value> services_;                 // wanted
+  std::string site_name_;                              // of the Site document
   bool has_told_no_owner_ = false;
+  bool has_told_other_owner_ = false;
 };
 
 }  // namespace istmo::control

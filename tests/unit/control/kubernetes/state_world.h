@@ -16,7 +16,7 @@
 namespace istmo::control::test {
 
 inline const ObjectOwner kOwner{"v1", "ConfigMap", "site-oeste",
-                                "7c9e6679-7425-40de-944b-e07fc1f90ae7"};
+                                "36992d22-2a8b-43b6-9b4a-e88e9d1ba9e7"};
 inline const ObjectOwner kOther{"v1", "ConfigMap", "site-oeste",
                                 "00000000-7425-40de-944b-e07fc1f90ae7"};
 inline const WallTime kNow = wall_now();
