@@ -43,6 +43,11 @@ bool take_certificate(Renewal& renewal, const MeshTrust& told, WallTime now) {
   return true;
 }
 
+bool is_referred_to(const Desired& desired, const std::string& secret) {
+  return std::ranges::any_of(
+      desired.links, [&](const auto& entry) { return entry.second.tls_credentials == secret; });
+}
+
 }  // namespace
 
 void CertificateRenewal::update(Desired& desired, const std::vector<RemoteSite>& sites,
@@ -124,13 +129,17 @@ void CertificateRenewal::renew(const SecretDocument& secret, const MeshTrust& to
   ours.request = renewal.pending.request;
 }
 
-// A document that is gone, or was replaced by its author, ends what was renewed for it.
+// A document that is gone, or was replaced by its author, ends what was renewed for it. One that a
+// link refers to may only not have been read yet.
 void CertificateRenewal::apply(Desired& desired) {
   std::vector<std::string> stale;
   for (const auto& [name, renewal] : state_.renewals()) {
     const auto secret = desired.secrets.find(name);
-    if (secret == desired.secrets.end() ||
-        sha256_hex(credentials_of(secret->second).certificate) != renewal.replaces_sha256) {
+    if (secret == desired.secrets.end()) {
+      if (!is_referred_to(desired, name)) stale.push_back(name);
+      continue;
+    }
+    if (sha256_hex(credentials_of(secret->second).certificate) != renewal.replaces_sha256) {
       stale.push_back(name);
       continue;
     }

@@ -18,6 +18,8 @@ namespace istmo::control {
 namespace {
 
 constexpr std::chrono::minutes kDefaultWindow{15};
+// So late one process of a site may hear of a document that another one has acted on.
+constexpr std::chrono::minutes kDocumentLag{1};
 
 // Nobody listens there. SO_REUSEADDR: connections that ended lately do not count.
 bool is_port_free(int family, uint16_t port) {
@@ -203,7 +205,9 @@ void SiteAccess::remove_grants_without_document(const Desired& desired, const Ob
     if (desired.grants.contains(grant.name)) continue;
     const ObjectId id{std::string(AccessGrantDocument::kKind), grant.name};
     const bool is_deleted = grants_seen_.contains(grant.name) || !observed.unread.may_hold(id);
-    if (is_deleted) gone.push_back(grant.name);
+    const bool may_come = state_.is_shared() && !grant.is_wanted && grant.created &&
+                          now_ < *grant.created + kDocumentLag;
+    if (is_deleted && !may_come) gone.push_back(grant.name);
   }
   for (const std::string& name : gone) {
     if (const auto removed = state_.remove_grant(name); !removed) {

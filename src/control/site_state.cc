@@ -185,12 +185,15 @@ Result<> SiteState::reload_one(const std::string& name,
   return {};
 }
 
+// One that was removed and made again is another grant.
 Result<> SiteState::reload_grant(const std::string& name) {
   const Grant* known = find_grant(key_in(name));
+  const auto created = known ? known->created : std::nullopt;
   const bool is_wanted = known && known->is_wanted;
   TRY(reload_one(name, grants_));
   const auto found = grants_.find(key_in(name));
-  if (found != grants_.end()) found->second.is_wanted = is_wanted;
+  if (found == grants_.end()) return {};
+  found->second.is_wanted = is_wanted && found->second.created == created;
   return {};
 }
 

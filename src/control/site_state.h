@@ -62,6 +62,8 @@ class SiteState {
   Result<> rotate_ca(WallTime now) { return ca_->rotate(now); }
 
   // --- shared records ------------------------------------------------------------------------
+  // Other processes write them, too.
+  bool is_shared() const { return store_->is_shared(); }
   // Another process changed or removed this record.
   void reload(const std::string& name);
   void when_durable(DurableWait& wait) { store_->when_durable(wait); }

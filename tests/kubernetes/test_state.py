@@ -107,6 +107,18 @@ def test_a_site_and_its_links_outlive_their_pods(world, new_namespace):
     assert "used up: 1 of 1 redemptions" in json.dumps(status)
 
 
+def test_a_site_document_that_is_broken_makes_no_other_site_of_it(world, namespace):
+    gateway = Gateway(world, namespace)
+    (site,) = gateway.ask("site")
+    before = records(namespace)
+    gateway.put_text(f"site-{namespace.name}", "kind: Site\nmetadata: {")
+    lose_pod(gateway)
+    assert gateway.ask("site")[0]["id"] == site["id"]
+    gateway.put(document("Site", namespace.name))
+    gateway.wait_kept_status("Site", namespace.name)
+    assert records(namespace) == before
+
+
 def test_secrets_of_the_state_belong_to_the_site_and_are_left_alone(world, namespace):
     gateway = Gateway(world, namespace, GRANT)
     token_of(namespace)

@@ -189,7 +189,11 @@ void ClusterState::on_object(const Value& secret) {
     return;
   }
   const bool is_known = records_.contains(found->record);
-  if (!is_known && records_.size() + unclaimed_.size() >= kForeignMax) return;
+  if (!is_known && records_.size() + unclaimed_.size() >= kForeignMax) {
+    if (std::exchange(has_told_full_, true)) return;
+    LOG_ERROR("the namespace has too many Secrets of the site's state: the rest is not read");
+    return;
+  }
   if (!owner_) {
     unclaimed_.insert_or_assign(metadata_text(secret, "name"), std::move(*found));
     return;

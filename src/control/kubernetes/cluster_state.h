@@ -168,6 +168,7 @@ class ClusterState final : public StateStore {
   StateStoreSink* sink_ = nullptr;
   std::optional<ObjectOwner> owner_;
   bool is_synced_ = false;
+  bool has_told_full_ = false;
   std::string refusal_;
   std::string problem_;
   std::map<std::string, Found> unclaimed_;  // by Secret, before there is an owner

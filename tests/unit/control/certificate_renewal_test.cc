@@ -143,6 +143,22 @@ BOOST_AUTO_TEST_CASE(a_certificate_of_a_token_is_renewed_over_its_link) {
   BOOST_TEST(pair.holder.renewals().at("t").replaces_sha256 == sha256_hex("another"));
 }
 
+// In a cluster it is asked for when the Link has been read.
+BOOST_AUTO_TEST_CASE(
+    what_was_renewed_outlives_a_secret_that_was_not_read_yet_and_ends_with_its_link) {
+  Pair pair(kStart);
+  pair.now = kStart + kCaLifetime * 3 / 4;
+  for (int i = 0; i < 3; ++i) pair.round();
+  BOOST_REQUIRE(pair.holder.renewals().contains("t"));
+  Desired unread = pair.written;
+  unread.secrets.clear();
+  pair.of_holder.update(unread, {}, {}, pair.now);
+  BOOST_TEST(pair.holder.renewals().contains("t"));
+  Desired nothing;
+  pair.of_holder.update(nothing, {}, {}, pair.now);
+  BOOST_TEST(!pair.holder.renewals().contains("t"));
+}
+
 BOOST_AUTO_TEST_CASE(the_key_that_waits_for_its_certificate_survives_a_restart) {
   Pair pair(kStart);
   pair.round();

@@ -304,6 +304,41 @@ BOOST_AUTO_TEST_CASE(a_ca_that_somebody_deleted_is_written_again) {
   BOOST_TEST(content_of(server, "site.json") != "nothing");
 }
 
+BOOST_AUTO_TEST_CASE(secrets_that_make_no_sense_change_nothing) {
+  Server server;
+  Replica replica(server, 1);
+  replica.begin();
+  replica.open();
+  const std::string uid = replica.site->put_grant({.name = "g", .code = {}}, kNow)->uid;
+  replica.settle();
+  const std::string record = "grants/" + uid + ".json";
+  const Value good = server.objects.at(state_secret_name(record));
+  const auto put = [&](const Value& data) {
+    Value bad = good;
+    bad.set("data", data);
+    Value metadata = *bad.find("metadata");
+    metadata.set("resourceVersion", std::to_string(++server.version));
+    bad.set("metadata", std::move(metadata));
+    server.objects[state_secret_name(record)] = bad;
+    server.events.emplace_back(state_secret_name(record), bad);
+    replica.settle();
+  };
+  const std::string& name = text_at(good, "data", "record");
+  const std::vector<std::string> hostile{
+      "[]",
+      "{}",
+      R"({"record":"%","content":7})",
+      R"({"record":{},"content":[]})",
+      R"({"record":")" + name + R"("})",
+      R"({"record":")" + name + R"(","content":"Z2FyYmFnZQ=="})"};
+  for (const std::string& data : hostile) {
+    put(json(data));
+    BOOST_TEST(replica.site->grants().size() == 1u);
+  }
+  put(*good.find("data"));
+  BOOST_TEST(replica.site->find_grant(uid)->is_open(kNow));
+}
+
 BOOST_AUTO_TEST_CASE(of_two_claims_on_the_last_use_one_counts) {
   Server server;
   Replica first(server, 1), second(server, 2);

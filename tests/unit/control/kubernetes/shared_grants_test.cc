@@ -4,6 +4,7 @@
 
 #include "../grant_world.h"
 #include "control/grant_server.h"
+#include "control/site_access.h"
 #include "state_world.h"
 
 using namespace istmo;
@@ -15,6 +16,10 @@ namespace {
 
 struct Nobody final : GrantServerSink {
   void on_grant_redeemed(const Grant&) override {}
+};
+
+struct NoAccess final : SiteAccessSink {
+  void on_access_changed() override {}
 };
 
 // A site at a model of an API server, which is heard while `is_there`.
@@ -122,6 +127,34 @@ BOOST_AUTO_TEST_CASE(a_claim_whose_client_has_left_is_withdrawn) {
     world.until([&] { return client.is_done(); });
   }
   BOOST_TEST(world.redemptions() == 0u);
+}
+
+// Of a document that this process has not heard of yet.
+BOOST_AUTO_TEST_CASE(a_new_grant_that_another_process_made_is_not_removed) {
+  test::StateServer api;
+  test::StateReplica first(api, 1), second(api, 2);
+  for (test::StateReplica* replica : {&first, &second}) {
+    replica->begin();
+    replica->open();
+  }
+  const Grant grant = first.site->put_grant({.name = "g", .code = {}}, test::kNow).value();
+  first.settle();
+  second.settle();
+  const auto loop = test::make_test_loop();
+  WallTime now = test::kNow;
+  NoAccess sink;
+  SiteAccess access(*loop, *second.site, sink,
+                    {.ingress_hosts = {"127.0.0.1"}, .clock = [&] { return now; }});
+  const auto update = [&] {
+    Observed observed;
+    access.update({}, observed);
+    second.settle();
+    first.settle();
+    return first.site->find_grant(grant.uid) != nullptr;
+  };
+  BOOST_TEST(update());
+  now += std::chrono::minutes(2);
+  BOOST_TEST(!update());
 }
 
 BOOST_AUTO_TEST_SUITE_END()
