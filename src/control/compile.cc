@@ -40,9 +40,13 @@ class Compilation {
     for (const auto& [name, document] : desired_.connectors) {
       snapshot().connector_documents.insert(name);
     }
+    for (const auto& [name, document] : desired_.attached_bindings) {
+      snapshot().connector_documents.insert(attached_connector(name));
+    }
     refuse_further_sites();
     if (const auto* site = desired_.site()) snapshot().limits = site_limits(site->settings);
     add_connectors();
+    add_attached_connectors();
     add_links();
     add_acceptors();
     add_remote_services();
@@ -88,6 +92,15 @@ class Compilation {
     return addresses;
   }
 
+  static std::vector<io::Address> addresses_of(const PodSelection& selection, uint16_t port) {
+    std::vector<io::Address> addresses;
+    for (const PodSelection::Pod& pod : selection.pods) {
+      const auto address = io::Address::parse(pod.ip, port);
+      if (address && !pod.is_passed_over) addresses.push_back(*address);
+    }
+    return addresses;
+  }
+
   // Of the pods that it selects; empty: none is there, or an error, which is reported.
   std::vector<io::Address> pods_of(const ConnectorDocument& connector) {
     std::vector<io::Address> addresses;
@@ -97,10 +110,7 @@ class Compilation {
     }
     const auto known = observed_.cluster->pods.find(connector.name());
     if (known != observed_.cluster->pods.end()) {
-      for (const PodSelection::Pod& pod : known->second.pods) {
-        const auto address = io::Address::parse(pod.ip, connector.port);
-        if (address && !pod.is_passed_over) addresses.push_back(*address);
-      }
+      addresses = addresses_of(known->second, connector.port);
       if (!known->second.error.empty()) error(connector, known->second.error);
     }
     if (addresses.empty()) wait(connector);
@@ -201,6 +211,34 @@ class Compilation {
     }
   }
 
+  void add_attached_connectors() {
+    for (const auto* binding : in_order(desired_.attached_bindings)) {
+      if (!observed_.cluster) {
+        error(*binding, "needs Kubernetes");
+        continue;
+      }
+      const auto found = observed_.cluster->attached.find(binding->name());
+      if (found == observed_.cluster->attached.end()) continue;
+      const AttachedSelection& attached = found->second;
+      if (!attached.error.empty()) error(*binding, attached.error);
+      if (!attached.connector) continue;
+      if (!attached.connector->tls_credentials.empty()) {
+        error(*binding, "spec.tlsCredentials of the AttachedConnector is not supported: Secrets of "
+                        "other namespaces are never read");
+        continue;
+      }
+      auto addresses = addresses_of(attached.pods, attached.connector->port);
+      if (addresses.empty()) continue;
+      snapshot().connectors.push_back(
+          {.name = attached_connector(binding->name()),
+           .routing_key = binding->routing_key,
+           .host = {},
+           .addresses = std::move(addresses),
+           .drops_connections = traffic_settings(binding->settings).drops_connections,
+           .tcp = traffic_settings(attached.connector->settings).tcp});
+    }
+  }
+
   void add_links() {
     for (const LinkDocument* link : in_order(desired_.links)) {
       if (link->tls_credentials.empty()) {
@@ -262,6 +300,9 @@ class Compilation {
   void find_reachable_keys() {
     for (const auto& [name, connector] : desired_.connectors) {
       reachable_keys_.insert(connector.routing_key);
+    }
+    for (const auto& [name, binding] : desired_.attached_bindings) {
+      reachable_keys_.insert(binding.routing_key);
     }
     for (const RemoteSite& remote : observed_.remote_sites) {
       for (const ServiceInfo& service : remote.state.services) {
@@ -428,6 +469,22 @@ bool makes_credentials(const RouterAccessDocument& access, const Desired& desire
   return is_ours && !desired.secrets.contains(access.tls_credentials);
 }
 
+namespace {
+
+// Of a connector in the snapshot, as its document says.
+std::optional<uint16_t> publish_port_of(const std::string& connector, const Desired& desired) {
+  if (const auto found = desired.connectors.find(connector); found != desired.connectors.end()) {
+    return traffic_settings(found->second.settings).publish_port;
+  }
+  for (const auto& [name, binding] : desired.attached_bindings) {
+    if (attached_connector(name) == connector)
+      return traffic_settings(binding.settings).publish_port;
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
 MeshSiteState local_state(const Desired& desired, const Observed& observed,
                           const proxy::Snapshot& snapshot) {
   std::map<std::string, ServiceInfo> services;
@@ -440,9 +497,7 @@ MeshSiteState local_state(const Desired& desired, const Observed& observed,
   for (const proxy::ConnectorConfig& connector : snapshot.connectors) {
     ServiceInfo& service = service_of(connector.routing_key);
     service.connectors.push_back(connector.name);
-    const auto document = desired.connectors.find(connector.name);
-    if (document == desired.connectors.end()) continue;
-    const auto port = traffic_settings(document->second.settings).publish_port;
+    const auto port = publish_port_of(connector.name, desired);
     auto& ports = service.published_ports;
     if (port && std::find(ports.begin(), ports.end(), *port) == ports.end()) ports.push_back(*port);
   }

@@ -14,6 +14,10 @@ auto& map_of(AnyDesired& desired) {
   else if constexpr (std::is_same_v<D, MultiKeyListenerDocument>)
     return desired.multi_key_listeners;
   else if constexpr (std::is_same_v<D, ConnectorDocument>) return desired.connectors;
+  else if constexpr (std::is_same_v<D, AttachedConnectorDocument>)
+    return desired.attached_connectors;
+  else if constexpr (std::is_same_v<D, AttachedConnectorBindingDocument>)
+    return desired.attached_bindings;
   else if constexpr (std::is_same_v<D, AccessGrantDocument>) return desired.grants;
   else if constexpr (std::is_same_v<D, AccessTokenDocument>) return desired.tokens;
   else if constexpr (std::is_same_v<D, RouterAccessDocument>) return desired.router_accesses;

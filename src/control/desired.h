@@ -115,6 +115,30 @@ struct ConnectorDocument : DocumentBase {
   friend bool operator==(const ConnectorDocument&, const ConnectorDocument&) = default;
 };
 
+// In the namespace of the workload, which has no site of its own.
+struct AttachedConnectorDocument : DocumentBase {
+  static constexpr std::string_view kKind = "AttachedConnector";
+  std::string site_namespace;
+  std::string selector;
+  uint16_t port = 0;
+  std::string tls_credentials;
+  std::string type;  // "" is "tcp"
+  bool uses_client_certificate = false;
+  bool includes_not_ready_pods = false;
+  friend bool operator==(const AttachedConnectorDocument&,
+                         const AttachedConnectorDocument&) = default;
+};
+
+// In the namespace of the site: takes the AttachedConnector of its name there.
+struct AttachedConnectorBindingDocument : DocumentBase {
+  static constexpr std::string_view kKind = "AttachedConnectorBinding";
+  std::string connector_namespace;
+  std::string routing_key;
+  bool exposes_pods_by_name = false;
+  friend bool operator==(const AttachedConnectorBindingDocument&,
+                         const AttachedConnectorBindingDocument&) = default;
+};
+
 struct AccessGrantDocument : DocumentBase {
   static constexpr std::string_view kKind = "AccessGrant";
   uint32_t redemptions_allowed = 1;
@@ -171,7 +195,8 @@ struct SecretDocument : DocumentBase {
 
 using Document =
     std::variant<SiteDocument, LinkDocument, ListenerDocument, MultiKeyListenerDocument,
-                 ConnectorDocument, AccessGrantDocument, AccessTokenDocument, RouterAccessDocument,
+                 ConnectorDocument, AttachedConnectorDocument, AttachedConnectorBindingDocument,
+                 AccessGrantDocument, AccessTokenDocument, RouterAccessDocument,
                  CertificateDocument, SecretDocument>;
 
 std::string_view kind_of(const Document& document);
@@ -195,6 +220,8 @@ struct Desired {
   DocumentMap<ListenerDocument> listeners;
   DocumentMap<MultiKeyListenerDocument> multi_key_listeners;
   DocumentMap<ConnectorDocument> connectors;
+  DocumentMap<AttachedConnectorDocument> attached_connectors;
+  DocumentMap<AttachedConnectorBindingDocument> attached_bindings;
   DocumentMap<AccessGrantDocument> grants;
   DocumentMap<AccessTokenDocument> tokens;
   DocumentMap<RouterAccessDocument> router_accesses;

@@ -6,13 +6,13 @@
 
 #include "control/base64.h"
 #include "control/document_fields.h"
+#include "control/document_text.h"
 #include "control/settings.h"
 
 namespace istmo::control {
 namespace {
 
-constexpr std::array kUnsupportedKinds = {"AttachedConnector", "AttachedConnectorBinding",
-                                          "SecuredAccess"};
+constexpr std::array kUnsupportedKinds = {"SecuredAccess"};
 constexpr size_t kRoutingKeysMax = 256;
 
 // Routing keys, hosts and names of other objects end up in file names, log lines and messages.
@@ -190,6 +190,29 @@ void read_spec(Fields& spec, ConnectorDocument& connector, DocumentReading&) {
   spec.boolean("includeNotReadyPods", connector.includes_not_ready_pods);
 }
 
+// Names of namespaces are put into paths of the API server's.
+void namespace_field(Fields& spec, std::string_view key, std::string& into) {
+  spec.text(key, into, Need::required);
+  const auto checked = check_object_name(into);
+  if (!into.empty() && !checked) spec.error(key, checked.error().text());
+}
+
+void read_spec(Fields& spec, AttachedConnectorDocument& connector, DocumentReading&) {
+  namespace_field(spec, "siteNamespace", connector.site_namespace);
+  spec.text("selector", connector.selector, Need::required);
+  spec.port("port", connector.port, Need::required);
+  plain_text(spec, "tlsCredentials", connector.tls_credentials);
+  read_type(spec, connector.type);
+  spec.boolean("useClientCert", connector.uses_client_certificate);
+  spec.boolean("includeNotReadyPods", connector.includes_not_ready_pods);
+}
+
+void read_spec(Fields& spec, AttachedConnectorBindingDocument& binding, DocumentReading&) {
+  namespace_field(spec, "connectorNamespace", binding.connector_namespace);
+  plain_text(spec, "routingKey", binding.routing_key, Need::required);
+  spec.boolean("exposePodsByName", binding.exposes_pods_by_name);
+}
+
 void read_spec(Fields& spec, AccessGrantDocument& grant, DocumentReading&) {
   spec.number("redemptionsAllowed", grant.redemptions_allowed, 1, 1'000'000);
   spec.duration("expirationWindow", grant.expiration_window);
@@ -322,11 +345,18 @@ constexpr KindReader reader_of(std::string_view api_version) {
   return {D::kKind, api_version, &read_as<D>};
 }
 constexpr std::array kReaders = {
-    reader_of<SiteDocument>(kApiVersion),        reader_of<LinkDocument>(kApiVersion),
-    reader_of<ListenerDocument>(kApiVersion),    reader_of<MultiKeyListenerDocument>(kApiVersion),
-    reader_of<ConnectorDocument>(kApiVersion),   reader_of<AccessGrantDocument>(kApiVersion),
-    reader_of<AccessTokenDocument>(kApiVersion), reader_of<RouterAccessDocument>(kApiVersion),
-    reader_of<CertificateDocument>(kApiVersion), reader_of<SecretDocument>("v1"),
+    reader_of<SiteDocument>(kApiVersion),
+    reader_of<LinkDocument>(kApiVersion),
+    reader_of<ListenerDocument>(kApiVersion),
+    reader_of<MultiKeyListenerDocument>(kApiVersion),
+    reader_of<ConnectorDocument>(kApiVersion),
+    reader_of<AttachedConnectorDocument>(kApiVersion),
+    reader_of<AttachedConnectorBindingDocument>(kApiVersion),
+    reader_of<AccessGrantDocument>(kApiVersion),
+    reader_of<AccessTokenDocument>(kApiVersion),
+    reader_of<RouterAccessDocument>(kApiVersion),
+    reader_of<CertificateDocument>(kApiVersion),
+    reader_of<SecretDocument>("v1"),
 };
 
 std::string word_at(const Value& tree, std::string_view key) {

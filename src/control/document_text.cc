@@ -136,6 +136,26 @@ Value spec_of(const ConnectorDocument& connector) {
       .take();
 }
 
+Value spec_of(const AttachedConnectorDocument& connector) {
+  return SpecWriter()
+      .text("siteNamespace", connector.site_namespace)
+      .text("selector", connector.selector)
+      .number("port", connector.port)
+      .text("tlsCredentials", connector.tls_credentials)
+      .text("type", connector.type)
+      .flag("useClientCert", connector.uses_client_certificate)
+      .flag("includeNotReadyPods", connector.includes_not_ready_pods)
+      .take();
+}
+
+Value spec_of(const AttachedConnectorBindingDocument& binding) {
+  return SpecWriter()
+      .text("connectorNamespace", binding.connector_namespace)
+      .text("routingKey", binding.routing_key)
+      .flag("exposePodsByName", binding.exposes_pods_by_name)
+      .take();
+}
+
 Value spec_of(const AccessGrantDocument& grant) {
   return SpecWriter()
       .number("redemptionsAllowed", grant.redemptions_allowed)

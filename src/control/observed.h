@@ -93,6 +93,14 @@ struct ServiceSelection {
   std::string error;              // the Service has no such port
 };
 
+// What an AttachedConnectorBinding takes from another namespace.
+struct AttachedSelection {
+  std::optional<AttachedConnectorDocument> connector;
+  PodSelection pods;
+  std::string waiting;  // what is not there yet
+  std::string error;    // why it cannot be taken
+};
+
 // Where clients find a service: the name and port of a Service.
 struct ServicePlace {
   std::string host;
@@ -113,6 +121,7 @@ struct IngressAddress {
 struct ClusterView {
   std::map<std::string, PodSelection> pods;          // by Connector
   std::map<std::string, ServiceSelection> services;  // by Connector; those that are not: by DNS
+  std::map<std::string, AttachedSelection> attached;  // by AttachedConnectorBinding
   // The port at which the gateway's pod has the listener behind a Service.
   std::map<ServicePlace, uint16_t> ports;
   std::vector<IngressAddress> ingress;  // empty: there is no Service in front of the gateway

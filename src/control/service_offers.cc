@@ -55,6 +55,12 @@ std::set<std::pair<std::string, uint16_t>> published_services(const Desired& des
       services.emplace(connector.routing_key, *port);
     }
   }
+  for (const auto& [name, binding] : desired.attached_bindings) {
+    const auto port = traffic_settings(binding.settings).publish_port;
+    if (port && !explicit_keys.contains(binding.routing_key)) {
+      services.emplace(binding.routing_key, *port);
+    }
+  }
   for (const RemoteSite& remote : observed.remote_sites) {
     for (const ServiceInfo& service : remote.state.services) {
       if (service.connectors.empty() || explicit_keys.contains(service.routing_key)) continue;
@@ -67,6 +73,10 @@ std::set<std::pair<std::string, uint16_t>> published_services(const Desired& des
 }
 
 std::string multi_key_listener(const std::string& document_name) { return "keys/" + document_name; }
+
+std::string attached_connector(const std::string& binding_name) {
+  return "attached/" + binding_name;
+}
 
 std::string published_listener(const std::string& routing_key, uint16_t port) {
   return "service/" + routing_key + ":" + std::to_string(port);

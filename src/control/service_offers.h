@@ -37,6 +37,9 @@ std::set<std::pair<std::string, uint16_t>> published_services(const Desired& des
 // The listener of a MultiKeyListener: never the name of another one.
 std::string multi_key_listener(const std::string& document_name);
 
+// The connector of an AttachedConnectorBinding: never the name of another one.
+std::string attached_connector(const std::string& binding_name);
+
 // The listener of a published service.
 std::string published_listener(const std::string& routing_key, uint16_t port);
 

@@ -51,6 +51,9 @@ Value sites_of(const Keys& keys, const Desired& desired, const Observed& observe
   for (const auto& [name, connector] : desired.connectors) {
     if (has(keys, connector.routing_key)) add_targets(connector, observed, targets);
   }
+  for (const auto& [name, binding] : desired.attached_bindings) {
+    if (has(keys, binding.routing_key)) targets.add(Value::map()).set("name", name);
+  }
   Value& local = sites.add(site_value(observed.site));
   if (!targets.items().empty()) local.set("targets", std::move(targets));
   for (const RemoteSite& remote : observed.remote_sites) {
@@ -73,6 +76,9 @@ Value sites_of(const Keys& keys, const Desired& desired, const Observed& observe
 bool is_served(const Keys& keys, const Desired& desired, const Observed& observed) {
   for (const auto& [name, connector] : desired.connectors) {
     if (has(keys, connector.routing_key)) return true;
+  }
+  for (const auto& [name, binding] : desired.attached_bindings) {
+    if (has(keys, binding.routing_key)) return true;
   }
   return std::ranges::any_of(observed.remote_sites, [&](const RemoteSite& remote) {
     return remote.is_reachable &&

@@ -61,13 +61,16 @@ Result<std::vector<std::string>> hosts_of(std::string_view text) {
 std::vector<std::string_view> known_settings(std::string_view kind) {
   std::vector<std::string_view> known;
   const bool is_listener = kind == "Listener" || kind == "MultiKeyListener";
-  if (is_listener || kind == "Connector") {
+  if (is_listener || kind == "Connector" || kind == "AttachedConnector") {
     known = {kSettingConnectTimeout, kSettingIdleTimeout, kSettingHalfCloseTimeout,
              kSettingKeepalive, kSettingDropTcpConnections};
   }
   if (kind == "Site") known = {kSettingStreamsMax, kSettingBufferedBytesMax, kSettingIngressHosts};
   if (is_listener) known.push_back(kSettingMaxConnections);
-  if (kind == "Connector") known.push_back(kSettingPublishPort);
+  if (kind == "AttachedConnectorBinding") known = {kSettingDropTcpConnections};
+  if (kind == "Connector" || kind == "AttachedConnectorBinding") {
+    known.push_back(kSettingPublishPort);
+  }
   return known;
 }
 

@@ -274,20 +274,48 @@ class Derivation {
     extra.set("hasMatchingListener", is_matched);
   }
 
+  // Whose workload it is sees its state at the site that binds it: nothing is written elsewhere.
+  void derive(const AttachedConnectorDocument& connector, Value&) {
+    const auto error = errors_.find({"AttachedConnector", connector.name()});
+    if (error != errors_.end()) return add("Configured", Verdict::error, error->second);
+    pending("Configured", "Acts for the site in namespace " + connector.site_namespace +
+                              ", with an AttachedConnectorBinding of this name there");
+  }
+
+  void derive(const AttachedConnectorBindingDocument& binding, Value& extra) {
+    configured(binding, "");
+    if (observed_.cluster) {
+      const auto found = observed_.cluster->attached.find(binding.name());
+      const bool is_known = found != observed_.cluster->attached.end();
+      if (is_known && found->second.connector) {
+        add_pods(found->second.pods, found->second.connector->selector, extra);
+      } else if (is_known && !found->second.waiting.empty()) {
+        pending("Operational", found->second.waiting);
+      }
+    }
+    const bool is_matched = reach_.listened.contains(binding.routing_key);
+    if (is_matched) ready("Matched");
+    else pending("Matched", "No matching listeners");
+    extra.set("hasMatchingListener", is_matched);
+  }
+
   void add_selected_pods(const ConnectorDocument& connector, Value& extra) {
     if (!observed_.cluster || connector.selector.empty()) return;
     const auto found = observed_.cluster->pods.find(connector.name());
-    if (found == observed_.cluster->pods.end() || !found->second.is_known) {
-      return pending("Operational", "Pods are not known yet");
-    }
+    add_pods(found == observed_.cluster->pods.end() ? PodSelection() : found->second,
+             connector.selector, extra);
+  }
+
+  void add_pods(const PodSelection& selection, const std::string& selector, Value& extra) {
+    if (!selection.is_known) return pending("Operational", "Pods are not known yet");
     Value& list = extra.set("selectedPods", Value::list());
-    for (const PodSelection::Pod& known : found->second.pods) {
+    for (const PodSelection::Pod& known : selection.pods) {
       Value& pod = list.add(Value::map());
       pod.set("name", known.name);
       pod.set("ip", known.ip);
     }
     if (list.items().empty()) {
-      pending("Operational", "No pod that is ready matches selector " + connector.selector);
+      pending("Operational", "No pod that is ready matches selector " + selector);
     }
   }
 

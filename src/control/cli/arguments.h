@@ -34,6 +34,7 @@ enum class Verb : uint8_t {
   connection_remove,
   run,
   check,
+  attached_role,
   version,
   completion,
 };
@@ -123,7 +124,8 @@ struct Arguments {
   Output output = Output::text;
   bool is_verbose = false;
   std::string shell;          // completion
-  std::string connection_id;  // connection delete
+  std::string connection_id;      // connection delete
+  std::string namespace_of_site;  // generate attached-role
   KubeArguments kube;
   RunArguments run;
   InitArguments init;

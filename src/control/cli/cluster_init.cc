@@ -78,15 +78,13 @@ NewSite new_site(const Arguments& arguments) {
           .timeout = arguments.init.timeout};
 }
 
-std::string manifest_text(const SiteManifestOptions& options, Output output) {
-  std::vector<Value> objects = gateway_objects(options);
-  objects.insert(objects.begin(), site_config_map(options));
+std::string objects_text(const std::vector<Value>& objects, Output output) {
   if (output == Output::json) {
     Value list = Value::map();
     list.set("apiVersion", "v1");
     list.set("kind", "List");
     Value& items = list.set("items", Value::list());
-    for (Value& object : objects) items.add(std::move(object));
+    for (const Value& object : objects) items.add(object);
     return write_value(list, Format::json);
   }
   std::string text;
@@ -95,6 +93,12 @@ std::string manifest_text(const SiteManifestOptions& options, Output output) {
     text += write_value(object, Format::yaml);
   }
   return text;
+}
+
+std::string manifest_text(const SiteManifestOptions& options, Output output) {
+  std::vector<Value> objects = gateway_objects(options);
+  objects.insert(objects.begin(), site_config_map(options));
+  return objects_text(objects, output);
 }
 
 // --- before anything is made -------------------------------------------------------------------
@@ -247,6 +251,14 @@ Result<int> print_site_manifest(const Arguments& arguments) {
   const SiteManifestOptions options =
       TRY(manifest_options(arguments, access.namespace_name, new_site(arguments)));
   print(manifest_text(options, arguments.output));
+  return kExitDone;
+}
+
+// With -n no cluster is asked for its context.
+Result<int> print_attached_role(const Arguments& arguments) {
+  std::string namespace_name = arguments.namespace_name;
+  if (namespace_name.empty()) namespace_name = TRY(kube_access(arguments.kube, "")).namespace_name;
+  print(objects_text(attached_role(namespace_name, arguments.namespace_of_site), arguments.output));
   return kExitDone;
 }
 

@@ -110,6 +110,7 @@ class Parser {
   void with_link_status(CLI::App& app);
   void with_link_name(CLI::App& app);
   void with_link_generate(CLI::App& app);
+  void with_attached_role(CLI::App& app);
   void with_expose(CLI::App& app);
   void with_unexpose(CLI::App& app);
   void with_site_create(CLI::App& app);
@@ -291,11 +292,24 @@ void Parser::add_own_verbs() {
   verb(app_, "run", "Run a site in the foreground from documents", Verb::run, &Parser::with_run);
   verb(app_, "check", "Validate documents and print every problem", Verb::check,
        &Parser::with_check);
+  CLI::App& generate = group("generate", "Manifests to be applied in a cluster");
+  verb(generate, "attached-role",
+       "Print what lets the site of another namespace use this one's AttachedConnectors",
+       Verb::attached_role, &Parser::with_attached_role);
   verb(app_, "version", "Show versions", Verb::version, &Parser::with_output);
   CLI::App& help = *app_.add_subcommand("help", "Show what a command takes");
   help.callback([] { throw CLI::CallForHelp(); });
   verb(app_, "completion", "Print the completion script of a shell", Verb::completion,
        &Parser::with_shell);
+}
+
+void Parser::with_attached_role(CLI::App& app) {
+  with_output(app);
+  app.add_option("--namespace-of-site", arguments_.namespace_of_site,
+                 "Namespace of the site that binds them")
+      ->required()
+      ->type_name(kNamespace)
+      ->check(usage::namespace_name, "");
 }
 
 void Parser::with_output(CLI::App& app) {

@@ -13,7 +13,7 @@ namespace {
 // What they do is the same on every platform.
 bool needs_platform(Verb verb) {
   return verb != Verb::run && verb != Verb::check && verb != Verb::version &&
-         verb != Verb::completion;
+         verb != Verb::completion && verb != Verb::attached_role;
 }
 
 // They have to do with a process of this machine.
@@ -51,6 +51,7 @@ Result<int> run_verb(const Arguments& arguments) {
     case Verb::connection_remove: return delete_connection(arguments);
     case Verb::run: return run_site(arguments);
     case Verb::check: return check_documents(arguments);
+    case Verb::attached_role: return print_attached_role(arguments);
     case Verb::version: return show_version(arguments);
     case Verb::completion: return print_completion(arguments);
   }
@@ -85,7 +86,8 @@ Result<int> run_on_platform(Arguments arguments) {
   }
   // `run` without a namespace is a site of its own, not the default namespace's. In a cluster the
   // context has one.
-  const bool has_default = arguments.verb != Verb::run && !is_in_cluster(arguments);
+  const bool has_default = arguments.verb != Verb::run && arguments.verb != Verb::attached_role &&
+                           !is_in_cluster(arguments);
   if (arguments.namespace_name.empty() && has_default) arguments.namespace_name = kDefaultNamespace;
   return run_verb(arguments);
 }

@@ -37,6 +37,7 @@ Result<int> delete_cluster_site(const Arguments& arguments);
 Result<> remove_cluster_site(const Arguments& arguments);
 // "context 'west', server https://..., namespace 'oeste'"
 std::string place_text(const ClusterSite& site);
+Result<int> print_attached_role(const Arguments& arguments);
 
 // token_commands.cc
 Result<int> create_token(const Arguments& arguments);

@@ -103,7 +103,9 @@ KubernetesPlatform::KubernetesPlatform(io::Loop& loop, PlatformSink& sink, ApiSe
       keeper_(server_.access().namespace_name, {"ConfigMap", "Secret", "Service"}, rng_),
       writer_(loop, server_, keeper_, *this),
       document_maker_(loop, server_),
-      state_(loop, server_, rng_, sink) {}
+      state_(loop, server_, rng_, sink),
+
+      attached_(loop, server_, sink, rng_) {}
 
 KubernetesPlatform::~KubernetesPlatform() = default;
 
@@ -120,6 +122,7 @@ void KubernetesPlatform::start() {
 
 void KubernetesPlatform::stop() {
   source_.stop();
+  attached_.stop();
   for (const auto& watch : watches_) watch->stop();
   writer_.stop();
   document_maker_.stop();
@@ -128,7 +131,7 @@ void KubernetesPlatform::stop() {
 }
 
 bool KubernetesPlatform::is_idle() const {
-  return source_.is_idle() && writer_.is_idle() && document_maker_.is_idle() && state_.is_idle() &&
+  return source_.is_idle() && attached_.is_idle() && writer_.is_idle() && document_maker_.is_idle() && state_.is_idle() &&
          (!resolver_ || resolver_->is_idle()) &&
          std::ranges::all_of(watches_, [](const auto& watch) { return watch->is_idle(); });
 }
@@ -181,6 +184,10 @@ void KubernetesPlatform::observe(const Desired& desired, Observed& observed) {
     if (!connector.selector.empty()) observed.cluster->pods[name] = select(connector);
   }
   select_services(desired, *observed.cluster);
+  attached_.follow(desired.attached_bindings);
+  for (const auto& [name, binding] : desired.attached_bindings) {
+    observed.cluster->attached[name] = attached_.select(binding);
+  }
   offers_ = service_offers(desired, observed);
   std::set<ServicePlace> places;
   for (const ServiceOffer& offer : offers_) places.insert({offer.host, offer.port});

@@ -20,6 +20,7 @@
 
 #include "base/rng.h"
 #include "control/kubernetes/api_server.h"
+#include "control/kubernetes/attached_namespaces.h"
 #include "control/kubernetes/cluster_objects.h"
 #include "control/kubernetes/document_maker.h"
 #include "control/kubernetes/endpoint_table.h"
@@ -89,6 +90,7 @@ class KubernetesPlatform final : public SitePlatform,
   Watch* endpoint_watch_ = nullptr;  // among them
   PodTable pods_;
   EndpointTable endpoints_;
+  AttachedNamespaces attached_;
   std::set<std::string> backend_services_;  // that Connectors go to, if they are there
   std::string zone_;                        // of this pod; empty: not known
   bool has_told_no_zone_ = false;

@@ -159,11 +159,10 @@ Value service(const SiteManifestOptions& options) {
   return made;
 }
 
-Value role_binding(const std::string& namespace_name) {
-  Value made = object("RoleBinding", kGatewayName);
-  made.set("roleRef", map_of({{"apiGroup", "rbac.authorization.k8s.io"},
-                              {"kind", "Role"},
-                              {"name", kGatewayName}}));
+Value role_binding(const std::string& name, const std::string& namespace_name) {
+  Value made = object("RoleBinding", name);
+  made.set("roleRef",
+           map_of({{"apiGroup", "rbac.authorization.k8s.io"}, {"kind", "Role"}, {"name", name}}));
   made.set("subjects", one(map_of({{"kind", "ServiceAccount"},
                                    {"name", kGatewayName},
                                    {"namespace", namespace_name}})));
@@ -201,11 +200,27 @@ Value gateway_rules() {
   return rules;
 }
 
+std::vector<Value> attached_role(const std::string& namespace_name,
+                                 const std::string& namespace_of_site) {
+  const std::string name = std::string(kGatewayName) + "-attached-" + namespace_of_site;
+  Value role = object("Role", name);
+  Value rules = Value::list();
+  rules.add(rule("", {"pods", "configmaps"}, {"get", "list", "watch"}));
+  role.set("rules", std::move(rules));
+  std::vector<Value> objects{std::move(role), role_binding(name, namespace_of_site)};
+  for (Value& made : objects) {
+    Value metadata = *made.find("metadata");
+    metadata.set("namespace", namespace_name);
+    made.set("metadata", std::move(metadata));
+  }
+  return objects;
+}
+
 std::vector<Value> gateway_objects(const SiteManifestOptions& options) {
   Value role = object("Role", kGatewayName);
   role.set("rules", gateway_rules());
   return {object("ServiceAccount", kGatewayName), std::move(role),
-          role_binding(options.namespace_name), service(options), deployment(options)};
+          role_binding(kGatewayName, options.namespace_name), service(options), deployment(options)};
 }
 
 }  // namespace istmo::control

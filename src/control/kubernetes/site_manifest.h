@@ -36,6 +36,11 @@ Value site_config_map(const SiteManifestOptions& options);
 // made. Without owner.
 std::vector<Value> gateway_objects(const SiteManifestOptions& options);
 
+// Role and RoleBinding with which a namespace lets the site of another one use the pods that its
+// AttachedConnectors select. Its owner applies them; both are named after the site's namespace.
+std::vector<Value> attached_role(const std::string& namespace_name,
+                                 const std::string& namespace_of_site);
+
 // The rights of the gateway, each of which ClusterRole `admin` has: the API server refuses a Role
 // with more than its author may do.
 Value gateway_rules();

@@ -33,13 +33,13 @@ BOOST_AUTO_TEST_CASE(unknown_field_is_a_warning_with_place_and_the_rest_applies)
 BOOST_AUTO_TEST_CASE(unknown_kinds_are_warnings) {
   const auto parsed =
       parse_documents("apiVersion: v1\nkind: Service\nmetadata: {name: a}\n---\n" +
-                          document("AttachedConnector", "m", "{}") +
+                          document("SecuredAccess", "m", "{}") +
                           "apiVersion: skupper.io/v1alpha1\nkind: Site\n---\n" + kListener,
                       "t.yaml");
   BOOST_TEST(!parsed.has_errors());
   BOOST_TEST(parsed.documents.size() == 1u);
   BOOST_TEST(has_problem(parsed.problems, "t.yaml:1: warning: unknown kind Service ignored"));
-  BOOST_TEST(has_problem(parsed.problems, "AttachedConnector is not supported yet"));
+  BOOST_TEST(has_problem(parsed.problems, "SecuredAccess is not supported yet"));
   BOOST_TEST(has_problem(parsed.problems, "kind Site of apiVersion \"skupper.io/v1alpha1\""));
 }
 
