@@ -26,6 +26,7 @@ bool DocumentStore::apply(const SourceState& source) {
 
 Desired DocumentStore::merge(const SourceState& source) {
   Desired merged;
+  doubled_.clear();
   for (const auto& [path, file] : source.files) {
     if (!file.error.empty()) {
       problems_.push_back({Severity::error, {path, 0, 0}, {}, "cannot be read: " + file.error});
@@ -36,6 +37,10 @@ Desired DocumentStore::merge(const SourceState& source) {
     for (const Document& document : parsed.documents) add(document, merged);
   }
   for (const auto& [name, secret] : source.secrets) add(secret, merged);
+  for (const ObjectId& id : doubled_) {
+    if (auto last = desired_.find(id)) merged.put(std::move(*last));
+    else merged.erase(id);
+  }
   keep_last_valid(source, merged);
   // A folder has no status of its own: that of the site says it.
   const ObjectId site = merged.site() ? id_of(*merged.site()) : ObjectId();
@@ -53,6 +58,9 @@ void DocumentStore::find_unread(const SourceState& source) {
   for (const auto& [path, file] : source.files) {
     if (!file.error.empty()) unread_.has_unknown = true;
   }
+  for (const ObjectId& id : doubled_) {
+    if (!desired_.find(id)) unread_.invalid.insert(id);
+  }
   for (const auto& [path, file] : files_) {
     if (file.parsed.is_cut) unread_.has_unknown = true;
     for (const ObjectId& id : file.parsed.invalid) {
@@ -64,12 +72,20 @@ void DocumentStore::find_unread(const SourceState& source) {
 void DocumentStore::add(Document document, Desired& merged) {
   const ObjectId id = id_of(document);
   if (const auto first = merged.find(id)) {
-    problems_.push_back({Severity::error, base_of(document).origin, id,
-                         "is already defined at " + base_of(*first).origin.to_string() +
-                             "; this document is ignored"});
+    if (doubled_.insert(id).second) {
+      tell_doubled(id, base_of(*first).origin, base_of(document).origin);
+    }
+    tell_doubled(id, base_of(document).origin, base_of(*first).origin);
     return;
   }
   merged.put(std::move(document));
+}
+
+void DocumentStore::tell_doubled(const ObjectId& id, const Origin& one, const Origin& other) {
+  const std::string instead = desired_.find(id) ? "what it was before stands" : "neither is used";
+  problems_.push_back({Severity::error, one, id,
+                       "is defined at " + other.to_string() + " too: " + instead +
+                           " until one of them is taken away"});
 }
 
 void DocumentStore::keep_last_valid(const SourceState& source, Desired& merged) {

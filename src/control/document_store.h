@@ -2,10 +2,12 @@
 //
 // Owned by the controller, control thread only. An object whose document becomes invalid keeps its
 // last valid version until the document is repaired or taken away; the same holds for what stood
-// in a file of which a part can no longer be read. A folder that cannot be read changes nothing.
+// in a file of which a part can no longer be read, and for an object that two documents define: no
+// one can say which of them is meant. A folder that cannot be read changes nothing.
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -34,9 +36,11 @@ class DocumentStore {
   void find_unread(const SourceState& source);
   void keep_last_valid(const SourceState& source, Desired& merged);
   void add(Document document, Desired& merged);
+  void tell_doubled(const ObjectId& id, const Origin& one, const Origin& other);
 
   std::map<std::string, File> files_;
   Desired desired_;
+  std::set<ObjectId> doubled_;
   UnreadDocuments unread_;
   std::vector<Problem> problems_;
 };

@@ -1,6 +1,6 @@
 """A gateway takes its documents from its namespace and keeps Services and status there."""
 
-from harness.documents import document
+from harness.documents import document, text_of
 from harness.sockets import read_exactly
 from harness.waiting import wait_until
 
@@ -99,6 +99,19 @@ def test_an_invalid_document_is_an_error_and_what_was_valid_stays(world, namespa
     status = gateway.wait_kept_status("Listener", "web", "Error")["status"]
     assert "port" in status["message"]
     assert gateway.behind("web") == before
+
+
+def test_one_name_in_two_objects_is_an_error_that_names_both(world, namespace):
+    gateway = Gateway(world, namespace, LISTENER)
+    before = gateway.behind("web")
+    gateway.put_text("again", text_of([document("Listener", "web", {
+        "routingKey": "web", "host": "elsewhere", "port": 80})]))
+    status = gateway.wait_kept_status("Listener", "web", "Error")["status"]
+    assert status["message"].startswith("is defined at ConfigMap/")
+    assert "what it was before stands" in status["message"]
+    assert gateway.behind("web") == before and is_gone(namespace, "services/elsewhere")
+    gateway.namespace.kubectl("delete", "configmap", "listener-web")
+    gateway.wait_service("elsewhere")
 
 
 def test_without_an_api_server_traffic_goes_on_and_changes_are_caught_up(world, cluster, namespace):

@@ -296,14 +296,36 @@ BOOST_AUTO_TEST_CASE(what_may_be_there_unread_is_known) {
   BOOST_TEST(!store.unread().may_hold({"Listener", "other"}));
 }
 
-BOOST_AUTO_TEST_CASE(second_definition_is_an_error_that_names_the_first) {
+BOOST_AUTO_TEST_CASE(of_two_definitions_neither_is_used_and_both_are_errors) {
+  const std::string other = document("Listener", "backend", "{routingKey: x, host: h, port: 9}");
   DocumentStore store;
-  store.apply(
-      source({{"a.yaml", kListener},
-              {"b.yaml", document("Listener", "backend", "{routingKey: x, host: h, port: 9}")}}));
-  BOOST_TEST(store.desired().listeners.at("backend").port == 80);
+  store.apply(source({{"a.yaml", kListener}, {"b.yaml", other}}));
+  BOOST_TEST(store.desired().listeners.empty());
+  BOOST_TEST(store.unread().may_hold({"Listener", "backend"}));
+  BOOST_TEST(store.problems().size() == 2u);
   BOOST_TEST(has_problem(store.problems(),
-                         "b.yaml:1: error: Listener backend: is already defined at a.yaml:1"));
+                         "a.yaml:1: error: Listener backend: is defined at b.yaml:1 too: neither "
+                         "is used until one of them is taken away"));
+  BOOST_TEST(has_problem(store.problems(),
+                         "b.yaml:1: error: Listener backend: is defined at a.yaml:1 too"));
+  store.apply(source({{"b.yaml", other}}));
+  BOOST_TEST(store.desired().listeners.at("backend").port == 9);
+  BOOST_TEST(store.problems().empty());
+}
+
+BOOST_AUTO_TEST_CASE(a_second_definition_leaves_the_object_as_it_was) {
+  const std::string other = document("Listener", "backend", "{routingKey: x, host: h, port: 9}");
+  DocumentStore store;
+  store.apply(source({{"b.yaml", kListener}}));
+  store.apply(source({{"a.yaml", other}, {"b.yaml", kListener}}));
+  BOOST_TEST(store.desired().listeners.at("backend").port == 80);
+  BOOST_TEST(has_problem(store.problems(), "a.yaml:1: error: Listener backend: is defined at "
+                                           "b.yaml:1 too: what it was before stands"));
+  store.apply(source({{"a.yaml", other}, {"b.yaml", other}, {"c.yaml", other}}));
+  BOOST_TEST(store.desired().listeners.at("backend").port == 80);
+  BOOST_TEST(store.problems().size() == 3u);
+  store.apply(source({{"c.yaml", other}}));
+  BOOST_TEST(store.desired().listeners.at("backend").port == 9);
 }
 
 BOOST_AUTO_TEST_SUITE_END()
