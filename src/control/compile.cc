@@ -223,8 +223,9 @@ class Compilation {
       if (!attached.error.empty()) error(*binding, attached.error);
       if (!attached.connector) continue;
       if (!attached.connector->tls_credentials.empty()) {
-        error(*binding, "spec.tlsCredentials of the AttachedConnector is not supported: Secrets of "
-                        "other namespaces are never read");
+        error(*binding,
+              "spec.tlsCredentials of the AttachedConnector is not supported: Secrets of "
+              "other namespaces are never read");
         continue;
       }
       auto addresses = addresses_of(attached.pods, attached.connector->port);

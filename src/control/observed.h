@@ -119,8 +119,8 @@ struct IngressAddress {
 
 // What a site has in a cluster and not on a machine.
 struct ClusterView {
-  std::map<std::string, PodSelection> pods;          // by Connector
-  std::map<std::string, ServiceSelection> services;  // by Connector; those that are not: by DNS
+  std::map<std::string, PodSelection> pods;           // by Connector
+  std::map<std::string, ServiceSelection> services;   // by Connector; those that are not: by DNS
   std::map<std::string, AttachedSelection> attached;  // by AttachedConnectorBinding
   // The port at which the gateway's pod has the listener behind a Service.
   std::map<ServicePlace, uint16_t> ports;

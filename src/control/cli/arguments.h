@@ -123,7 +123,7 @@ struct Arguments {
   std::string platform;
   Output output = Output::text;
   bool is_verbose = false;
-  std::string shell;          // completion
+  std::string shell;              // completion
   std::string connection_id;      // connection delete
   std::string namespace_of_site;  // generate attached-role
   KubeArguments kube;

@@ -140,8 +140,8 @@ AttachedSelection AttachedNamespaces::Namespace::select(const std::string& name,
     }
     const bool is_known = streams_.is_synced();
     if (selection.error.empty()) {
-      selection.waiting = is_known ? what + " is not there" : "Namespace " + name_ +
-                                                                  " is not known yet";
+      selection.waiting =
+          is_known ? what + " is not there" : "Namespace " + name_ + " is not known yet";
     }
     return selection;
   }
@@ -157,9 +157,9 @@ AttachedSelection AttachedNamespaces::Namespace::select(const std::string& name,
   }
   selection.connector = connector;
   selection.pods.is_known = pod_watch_.is_synced();
-  selection.pods.pods = pods_.select(*selector, connector.includes_not_ready_pods
-                                                    ? NotReadyPods::included
-                                                    : NotReadyPods::left_out);
+  selection.pods.pods =
+      pods_.select(*selector, connector.includes_not_ready_pods ? NotReadyPods::included
+                                                                : NotReadyPods::left_out);
   return selection;
 }
 

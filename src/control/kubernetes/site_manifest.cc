@@ -220,7 +220,8 @@ std::vector<Value> gateway_objects(const SiteManifestOptions& options) {
   Value role = object("Role", kGatewayName);
   role.set("rules", gateway_rules());
   return {object("ServiceAccount", kGatewayName), std::move(role),
-          role_binding(kGatewayName, options.namespace_name), service(options), deployment(options)};
+          role_binding(kGatewayName, options.namespace_name), service(options),
+          deployment(options)};
 }
 
 }  // namespace istmo::control

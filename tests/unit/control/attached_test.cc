@@ -78,12 +78,11 @@ BOOST_AUTO_TEST_CASE(both_kinds_are_read_and_written_alike) {
   for (size_t i = 0; i < 2; ++i) {
     BOOST_TEST((to_value(again.documents[i]) == to_value(parsed.documents[i])));
   }
-  BOOST_TEST(has_problem(
-      parse_documents(document("AttachedConnectorBinding", "web",
-                               "{connectorNamespace: ../x, routingKey: k}"),
-                      "t")
-          .problems,
-      "spec.connectorNamespace must be lower case"));
+  BOOST_TEST(has_problem(parse_documents(document("AttachedConnectorBinding", "web",
+                                                  "{connectorNamespace: ../x, routingKey: k}"),
+                                         "t")
+                             .problems,
+                         "spec.connectorNamespace must be lower case"));
 }
 
 BOOST_AUTO_TEST_SUITE_END()

@@ -319,8 +319,9 @@ BOOST_AUTO_TEST_CASE(a_second_definition_leaves_the_object_as_it_was) {
   store.apply(source({{"b.yaml", kListener}}));
   store.apply(source({{"a.yaml", other}, {"b.yaml", kListener}}));
   BOOST_TEST(store.desired().listeners.at("backend").port == 80);
-  BOOST_TEST(has_problem(store.problems(), "a.yaml:1: error: Listener backend: is defined at "
-                                           "b.yaml:1 too: what it was before stands"));
+  BOOST_TEST(has_problem(store.problems(),
+                         "a.yaml:1: error: Listener backend: is defined at "
+                         "b.yaml:1 too: what it was before stands"));
   store.apply(source({{"a.yaml", other}, {"b.yaml", other}, {"c.yaml", other}}));
   BOOST_TEST(store.desired().listeners.at("backend").port == 80);
   BOOST_TEST(store.problems().size() == 3u);
