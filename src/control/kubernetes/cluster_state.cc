@@ -139,6 +139,7 @@ void ClusterState::set_owner(const ObjectOwner& owner) {
     auto& [name, record] = *at++;
     reconsider(name, record);
   }
+  if (!sink_) changed_.clear();  // nobody has read them yet
   work_.on_work();
 }
 

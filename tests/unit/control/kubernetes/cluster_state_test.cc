@@ -253,6 +253,8 @@ BOOST_AUTO_TEST_CASE(a_site_has_its_id_ca_and_ledger_in_a_new_process) {
   BOOST_TEST(next.site->find_grant(grant.uid)->redemptions() == 1u);
   BOOST_TEST(next.site->find_grant(grant.uid)->code == grant.code);
   BOOST_TEST(next.store.is_settled());
+  next.settle();
+  BOOST_TEST(next.changed.empty());
 }
 
 BOOST_AUTO_TEST_CASE(two_that_begin_at_once_have_one_ca_and_one_grant) {

@@ -92,11 +92,11 @@ class StateReplica final : public ClusterStateSink, public StateStoreSink {
 
   // With what is there now.
   void begin(const std::optional<ObjectOwner>& owner = kOwner) {
-    store.set_sink(*this);
     read_position_ = server_.events.size();
     for (const auto& [name, object] : server_.objects) store.on_object(object);
     store.on_synced();
     if (owner) store.set_owner(*owner);
+    store.set_sink(*this);
   }
   void open() {
     site.emplace(SiteState::open({.runtime = folder_.path(),
