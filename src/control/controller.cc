@@ -94,6 +94,7 @@ Result<> Controller::start() {
                                     loop_, dataplane_sink));
   TRY(admin_.listen(options_.admin));
   next_certificate_check_ = loop_.now() + kCertificateCheck;
+  store_.apply(platform_->source().state());  // what came since the state was opened
   mark_dirty();
   LOG_INFO("site started", "site", observed_.site.name, "id", state_->site_id(), "namespace",
            options_.namespace_name, "workers", options_.workers, "io", options_.loop.reason);
