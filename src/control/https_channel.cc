@@ -120,6 +120,7 @@ class HttpsChannel::State final : public transport::TransportSink, public codec:
     is_kept_ = false;
     is_too_long_ = false;
     body_.clear();
+    line_looked_at_ = 0;
     arm(limits_.reply_time);
     const HttpsPlace& place = places_[place_];
     Request request = request_.request;
@@ -179,6 +180,14 @@ class HttpsChannel::State final : public transport::TransportSink, public codec:
   void deliver_lines() {
     if (is_too_long_) return fail_at(limits_.body_bytes_max, "the reply");
     if (!is_in_lines()) return;
+    if (body_.find('\n', line_looked_at_) == std::string::npos) {
+      line_looked_at_ = body_.size();
+      if (body_.size() > limits_.line_bytes_max) {
+        fail_at(limits_.line_bytes_max, "a line of the reply");
+      }
+      return;
+    }
+    line_looked_at_ = 0;
     const std::string lines = std::exchange(body_, {});
     size_t begin = 0;
     for (size_t end; (end = lines.find('\n', begin)) != std::string::npos; begin = end + 1) {
@@ -188,9 +197,6 @@ class HttpsChannel::State final : public transport::TransportSink, public codec:
       if (is_cancelled_ || phase_ != Phase::asking) return;
     }
     body_ = lines.substr(begin);
-    if (body_.size() > limits_.line_bytes_max) {
-      fail_at(limits_.line_bytes_max, "a line of the reply");
-    }
   }
 
   // --- ends ------------------------------------------------------------------------------------
@@ -280,6 +286,7 @@ class HttpsChannel::State final : public transport::TransportSink, public codec:
   std::string errors_;  // of those tried before
   int status_ = 0;
   std::string body_;
+  size_t line_looked_at_ = 0;  // so many octets of body_ have no line end
   std::optional<Outcome> outcome_;
   std::optional<Http1Parser> parser_;
   std::optional<transport::TlsTransport> transport_;

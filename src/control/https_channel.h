@@ -58,7 +58,7 @@ struct HttpsLimits {
   Duration silence_time = Duration::seconds(180);     // between octets of one that is
   Duration kept_time = Duration::seconds(20);  // a connection without a request; zero: none is kept
   size_t body_bytes_max = 32 * 1024 * 1024;
-  size_t line_bytes_max = 4 * 1024 * 1024;
+  size_t line_bytes_max = 16 * 1024 * 1024;
 };
 
 class HttpsChannel {

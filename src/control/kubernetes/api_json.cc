@@ -7,7 +7,8 @@ namespace istmo::control {
 namespace {
 
 // A page of a list, as long as a channel lets a reply be. (The server sends a bookmark about every
-// minute, and etcd's objects are smaller than a line may be.)
+// minute. etcd's objects have 1.5 MiB at most, of which JSON makes six times as much where each
+// character is escaped: less than a line may be.)
 constexpr TextLimits kLimits{.bytes_max = HttpsLimits().body_bytes_max,
                              .depth_max = 64,
                              .nodes_max = 2'000'000,

@@ -54,7 +54,7 @@ std::optional<ListWatch::Ask> ListWatch::next(Instant now) {
   add("fieldSelector", collection_.field_selector);
   if (step_ == Step::list) {
     if (page_.empty()) ++round_;
-    add("limit", std::to_string(kPageObjects));
+    add("limit", std::to_string(page_objects_));
     add("continue", page_);
     return Ask{.kind = Ask::Kind::list, .target = collection_.path + query};
   }
@@ -141,6 +141,19 @@ void ListWatch::on_status(int status, const std::string& text, Instant now) {
 }
 
 void ListWatch::on_failure(const std::string& text, Instant now) { fail(text, now); }
+
+void ListWatch::on_too_large(const std::string& text, Instant now) {
+  if (step_ == Step::watch) {
+    fail(text, now);
+    step_ = Step::list;
+    page_.clear();
+  } else if (page_objects_ > 1) {
+    page_objects_ /= 2;
+    wait(now);
+  } else {
+    fail(text, now);
+  }
+}
 
 void ListWatch::fail(const std::string& text, Instant now) {
   back_off(now);

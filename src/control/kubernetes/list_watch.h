@@ -54,7 +54,7 @@ class CollectionSink {
 
 class ListWatch {
  public:
-  static constexpr uint32_t kPageObjects = 500;
+  static constexpr uint32_t kPageObjects = 500;  // at first
   static constexpr Duration kBackoffMin = Duration::milliseconds(500);
   static constexpr Duration kBackoffMax = Duration::seconds(30);
   // An API server that has just started refuses everybody for some seconds, until it has read its
@@ -88,6 +88,9 @@ class ListWatch {
   void on_status(int status, const std::string& text, Instant now);
   // No answer, or one that cannot be read.
   void on_failure(const std::string& text, Instant now);
+  // A list or an event is more than can be taken at once. Lists are asked for in smaller pages
+  // from now on, down to one object; what a watch cannot tell is had by a list.
+  void on_too_large(const std::string& text, Instant now);
 
   bool is_synced() const { return is_synced_; }
   size_t size() const { return known_.size(); }
@@ -124,6 +127,7 @@ class ListWatch {
   uint64_t round_ = 0;   // of listing
   std::string version_;  // up to which all is known
   std::string page_;     // "continue" of the next page
+  uint32_t page_objects_ = kPageObjects;
   std::map<std::string, Known> known_;
 };
 

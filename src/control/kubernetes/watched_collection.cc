@@ -58,16 +58,16 @@ void WatchedCollection::on_https_reply(int status, std::string body) {
   } else if (const auto list = read_api_json(body)) {
     machine_.on_list(*list, now);
   } else {
-    machine_.on_failure("a list is no JSON, or too large", now);
+    machine_.on_too_large("a list is no JSON, or too large", now);
   }
   go_on();
 }
 
 void WatchedCollection::on_https_failed(HttpsFailure, const Error& error) {
-  const std::string& text = error.text();
-  machine_.on_failure("API server " + server_.access().server() + ": " +
-                          (text.empty() ? "its host is not known" : text),
-                      loop_.now());
+  const std::string text = "API server " + server_.access().server() + ": " +
+                           (error.text().empty() ? "its host is not known" : error.text());
+  if (error.error_class() == ErrorClass::limit) machine_.on_too_large(text, loop_.now());
+  else machine_.on_failure(text, loop_.now());
   go_on();
 }
 

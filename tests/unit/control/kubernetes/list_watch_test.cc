@@ -198,6 +198,32 @@ BOOST_AUTO_TEST_CASE(what_is_no_list_and_no_event_is_a_failure) {
   }
 }
 
+BOOST_AUTO_TEST_CASE(a_page_that_is_too_large_is_asked_for_in_smaller_ones_down_to_one_object) {
+  Machine m;
+  std::vector<std::string> limits;
+  for (int i = 0; i < 9; ++i) {
+    const std::string target = m.ask();
+    limits.push_back(target.substr(target.find("limit=")));
+    m.machine.on_too_large("32 MiB", m.now);
+  }
+  BOOST_TEST(limits == (Calls{"limit=500", "limit=250", "limit=125", "limit=62", "limit=31",
+                              "limit=15", "limit=7", "limit=3", "limit=1"}),
+             boost::test_tools::per_element());
+  BOOST_TEST(m.picture.take() == Calls{"trouble 32 MiB"}, boost::test_tools::per_element());
+  BOOST_TEST((m.machine.wake_at() > m.now));
+}
+
+BOOST_AUTO_TEST_CASE(an_event_that_is_too_large_is_had_by_a_list) {
+  Machine m;
+  m.ask();
+  m.list(R"({"metadata":{"resourceVersion":"7"}})");
+  m.ask();
+  m.machine.on_too_large("16 MiB", m.now);
+  BOOST_TEST((m.machine.wake_at() > m.now));
+  m.now = m.machine.wake_at();
+  BOOST_TEST(m.ask() == "/p?labelSelector=a%3Db%2Cc&limit=500");
+}
+
 // --- against a model ---------------------------------------------------------------------------
 
 namespace {
@@ -280,6 +306,14 @@ std::string parameter(const std::string& target, const std::string& name) {
   return target.substr(begin, target.find('&', begin) - begin);
 }
 
+bool agree(const Picture& picture, const ModelServer& server) {
+  if (picture.objects.size() != server.objects().size()) return false;
+  return std::ranges::all_of(server.objects(), [&](const auto& one) {
+    const auto found = picture.objects.find(one.first);
+    return found != picture.objects.end() && found->second == std::to_string(one.second);
+  });
+}
+
 class Simulation {
  public:
   explicit Simulation(uint64_t seed) : rng_(seed), server_(rng_) {}
@@ -311,13 +345,7 @@ class Simulation {
     is_watching_ = true;
   }
 
-  bool agrees() const {
-    if (picture_.objects.size() != server_.objects().size()) return false;
-    return std::ranges::all_of(server_.objects(), [&](const auto& one) {
-      const auto found = picture_.objects.find(one.first);
-      return found != picture_.objects.end() && found->second == std::to_string(one.second);
-    });
-  }
+  bool agrees() const { return agree(picture_, server_); }
 
  private:
   void watch_on(bool is_kind) {
@@ -352,7 +380,60 @@ class Simulation {
   uint64_t watched_ = 0;
 };
 
+// A server that is there, then is not, while what it holds changes.
+struct Outage {
+  bool ask() {
+    const auto ask = machine.next(now);
+    if (ask) target = ask->target;
+    return ask.has_value();
+  }
+  void list_all() {
+    do {
+      BOOST_TEST_REQUIRE(ask());
+      BOOST_TEST_REQUIRE(target.contains("limit="));
+      machine.on_list(server.list(parameter(target, "continue")), now);
+    } while (picture.calls.empty() || picture.calls.back() != "synced");
+  }
+
+  Rng rng{7};
+  ModelServer server{rng};
+  Picture picture;
+  ListWatch machine{{.path = "/p", .label_selector = {}, .field_selector = {}}, picture, rng};
+  Instant now{1};
+  std::string target;
+};
+
 }  // namespace
+
+BOOST_AUTO_TEST_CASE(an_hour_without_a_server_costs_few_tries_and_is_caught_up_at_the_first) {
+  Outage o;
+  for (int i = 0; i < 200; ++i) o.server.change();
+  o.list_all();
+  const auto known = o.picture.objects;
+  o.picture.take();
+  BOOST_TEST_REQUIRE(o.ask());
+  o.machine.on_failure("cut", o.now);
+  const Instant end = o.now + Duration::seconds(3600);
+  int tries = 0;
+  for (; o.machine.wake_at() < end; ++tries) {
+    BOOST_TEST((o.machine.wake_at() - o.now <= ListWatch::kBackoffMax));
+    o.now = o.machine.wake_at();
+    BOOST_TEST_REQUIRE(o.ask());
+    o.machine.on_failure("refused", o.now);
+    o.server.change();
+  }
+  BOOST_TEST(tries >= 120);  // 30 s apart, or half of it
+  BOOST_TEST(tries <= 260);
+  BOOST_TEST((o.picture.objects == known));
+  BOOST_TEST(o.picture.take() == Calls{"trouble cut"}, boost::test_tools::per_element());
+  o.server.compact();
+  o.now = o.machine.wake_at();
+  BOOST_TEST_REQUIRE(o.ask());
+  BOOST_TEST(o.target.contains("watch=true"));
+  o.machine.on_status(410, "too old", o.now);
+  o.list_all();  // with no pause between
+  BOOST_TEST(agree(o.picture, o.server));
+}
 
 BOOST_AUTO_TEST_CASE(it_agrees_with_the_server_whatever_happened_before) {
   for (uint64_t seed = 1; seed <= 300; ++seed) {
