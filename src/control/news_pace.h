@@ -1,8 +1,9 @@
-// How often news of neighbours is acted upon: at once, but not within kPause of the last time, and
-// so that acting on it takes at most a fifth of this thread's time. Neighbours can change what they
-// say as often as they like; each change means compiling, publishing and telling the others.
+// How often news is acted upon: at once, but not within kPause of the last time, and so that acting
+// on it takes at most a fifth of this thread's time. Neighbours, and who writes documents in a
+// cluster, can change what they say as often as they like; each change means compiling, publishing
+// and telling the others.
 //
-// Owned by the controller, control thread only.
+// Owned by the controller or the Kubernetes source, control thread only.
 #pragma once
 
 #include <algorithm>

@@ -120,13 +120,14 @@ bool KubernetesSource::is_complete() const {
 void KubernetesSource::stop() {
   is_stopped_ = true;
   tell_.unlink();
+  loop_.timers().cancel(timer_);
   for (const auto& watch : watches_) watch->stop();
   for (const auto& [name, watch] : secrets_) watch->stop();
 }
 
 bool KubernetesSource::is_idle() const {
   const auto is_watch_idle = [](const auto& watch) { return watch->is_idle(); };
-  return std::ranges::all_of(watches_, is_watch_idle) &&
+  return !timer_.is_armed() && std::ranges::all_of(watches_, is_watch_idle) &&
          std::ranges::all_of(ending_, is_watch_idle) &&
          std::ranges::all_of(secrets_, [](const auto& entry) { return entry.second->is_idle(); });
 }
@@ -161,8 +162,19 @@ void KubernetesSource::on_service_gone(const std::string& name) {
 }
 
 // Many changes of one turn are told once.
-void KubernetesSource::on_changed() { loop_.defer(tell_); }
+void KubernetesSource::on_changed() {
+  pace_.on_news();
+  loop_.defer(tell_);
+}
 
-void KubernetesSource::tell() { sink_.on_source_changed(documents_.state()); }
+void KubernetesSource::tell() {
+  const Instant due = pace_.due();
+  if (due == Instant::never()) return;  // told in the meantime
+  if (!pace_.take(loop_.now())) return loop_.timers().arm(timer_, due);
+  const Instant began = monotonic_now();
+  sink_.on_source_changed(documents_.state());
+  const Instant ended = monotonic_now();
+  pace_.on_acted(ended, ended - began);
+}
 
 }  // namespace istmo::control

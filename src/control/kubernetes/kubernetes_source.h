@@ -3,7 +3,8 @@
 // annotations stand for.
 //
 // Owned by the Kubernetes platform, control thread only; borrows loop, server and sink. What cannot
-// be watched is told once, in the log and in the state; what was read before stands.
+// be watched is told once, in the log and in the state; what was read before stands. Changes are
+// told at a pace (NewsPace): each one means to look at all documents.
 #pragma once
 
 #include <map>
@@ -17,6 +18,7 @@
 #include "control/kubernetes/api_server.h"
 #include "control/kubernetes/cluster_documents.h"
 #include "control/kubernetes/watched_collection.h"
+#include "control/news_pace.h"
 
 namespace istmo::control {
 
@@ -55,7 +57,9 @@ class KubernetesSource final : public DocumentSource {
   std::map<std::string, std::unique_ptr<Watch>> secrets_;  // by name
   std::vector<std::unique_ptr<Watch>> ending_;
   bool is_stopped_ = false;
+  NewsPace pace_;
   io::DeferredOf<KubernetesSource, &KubernetesSource::tell> tell_{*this};
+  io::TimerOf<KubernetesSource, &KubernetesSource::tell> timer_{*this};
 };
 
 }  // namespace istmo::control
