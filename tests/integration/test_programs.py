@@ -2,19 +2,15 @@
 
 import contextlib
 import json
-import os
-import pwd
 import shutil
 import socket
 import threading
-from pathlib import Path
 
 import pytest
 
+from harness.postgres import binaries, start_postgres
 from harness.sockets import SOCKET_PATIENCE_SECONDS, can_connect, connect, octets
 from harness.waiting import wait_until
-
-POSTGRES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))
 
 
 def through_link(world, backend_address, *flags):
@@ -82,29 +78,15 @@ def test_curl_keeps_one_connection_and_many_in_parallel(world, nginx, need):
 @pytest.fixture
 def postgres(world):
     """A cluster of its own: its address."""
-    if not POSTGRES:
+    if not binaries():
         pytest.skip("PostgreSQL is not installed")
-    folder = world.folder / "postgres"
-    folder.mkdir()
-    options = {}
-    if os.geteuid() == 0:  # PostgreSQL refuses to run as root
-        user = pwd.getpwnam("postgres")
-        os.chown(folder, user.pw_uid, user.pw_gid)
-        options = {"user": "postgres", "group": "postgres", "extra_groups": []}
-    binaries = POSTGRES[-1]
-    world.run([binaries / "initdb", "-D", folder / "data", "-U", "istmo", "--auth", "trust",
-               "--no-sync"], cwd=folder, **options)
     address = world.address()
-    world.start("postgres", [
-        binaries / "postgres", "-D", folder / "data", "-k", folder, "-p", address[1],
-        "-c", f"listen_addresses={address[0]}", "-c", "fsync=off"], cwd=folder, **options)
-    wait_until(lambda: world.run([binaries / "pg_isready", "-h", address[0], "-p", address[1]],
-                                 expect=None).returncode == 0, "PostgreSQL")
+    start_postgres(world, address)
     return address
 
 
 def test_psql_and_pgbench_through_a_link(world, postgres, need):
-    psql, pgbench = need("psql"), POSTGRES[-1] / "pgbench"
+    psql, pgbench = need("psql"), binaries() / "pgbench"
     host, port = through_link(world, postgres)
     flags = ["-h", host, "-p", port, "-U", "istmo"]
     asked = world.run([psql, *flags, "-d", "postgres", "-Atc",
