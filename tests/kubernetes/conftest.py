@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "integration"))
 
 from harness.processes import kill_marked  # noqa: E402
 from harness.world import World  # noqa: E402
+from kube.amount import IS_LONG  # noqa: E402
 from kube.cluster import Cluster  # noqa: E402
 from kube.node import Node  # noqa: E402
 
@@ -33,6 +34,18 @@ def pytest_sessionstart(session):
     if missing:
         pytest.exit(f"{tools_folder()} lacks {', '.join(missing)}: `./dev test --only kubernetes` "
                     "makes them and says where, ISTMO_KUBE_TOOLS names the folder", 1)
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "long: takes minutes, and needs ISTMO_TEST_LONG=1")
+
+
+def pytest_collection_modifyitems(config, items):
+    """What was not asked for is no skip: everything can run here."""
+    left_out = [] if IS_LONG else [one for one in items if one.get_closest_marker("long")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [one for one in items if one not in left_out]
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -11,7 +11,7 @@ verb_test() {
   local groups=("${usual_groups[@]}") only=() group arguments=("$@") code=0
   while [[ $# -gt 0 ]]; do
     case $1 in
-      --all) groups=("${all_groups[@]}"); shift ;;
+      --all) groups=("${all_groups[@]}"); export ISTMO_TEST_LONG=1; shift ;;
       --only)
         [[ " ${all_groups[*]} " == *" ${2:-none} "* ]] ||
           usage_error "--only needs one of: ${all_groups[*]}"
