@@ -22,6 +22,19 @@ STOP_SECONDS_MAX = 90
 
 SERVICE_ADDRESSES = "10.96.0.0/16"
 
+# Who asked for what, but for those who set things up.
+AUDIT_POLICY = """\
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+- level: None
+  userGroups: ["system:masters", "system:unauthenticated", "system:serviceaccounts:kube-system"]
+- level: None
+  users: ["system:apiserver", "system:kube-controller-manager"]
+- level: Metadata
+"""
+
 
 class Cluster:
     """Made once for a session. start() returns when namespaces can be used, close() ends all.
@@ -43,6 +56,9 @@ class Cluster:
         self.durations = {}  # of the parts of start(), in seconds
         self.etcd = self.api_server = self.controller_manager = None
         self.make_credentials()
+        self.audit_log = self.folder / "audit.log"
+        self.audit_policy = self.folder / "audit-policy.yaml"
+        self.audit_policy.write_text(AUDIT_POLICY)
 
     def make_credentials(self):
         self.token_key = self.authority.make_signing_key("service-accounts")
@@ -112,6 +128,7 @@ class Cluster:
             "--service-account-issuer=https://kubernetes.default.svc",
             "--authorization-mode=RBAC", "--endpoint-reconciler-type=none",
             f"--cert-dir={self.folder / 'serving'}",
+            f"--audit-policy-file={self.audit_policy}", f"--audit-log-path={self.audit_log}",
             # Else it waits for its watches, a minute long, before it ends.
             "--shutdown-watch-termination-grace-period=1s"])
         wait_until(self.is_ready, "the API server to be ready", READY_SECONDS_MAX)
@@ -158,6 +175,18 @@ class Cluster:
     def namespace(self, prefix="test"):
         """A new namespace with a user of its own."""
         return Namespace(self, f"{prefix}-{next(self.numbers)}")
+
+    def requests(self, namespace, agent="istmo"):
+        """What was asked for in a namespace by a program, once for each answer: (verb, resource,
+        name, code). Watches are told when they begin and when they end."""
+        found = []
+        for line in self.audit_log.read_text().splitlines():
+            event = json.loads(line)
+            target = event.get("objectRef", {})
+            if target.get("namespace") == namespace.name and event.get("userAgent") == agent:
+                found.append((event["verb"], target["resource"], target.get("name"),
+                              event["responseStatus"]["code"]))
+        return found
 
     def service_account_access(self, namespace, account="default"):
         """What a pod of this service account would have. Takes a Namespace or its name."""
