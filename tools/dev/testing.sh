@@ -55,7 +55,7 @@ want_packages_of_group() {
     # Each test looks for the programs that it needs itself.
     integration) (want_packages build test) || "$python" -c 'import pytest' ;;
     kubernetes) (want_packages build kubernetes) || "$python" -c 'import pytest' ;;
-    clang | tsan | fuzz) want_packages build clang ;;
+    asan | clang | tsan | fuzz) want_packages build clang ;;
     debian13) want_packages debian13 ;;
     image) want_packages image && "$python" -c 'import pytest' ;;
     *) want_packages build ;;
@@ -110,9 +110,10 @@ variant_group() {
   fi
 }
 
-# With the inputs of the fuzz targets, so that what fuzzing found once stays found.
+# With the inputs of the fuzz targets, so that what fuzzing found once stays found. clang compiles
+# this variant in half of GCC's time.
 asan_group() {
-  variant_group 3-asan-ubsan "$build_root/build-asan" unit sim fuzz- -- \
+  CXX=$clang variant_group 3-asan-ubsan "$build_root/build-asan" unit sim fuzz- -- \
     -Dbuildtype=debugoptimized -Doptimization=1 -Db_sanitize=address,undefined -Db_lundef=false
 }
 
