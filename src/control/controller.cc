@@ -228,7 +228,23 @@ void Controller::on_link_changed(const proxy::LinkChange& change) {
                         is_orderly ? MeshState::Loss::orderly : MeshState::Loss::silent,
                         loop_.now());
   }
+  tell_of_link(change, was_linked);
   on_neighbour_news();
+}
+
+// Once for a site, whatever number of connections there are.
+void Controller::tell_of_link(const proxy::LinkChange& change, bool was_linked) {
+  const bool is_linked = is_site_linked(change.site_id);
+  if (is_linked == was_linked) return;
+  const std::string& site = change.site_name.empty() ? change.site_id : change.site_name;
+  if (is_linked) {
+    platform_->tell(desired_, {.reason = "SiteLinked", .text = "linked with site " + site});
+    return;
+  }
+  platform_->tell(desired_, {.is_warning = !change.ended_in_order,
+                             .reason = "SiteUnlinked",
+                             .text = "no link with site " + site +
+                                     (change.error.empty() ? "" : ": " + change.error)});
 }
 
 void Controller::on_neighbour_news() {
@@ -398,7 +414,12 @@ void Controller::refresh_status() {
   for (Problem& problem : platform_->problems()) problems.push_back(std::move(problem));
   for (const Problem& problem : problems) {
     if (std::ranges::find(told_problems_, problem) != told_problems_.end()) continue;
-    if (problem.severity == Severity::error) LOG_ERROR(problem.to_string());
+    const bool is_error = problem.severity == Severity::error;
+    platform_->tell(desired_, {.is_warning = is_error,
+                               .reason = is_error ? "DocumentError" : "DocumentWarning",
+                               .text = problem.to_string(),
+                               .file = problem.origin.file});
+    if (is_error) LOG_ERROR(problem.to_string());
     else LOG_WARNING(problem.to_string());
   }
   status_ = derive_status(desired_, observed_, compiled_, problems, status_, wall_clock_text());

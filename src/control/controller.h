@@ -105,6 +105,7 @@ class Controller final : private DataplaneSink,
 
   // --- bringing it in line -----------------------------------------------------------------
   void mark_dirty() { loop_.defer(refresh_); }
+  void tell_of_link(const proxy::LinkChange& change, bool was_linked);
   void on_neighbour_news();
   void refresh();
   void refresh_observed();

@@ -33,6 +33,14 @@ class PlatformSink : public SourceSink {
   ~PlatformSink() = default;
 };
 
+// Something that a user of the site should see.
+struct SiteNews {
+  bool is_warning = false;
+  std::string reason;  // one word, in CamelCase
+  std::string text;
+  std::string file;  // Origin::file of the document that it is about; empty: the site
+};
+
 class SitePlatform {
  public:
   virtual ~SitePlatform() = default;
@@ -52,6 +60,8 @@ class SitePlatform {
   // What these documents need of the surroundings, into observed.cluster. The neighbours' services
   // are in `observed`.
   virtual void observe(const Desired& desired, Observed& observed) = 0;
+  // Told once for each; the log has it, too.
+  virtual void tell(const Desired&, const SiteNews&) {}
   // Documents that a token gave: into the surroundings, where the user has them from then on.
   // False: there is no such place, and the site's state keeps them.
   virtual bool give_documents(const Desired&, const std::vector<Document>&) { return false; }

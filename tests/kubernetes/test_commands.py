@@ -14,7 +14,7 @@ from harness.waiting import wait_until
 from kube.gateway import Gateway
 
 OURS = "app.kubernetes.io/managed-by=istmo"
-KINDS = "all,configmaps,secrets,services,roles,rolebindings,serviceaccounts"
+KINDS = "all,configmaps,secrets,services,roles,rolebindings,serviceaccounts,events"
 
 
 class Commands:
@@ -222,6 +222,21 @@ def test_a_token_that_cannot_be_redeemed_leaves_no_link(commands, installed, wor
     said = commands("link", "create", str(file), expect=1).stderr
     assert "could not be redeemed" in said
     assert "There are no links configured" in commands("link", "status").stdout
+
+
+def test_what_is_wrong_with_a_document_is_an_event_of_its_object(commands, installed, namespace):
+    text = yaml.safe_dump({"apiVersion": "skupper.io/v2alpha1", "kind": "Listener",
+                           "metadata": {"name": "bad"}, "spec": {"routingKey": "k", "port": 0}})
+    installed.put_text("listener-bad", text)
+
+    def event():
+        found = namespace.kubectl.json("get", "events")["items"]
+        return [one for one in found if one["reason"] == "DocumentError"]
+
+    (first, *_) = wait_until(event, "an Event")
+    assert first["involvedObject"]["kind"] == "ConfigMap"
+    assert first["involvedObject"]["name"] == "listener-bad"
+    assert first["type"] == "Warning" and "spec.host is missing" in first["message"]
 
 
 def test_delete_removes_all_of_istmo_and_nothing_else(commands, installed, namespace, world):

@@ -16,10 +16,10 @@ namespace {
 
 // The gateway first, so that it does not put back what goes after it; the rights last.
 constexpr const char* kKinds[] = {
-    "Deployment", "ReplicaSet",          "Pod",         "Service", "ConfigMap",     "Secret",
-    "Lease",      "PodDisruptionBudget", "RoleBinding", "Role",    "ServiceAccount"};
+    "Deployment", "ReplicaSet",          "Pod",         "Service", "ConfigMap",      "Secret",
+    "Lease",      "PodDisruptionBudget", "RoleBinding", "Role",    "ServiceAccount", "Event"};
 constexpr int kGraceSeconds = 10;  // for connections of the gateway's pods
-constexpr Duration kForceAfter = Duration::seconds(20);
+constexpr Duration kForceAfter = Duration::seconds(13);
 constexpr Duration kPatience = Duration::seconds(50);
 constexpr Duration kLookAgain = Duration::milliseconds(300);
 

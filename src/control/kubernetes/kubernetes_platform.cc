@@ -103,6 +103,7 @@ KubernetesPlatform::KubernetesPlatform(io::Loop& loop, PlatformSink& sink, ApiSe
       keeper_(server_.access().namespace_name, {"ConfigMap", "Secret", "Service"}, rng_),
       writer_(loop, server_, keeper_, *this),
       document_maker_(loop, server_),
+      event_writer_(loop, server_),
       state_(loop, server_, rng_, sink),
 
       attached_(loop, server_, sink, rng_) {}
@@ -126,13 +127,15 @@ void KubernetesPlatform::stop() {
   for (const auto& watch : watches_) watch->stop();
   writer_.stop();
   document_maker_.stop();
+  event_writer_.stop();
   state_.stop();
   if (resolver_) resolver_->stop();
 }
 
 bool KubernetesPlatform::is_idle() const {
   return source_.is_idle() && attached_.is_idle() && writer_.is_idle() &&
-         document_maker_.is_idle() && state_.is_idle() && (!resolver_ || resolver_->is_idle()) &&
+         document_maker_.is_idle() && event_writer_.is_idle() && state_.is_idle() &&
+         (!resolver_ || resolver_->is_idle()) &&
          std::ranges::all_of(watches_, [](const auto& watch) { return watch->is_idle(); });
 }
 
@@ -284,6 +287,13 @@ PodSelection KubernetesPlatform::select(const ConnectorDocument& connector) cons
   const std::vector<bool> preferred = preferred_places(places, zone_);
   for (size_t i = 0; i < preferred.size(); ++i) selection.pods[i].is_passed_over = !preferred[i];
   return selection;
+}
+
+// With the object that holds the document, as far as there is one.
+void KubernetesPlatform::tell(const Desired& desired, const SiteNews& news) {
+  auto about = news.file.empty() ? std::nullopt : source_.owner_of(news.file);
+  if (!about) about = owner_of(desired);
+  if (about) event_writer_.write(*about, news);
 }
 
 bool KubernetesPlatform::give_documents(const Desired& desired,

@@ -24,6 +24,7 @@
 #include "control/kubernetes/cluster_objects.h"
 #include "control/kubernetes/document_maker.h"
 #include "control/kubernetes/endpoint_table.h"
+#include "control/kubernetes/event_writer.h"
 #include "control/kubernetes/kubernetes_source.h"
 #include "control/kubernetes/object_keeper.h"
 #include "control/kubernetes/object_writer.h"
@@ -53,6 +54,7 @@ class KubernetesPlatform final : public SitePlatform,
   StateStore* state_store() override { return &state_.state(); }
   std::string site_id(const Desired& desired) override;
   void observe(const Desired& desired, Observed& observed) override;
+  void tell(const Desired& desired, const SiteNews& news) override;
   bool give_documents(const Desired& desired, const std::vector<Document>& documents) override;
   std::vector<Problem> problems() const override;
   Result<> write_status(const Desired& desired, const std::vector<ObjectStatus>& objects,
@@ -83,6 +85,7 @@ class KubernetesPlatform final : public SitePlatform,
   ObjectKeeper keeper_;
   ObjectWriter writer_;
   DocumentMaker document_maker_;
+  EventWriter event_writer_;
   StateSecrets state_;
   std::vector<std::unique_ptr<Watch>> watches_;
   Watch* service_watch_ = nullptr;   // among them

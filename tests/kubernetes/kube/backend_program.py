@@ -24,7 +24,6 @@ def serve(connection, greeting, on_end):
 def main():
     name, host, port = sys.argv[1:]
     open_now = 0
-    is_ending = False
     changed = threading.Condition()
 
     def on_end():
