@@ -171,7 +171,7 @@ void Controller::on_source_changed(const SourceState& state) {
 }
 
 void Controller::on_surroundings_changed() {
-  if (dataplane_) mark_dirty();
+  if (dataplane_) on_news();
 }
 
 void Controller::on_record_changed(const std::string& name) {
@@ -229,7 +229,7 @@ void Controller::on_link_changed(const proxy::LinkChange& change) {
                         loop_.now());
   }
   tell_of_link(change, was_linked);
-  on_neighbour_news();
+  on_news();
 }
 
 // Once for a site, whatever number of connections there are.
@@ -247,7 +247,7 @@ void Controller::tell_of_link(const proxy::LinkChange& change, bool was_linked) 
                                      (change.error.empty() ? "" : ": " + change.error)});
 }
 
-void Controller::on_neighbour_news() {
+void Controller::on_news() {
   news_.on_news();
   if (loop_.now() >= news_.due()) mark_dirty();
   else arm_timer();
@@ -263,7 +263,7 @@ void Controller::on_backend_changed(const proxy::BackendChange& change) {
 Result<> Controller::on_mesh_message(const std::string& site_id, std::string message) {
   auto changed = mesh_->on_message(site_id, message);
   if (changed) {
-    if (*changed) on_neighbour_news();
+    if (*changed) on_news();
     return {};
   }
   if (changed.error().error_class() == ErrorClass::protocol) return std::move(changed).error();

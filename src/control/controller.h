@@ -7,8 +7,8 @@
 //   LinkTable, MeshState -------------+       +-> status -> SitePlatform, AdminServer, HealthServer
 //
 // Whatever changes marks the site dirty; one refresh at the end of the turn brings everything in
-// line. News of neighbours has a pace (NewsPace). Owned by main, on the thread that calls run(),
-// which returns when the site has ended.
+// line. News of neighbours and surroundings have a pace (NewsPace). Owned by main, on the thread
+// that calls run(), which returns when the site has ended.
 #pragma once
 
 #include <filesystem>
@@ -106,7 +106,7 @@ class Controller final : private DataplaneSink,
   // --- bringing it in line -----------------------------------------------------------------
   void mark_dirty() { loop_.defer(refresh_); }
   void tell_of_link(const proxy::LinkChange& change, bool was_linked);
-  void on_neighbour_news();
+  void on_news();
   void refresh();
   void refresh_observed();
   void give_documents_of_tokens();

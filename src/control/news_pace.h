@@ -1,6 +1,6 @@
 // How often news is acted upon: at once, but not within kPause of the last time, and so that acting
-// on it takes at most a fifth of this thread's time. Neighbours, and who writes documents in a
-// cluster, can change what they say as often as they like; each change means compiling, publishing
+// on it takes at most a fifth of this thread's time. Neighbours, and who has documents or pods in a
+// cluster, can change what is there as often as they like; each change means compiling, publishing
 // and telling the others.
 //
 // Owned by the controller or the Kubernetes source, control thread only.

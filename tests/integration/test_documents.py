@@ -165,7 +165,8 @@ def test_an_unknown_field_is_a_warning_with_file_and_line_and_the_rest_applies(w
         "  routingKey: echo", f"  host: {address[0]}", f"  port: {address[1]}",
         "  flavour: vanilla", ""]))
     wait_until(lambda: can_connect(address), "the listener", CHANGE_SECONDS)
-    warnings = [line for line in site.log().splitlines() if "flavour" in line]
+    warnings = wait_until(lambda: [line for line in site.log().splitlines() if "flavour" in line],
+                          "the warning")
     assert len(warnings) == 1 and "warning" in warnings[0] and "inlet.yaml:9" in warnings[0]
 
 
