@@ -87,7 +87,9 @@ Result<> Controller::start() {
   TokenRedemptionSink& token_sink = *this;
   tokens_ = std::make_unique<TokenRedemption>(loop_, *state_, token_sink, options_.key_log);
   DataplaneSink& dataplane_sink = *this;
+  const std::string replica = random_uuid().substr(0, 13);  // that no other one of the site has
   dataplane_ = TRY(Dataplane::start({.workers = options_.workers,
+                                     .replica = replica,
                                      .loop = options_.loop,
                                      .loop_options = {},
                                      .key_log = options_.key_log},
@@ -96,8 +98,9 @@ Result<> Controller::start() {
   next_certificate_check_ = loop_.now() + kCertificateCheck;
   store_.apply(platform_->source().state());  // what came since the state was opened
   mark_dirty();
-  LOG_INFO("site started", "site", observed_.site.name, "id", state_->site_id(), "namespace",
-           options_.namespace_name, "workers", options_.workers, "io", options_.loop.reason);
+  LOG_INFO("site started", "site", observed_.site.name, "id", state_->site_id(), "replica", replica,
+           "namespace", options_.namespace_name, "workers", options_.workers, "io",
+           options_.loop.reason);
   return {};
 }
 
@@ -218,17 +221,18 @@ void Controller::on_link_changed(const proxy::LinkChange& change) {
   LOG_INFO(change.is_open ? "link open" : "link not open", "link", change.link, "site",
            change.site_name.empty() ? change.site_id : change.site_name, "connection",
            change.connection, "remote", change.remote_address, "error", change.error);
-  const bool was_linked = is_site_linked(change.site_id);
+  const proxy::Replica replica{change.site_id, change.replica};
+  const bool was_linked = links_.is_linked(replica);
+  const bool was_site_linked = is_site_linked(change.site_id);
   links_.on_link_changed(change);
-  if (was_linked && !is_site_linked(change.site_id)) {
+  if (was_linked && !links_.is_linked(replica)) {
     // A link that we deleted is an end in order, too.
     const bool is_ours = !change.is_incoming && !desired_.links.contains(change.link);
     const bool is_orderly = change.ended_in_order || is_ours;
-    mesh_->on_site_lost(change.site_id,
-                        is_orderly ? MeshState::Loss::orderly : MeshState::Loss::silent,
-                        loop_.now());
+    mesh_->on_replica_lost(replica, is_orderly ? MeshState::Loss::orderly : MeshState::Loss::silent,
+                           loop_.now());
   }
-  tell_of_link(change, was_linked);
+  tell_of_link(change, was_site_linked);
   on_news();
 }
 
@@ -260,29 +264,29 @@ void Controller::on_backend_changed(const proxy::BackendChange& change) {
   mark_dirty();
 }
 
-Result<> Controller::on_mesh_message(const std::string& site_id, std::string message) {
-  auto changed = mesh_->on_message(site_id, message);
+Result<> Controller::on_mesh_message(const proxy::Replica& replica, std::string message) {
+  auto changed = mesh_->on_message(replica, message);
   if (changed) {
     if (*changed) on_news();
     return {};
   }
   if (changed.error().error_class() == ErrorClass::protocol) return std::move(changed).error();
-  if (not_understood_.insert(site_id).second) {
-    LOG_WARNING("mesh message ignored", "site", site_id, "error", changed.error().text());
+  if (not_understood_.insert(replica.site_id).second) {
+    LOG_WARNING("mesh message ignored", "site", replica.site_id, "error", changed.error().text());
   }
   return {};
 }
 
-void Controller::on_mesh_open(const std::string& site_id) {
-  open_meshes_[site_id] = true;
-  mesh_->on_site_open(site_id);
-  announcer_.forget(site_id);
+void Controller::on_mesh_open(const proxy::Replica& replica) {
+  open_meshes_.insert(replica);
+  mesh_->on_replica_open(replica);
+  announcer_.forget(replica);
   mark_dirty();
 }
 
-void Controller::on_mesh_closed(const std::string& site_id) {
-  open_meshes_.erase(site_id);
-  not_understood_.erase(site_id);
+void Controller::on_mesh_closed(const proxy::Replica& replica) {
+  open_meshes_.erase(replica);
+  not_understood_.erase(replica.site_id);
 }
 
 void Controller::on_signal(io::Completion&& done) {
@@ -458,10 +462,10 @@ void Controller::tell_ready() {
 
 void Controller::announce() {
   const MeshSiteState state = local_state(desired_, observed_, *compiled_.snapshot);
-  for (const auto& [site_id, is_open] : open_meshes_) {
+  for (const proxy::Replica& replica : open_meshes_) {
     const std::string message =
-        announcer_.message_for(site_id, state, renewal_->trust_for(site_id));
-    if (!message.empty()) dataplane_->send_mesh(site_id, message);
+        announcer_.message_for(replica, state, renewal_->trust_for(replica.site_id));
+    if (!message.empty()) dataplane_->send_mesh(replica, message);
   }
 }
 

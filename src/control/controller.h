@@ -95,9 +95,9 @@ class Controller final : private DataplaneSink,
   void on_published(uint64_t generation, std::vector<proxy::Problem> problems) override;
   void on_link_changed(const proxy::LinkChange& change) override;
   void on_backend_changed(const proxy::BackendChange& change) override;
-  Result<> on_mesh_message(const std::string& site_id, std::string message) override;
-  void on_mesh_open(const std::string& site_id) override;
-  void on_mesh_closed(const std::string& site_id) override;
+  Result<> on_mesh_message(const proxy::Replica& replica, std::string message) override;
+  void on_mesh_open(const proxy::Replica& replica) override;
+  void on_mesh_closed(const proxy::Replica& replica) override;
   void on_reports(uint64_t request, std::vector<proxy::WorkerReport> reports) override;
   void on_drained(uint64_t cut) override;
   void on_signal(io::Completion&& done);
@@ -164,7 +164,7 @@ class Controller final : private DataplaneSink,
   RetryPace bind_pace_;                       // of what the workers could not bind
   RetryPace access_pace_;                     // of what SiteAccess could not do
   uint64_t publishing_ = 0;  // generation that the workers have not all applied; 0: none
-  std::map<std::string, bool> open_meshes_;
+  std::set<proxy::Replica> open_meshes_;
   std::set<std::string> not_understood_;  // sites, told once while their mesh is open
   struct Question {
     AdminRequestId id;

@@ -1,7 +1,8 @@
 // The links as they are now: folds the data plane's LinkChange letters into one LinkState each.
 //
 // Owned by the controller, control thread only. Outgoing links are known by document name,
-// incoming ones by the site that dialled; an incoming link disappears with its last connection.
+// incoming ones by the site that dialled, with all its replicas; an incoming link disappears with
+// its last connection.
 #pragma once
 
 #include <map>
@@ -10,6 +11,7 @@
 #include <vector>
 
 #include "control/observed.h"
+#include "dataplane/proxy/replica.h"
 #include "dataplane/proxy/report.h"
 
 namespace istmo::control {
@@ -20,12 +22,13 @@ class LinkTable {
   // Drops what is known of Link documents that are no longer there.
   void keep_only(const std::set<std::string>& link_names);
   std::vector<LinkState> links() const;
+  // Whether a connection with that process of another site is open.
+  bool is_linked(const proxy::Replica& replica) const;
 
  private:
   struct Row {
     LinkState state;
-    // Index and remote address: a new connection may come before its dead forerunner is noticed.
-    std::set<std::pair<uint32_t, std::string>> open;
+    std::map<uint64_t, proxy::Replica> open;  // connections, by LinkChange::id
   };
   std::map<std::pair<std::string, std::string>, Row> rows_;  // (link, incoming site)
 };

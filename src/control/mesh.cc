@@ -183,6 +183,49 @@ Result<MeshTrust> read_trust(const Value& map) {
                    .certificate_request = TRY(text_at(map, "certificateRequest", Empty::allowed))};
 }
 
+// --- replicas of one site --------------------------------------------------------------------
+
+void add_names(std::vector<std::string>& names, const std::vector<std::string>& more) {
+  names.insert(names.end(), more.begin(), more.end());
+  std::ranges::sort(names);
+  const auto doubles = std::ranges::unique(names);
+  names.erase(doubles.begin(), doubles.end());
+}
+
+void add_service(std::map<std::string, ServiceInfo>& services, const ServiceInfo& service) {
+  const auto [found, is_new] = services.try_emplace(service.routing_key, service);
+  if (is_new) return;
+  add_names(found->second.connectors, service.connectors);
+  add_names(found->second.listeners, service.listeners);
+  for (const uint16_t port : service.published_ports) {
+    auto& ports = found->second.published_ports;
+    if (std::ranges::find(ports, port) == ports.end()) ports.push_back(port);
+  }
+}
+
+// They run the same documents, and one may be a little ahead of another: together they offer what
+// any of them offers. One that refuses a stream is not the last to be asked.
+RemoteSite merge_replicas(const std::vector<const RemoteSite*>& replicas) {
+  RemoteSite site = *replicas.front();
+  if (replicas.size() == 1) return site;
+  std::map<std::string, ServiceInfo> services;
+  std::map<std::pair<std::string, std::string>, MeshLink> links;
+  for (const RemoteSite* replica : replicas) {
+    for (const ServiceInfo& service : replica->state.services) add_service(services, service);
+    for (const MeshLink& link : replica->state.links) {
+      const auto [found, is_new] = links.try_emplace({link.name, link.remote_site_id}, link);
+      if (!is_new) found->second.is_operational |= link.is_operational;
+    }
+    // Who asks for a certificate is answered first.
+    if (site.trust.request.empty() && !replica->trust.request.empty()) site.trust = replica->trust;
+  }
+  site.state.services.clear();
+  for (auto& [key, service] : services) site.state.services.push_back(std::move(service));
+  site.state.links.clear();
+  for (auto& [key, link] : links) site.state.links.push_back(std::move(link));
+  return site;
+}
+
 }  // namespace
 
 std::string write_mesh_message(const MeshSiteState& state, const MeshTrust& trust,
@@ -241,7 +284,33 @@ Result<MeshMessage> read_mesh_message(std::string_view text) {
   return message;
 }
 
-Result<bool> MeshState::on_message(const std::string& site_id, std::string_view text) {
+// --- what is known ---------------------------------------------------------------------------
+
+// A site may name its replicas as it likes: it has room for so many, and those that are gone make
+// room for new ones.
+Result<MeshState::Known*> MeshState::known_of(const proxy::Replica& replica) {
+  if (const auto found = known_.find(replica); found != known_.end()) return &found->second;
+  const auto first = known_.lower_bound({replica.site_id, {}});
+  auto oldest = known_.end();
+  uint32_t count = 0;
+  for (auto at = first; at != known_.end() && at->first.site_id == replica.site_id; ++at) {
+    ++count;
+    const Instant forget_at = at->second.forget_at;
+    if (forget_at == Instant::never()) continue;
+    if (oldest == known_.end() || forget_at < oldest->second.forget_at) oldest = at;
+  }
+  if (count >= proxy::kReplicasMax) {
+    if (oldest == known_.end()) {
+      return Error::limit("mesh message: the site has more than " +
+                          std::to_string(proxy::kReplicasMax) + " replicas");
+    }
+    known_.erase(oldest);
+  }
+  return &known_[replica];
+}
+
+Result<bool> MeshState::on_message(const proxy::Replica& replica, std::string_view text) {
+  const std::string& site_id = replica.site_id;
   MeshMessage message = TRY(read_mesh_message(text));
   // A certificate that no token gave (`link generate`) names no site: then its name is the identity
   // under which the neighbour is known here, whatever it calls itself.
@@ -251,7 +320,7 @@ Result<bool> MeshState::on_message(const std::string& site_id, std::string_view 
                            ", its certificate says " + site_id);
   }
   if (site_id == local_site_id_) return Error::protocol("mesh message: a link to this site itself");
-  Known& known = known_[site_id];
+  Known& known = *TRY(known_of(replica));
   if (known.has_sequence && message.sequence <= known.sequence) return false;
   known.has_sequence = true;
   known.sequence = message.sequence;
@@ -263,16 +332,16 @@ Result<bool> MeshState::on_message(const std::string& site_id, std::string_view 
   return !is_same;
 }
 
-void MeshState::on_site_open(const std::string& site_id) {
-  const auto found = known_.find(site_id);
+void MeshState::on_replica_open(const proxy::Replica& replica) {
+  const auto found = known_.find(replica);
   if (found == known_.end()) return;
   // What was held stays until the site says how it is now.
   found->second.has_sequence = false;
   found->second.forget_at = Instant::never();
 }
 
-bool MeshState::on_site_lost(const std::string& site_id, Loss loss, Instant now) {
-  const auto found = known_.find(site_id);
+bool MeshState::on_replica_lost(const proxy::Replica& replica, Loss loss, Instant now) {
+  const auto found = known_.find(replica);
   if (found == known_.end()) return false;
   Known& known = found->second;
   if (loss == Loss::orderly || !known.has_state) {
@@ -302,19 +371,28 @@ Instant MeshState::next_deadline() const {
 
 std::vector<RemoteSite> MeshState::sites() const {
   std::vector<RemoteSite> sites;
-  for (const auto& [id, known] : known_) {
-    if (known.has_state) sites.push_back(known.remote);
+  for (auto at = known_.begin(); at != known_.end();) {
+    std::vector<const RemoteSite*> reachable;
+    std::vector<const RemoteSite*> held;
+    const std::string& site_id = at->first.site_id;
+    for (; at != known_.end() && at->first.site_id == site_id; ++at) {
+      if (!at->second.has_state) continue;
+      const RemoteSite& remote = at->second.remote;
+      (remote.is_reachable ? reachable : held).push_back(&remote);
+    }
+    if (!reachable.empty()) sites.push_back(merge_replicas(reachable));
+    else if (!held.empty()) sites.push_back(merge_replicas(held));
   }
   return sites;
 }
 
-std::string MeshAnnouncer::message_for(const std::string& site_id, const MeshSiteState& state,
+std::string MeshAnnouncer::message_for(const proxy::Replica& replica, const MeshSiteState& state,
                                        const MeshTrust& trust) {
   if (state_number_ == 0 || !(state == state_)) {
     state_ = state;
     ++state_number_;
   }
-  Told& told = told_[site_id];
+  Told& told = told_[replica];
   if (told.state == state_number_ && told.trust == trust) return {};
   told = {state_number_, trust};
   return write_mesh_message(state_, trust, ++sequence_);

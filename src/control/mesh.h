@@ -1,8 +1,9 @@
 // What linked sites tell each other: who they are, what they offer, what they listen to.
 //
-// Each site sends its full state with a growing sequence number, as one JSON message per link,
-// whenever it changed or the link opened. Version 1 knows direct neighbours only.
-// Messages come from another site, so they are checked and bounded like any foreign input.
+// Each replica of a site sends its full state with a growing sequence number, as one JSON message
+// to each replica of a neighbour, whenever it changed or a link opened. Version 1 knows direct
+// neighbours only. Messages come from another site, so they are checked and bounded like any
+// foreign input.
 #pragma once
 
 #include <cstdint>
@@ -13,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/result.h"
+#include "dataplane/proxy/replica.h"
 
 namespace istmo::control {
 
@@ -76,14 +78,15 @@ struct MeshMessage {
 // Errors: protocol (it breaks a rule), refused (a later version), limit (it says too much).
 Result<MeshMessage> read_mesh_message(std::string_view text);
 
-// A neighbour as this site knows it.
+// A neighbour as this site knows it, all its replicas together.
 struct RemoteSite {
   MeshSiteState state;
   MeshTrust trust;
   bool is_reachable = true;  // false: its links went away without a word, see kHoldTime
 };
 
-// Knowledge about the neighbours. Owned by the controller, control thread only.
+// Knowledge about the neighbours, told by each of their replicas for itself. Owned by the
+// controller, control thread only.
 // A site that ends its links in order is forgotten at once; one that falls silent keeps its
 // services for kHoldTime, so that its listeners stay open over a short cut.
 class MeshState {
@@ -96,17 +99,20 @@ class MeshState {
   // A message of the site that the link's certificate names; it must call itself the same. Error:
   // as of read_mesh_message(), and the message was ignored. True: what is known changed. Old
   // sequence numbers of one session are ignored.
-  Result<bool> on_message(const std::string& site_id, std::string_view message);
-  // The mesh channel to the site opened: its sequence starts anew, a hold ends.
-  void on_site_open(const std::string& site_id);
-  // All links to the site are gone. True: what is known changed.
-  bool on_site_lost(const std::string& site_id, Loss loss, Instant now);
+  // Error::limit also for one replica more of a site than kReplicasMax.
+  Result<bool> on_message(const proxy::Replica& replica, std::string_view message);
+  // The mesh channel to it opened: its sequence starts anew, a hold ends.
+  void on_replica_open(const proxy::Replica& replica);
+  // All links to it are gone. True: what is known changed.
+  bool on_replica_lost(const proxy::Replica& replica, Loss loss, Instant now);
   // Forgets sites whose hold time is over. True: what is known changed.
   bool tick(Instant now);
   // When tick() has something to do; Instant::never() if nothing is held.
   Instant next_deadline() const;
 
-  std::vector<RemoteSite> sites() const;  // by id
+  // By id. What the reachable replicas of a site say counts; if there is none, what the held ones
+  // said.
+  std::vector<RemoteSite> sites() const;
 
  private:
   struct Known {
@@ -116,18 +122,20 @@ class MeshState {
     uint64_t sequence = 0;
     Instant forget_at = Instant::never();
   };
+  Result<Known*> known_of(const proxy::Replica& replica);
+
   std::string local_site_id_;
-  std::map<std::string, Known> known_;
+  std::map<proxy::Replica, Known> known_;
 };
 
 // Numbers what we tell neighbours, and knows what each was told last.
 class MeshAnnouncer {
  public:
   // The message that the neighbour has to get now; empty: it was told the same before.
-  std::string message_for(const std::string& site_id, const MeshSiteState& state,
+  std::string message_for(const proxy::Replica& replica, const MeshSiteState& state,
                           const MeshTrust& trust);
   // Its mesh channel is a new one, or closed: it was told nothing.
-  void forget(const std::string& site_id) { told_.erase(site_id); }
+  void forget(const proxy::Replica& replica) { told_.erase(replica); }
 
  private:
   struct Told {
@@ -137,7 +145,7 @@ class MeshAnnouncer {
   MeshSiteState state_;
   uint64_t state_number_ = 0;
   uint64_t sequence_ = 0;
-  std::map<std::string, Told> told_;
+  std::map<proxy::Replica, Told> told_;
 };
 
 }  // namespace istmo::control

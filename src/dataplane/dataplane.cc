@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "dataplane/address_guard.h"
 #include "dataplane/codec/mesh_reader.h"
+#include "dataplane/proxy/mesh_placement.h"
 #include "dataplane/proxy/worker.h"
 
 namespace istmo {
@@ -51,7 +52,7 @@ class Dataplane::State {
   std::vector<proxy::ConnectorReport> connector_reports() const {
     return process_.connector_reports();
   }
-  void send_mesh(const std::string& site_id, std::string message);
+  void send_mesh(const proxy::Replica& replica, std::string message);
   void delete_connection(uint64_t id);
   void drain(Duration timeout);
   void stop();
@@ -71,9 +72,10 @@ class Dataplane::State {
     void on_applied(uint64_t generation, std::vector<proxy::Problem> problems) override;
     void on_link_changed(const proxy::LinkChange& change) override;
     void on_backend_changed(const proxy::BackendChange& change) override;
-    void on_mesh_open(const std::string& site_id) override;
-    void on_mesh_message(uint64_t link, const std::string& site_id, std::string message) override;
-    void on_mesh_closed(const std::string& site_id) override;
+    void on_mesh_open(const proxy::Replica& replica) override;
+    void on_mesh_message(uint64_t link, const proxy::Replica& replica,
+                         std::string message) override;
+    void on_mesh_closed(const proxy::Replica& replica) override;
     void hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
                    std::string received) override;
     void on_drained(uint64_t cut) override;
@@ -91,8 +93,9 @@ class Dataplane::State {
   void on_applied(uint64_t generation, std::vector<proxy::Problem> problems);
   void on_report(uint64_t request, proxy::WorkerReport report);
   void on_drained(uint64_t cut);
-  void on_mesh_open(const std::string& site_id);
-  void on_mesh_closed(const std::string& site_id);
+  void on_link_changed(const proxy::LinkChange& change);
+  void on_mesh_open(const proxy::Replica& replica);
+  void on_mesh_closed(const proxy::Replica& replica);
   Result<> take_address(const io::Address& address, std::map<std::string, AddressGuard>& taken);
   std::vector<proxy::Problem> refuse_taken_addresses(proxy::Snapshot& snapshot);
 
@@ -104,8 +107,9 @@ class Dataplane::State {
   std::map<uint64_t, std::unique_ptr<proxy::Snapshot>> snapshots_;  // not yet let go, by generation
   std::map<uint64_t, Round> publishing_;
   std::map<uint64_t, Round> reporting_;
-  std::map<std::string, AddressGuard> guards_;    // of the addresses that workers listen on
-  std::map<std::string, uint32_t> mesh_workers_;  // that have a mesh channel, by site
+  std::map<std::string, AddressGuard> guards_;       // of the addresses that workers listen on
+  std::map<proxy::Replica, uint32_t> mesh_workers_;  // that have a mesh channel with it
+  proxy::MeshPlacement mesh_placement_;
   uint32_t drained_ = 0;
   uint64_t cut_ = 0;  // by the workers that are drained
   bool is_draining_ = false;
@@ -127,6 +131,7 @@ void Dataplane::State::Core::run(std::latch& started, std::optional<Error>& erro
       proxy::WorkerOptions{.index = index_,
                            .count = state_.options_.workers,
                            .seed = static_cast<uint64_t>(monotonic_now().ns) + index_,
+                           .replica = state_.options_.replica,
                            .key_log = state_.options_.key_log});
   started.count_down();
   loop_->run();
@@ -140,30 +145,30 @@ void Dataplane::State::Core::on_applied(uint64_t generation, std::vector<proxy::
 }
 
 void Dataplane::State::Core::on_link_changed(const proxy::LinkChange& change) {
-  tell([&sink = state_.sink_, change] { sink.on_link_changed(change); });
+  tell([&state = state_, change] { state.on_link_changed(change); });
 }
 
 void Dataplane::State::Core::on_backend_changed(const proxy::BackendChange& change) {
   tell([&sink = state_.sink_, change] { sink.on_backend_changed(change); });
 }
 
-void Dataplane::State::Core::on_mesh_open(const std::string& site_id) {
-  tell([&state = state_, site_id] { state.on_mesh_open(site_id); });
+void Dataplane::State::Core::on_mesh_open(const proxy::Replica& replica) {
+  tell([&state = state_, replica] { state.on_mesh_open(replica); });
 }
 
 // The answer lets the worker read on: the mailbox holds one message of a link at a time.
-void Dataplane::State::Core::on_mesh_message(uint64_t link, const std::string& site_id,
+void Dataplane::State::Core::on_mesh_message(uint64_t link, const proxy::Replica& replica,
                                              std::string message) {
-  tell([this, link, site_id, message = std::move(message)]() mutable {
-    const Result<> read = state_.sink_.on_mesh_message(site_id, std::move(message));
+  tell([this, link, replica, message = std::move(message)]() mutable {
+    const Result<> read = state_.sink_.on_mesh_message(replica, std::move(message));
     post(make_letter([this, link, refusal = read ? std::string() : read.error().text()] {
       worker().on_mesh_message_read(link, refusal);
     }));
   });
 }
 
-void Dataplane::State::Core::on_mesh_closed(const std::string& site_id) {
-  tell([&state = state_, site_id] { state.on_mesh_closed(site_id); });
+void Dataplane::State::Core::on_mesh_closed(const proxy::Replica& replica) {
+  tell([&state = state_, replica] { state.on_mesh_closed(replica); });
 }
 
 void Dataplane::State::Core::hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
@@ -314,23 +319,31 @@ std::vector<uint32_t> Dataplane::State::silent_workers(uint64_t request) const {
   return silent;
 }
 
-// Both sites may link to each other, and a connection without a placement hint stays with the
-// worker that accepted it: channels to one site can be on several workers.
-void Dataplane::State::on_mesh_open(const std::string& site_id) {
-  if (++mesh_workers_[site_id] == 1) sink_.on_mesh_open(site_id);
+void Dataplane::State::on_link_changed(const proxy::LinkChange& change) {
+  if (const uint64_t connection = mesh_placement_.on_link_changed(change)) {
+    Core& core = *cores_[connection >> proxy::kWorkerIdShift];
+    core.post(make_letter([&core, connection] { core.worker().open_mesh(connection); }));
+  }
+  sink_.on_link_changed(change);
 }
 
-void Dataplane::State::on_mesh_closed(const std::string& site_id) {
-  const auto found = mesh_workers_.find(site_id);
+// Both sites may link to each other, and a connection without a placement hint stays with the
+// worker that accepted it: channels to one replica can be on several workers.
+void Dataplane::State::on_mesh_open(const proxy::Replica& replica) {
+  if (++mesh_workers_[replica] == 1) sink_.on_mesh_open(replica);
+}
+
+void Dataplane::State::on_mesh_closed(const proxy::Replica& replica) {
+  const auto found = mesh_workers_.find(replica);
   ASSERT(found != mesh_workers_.end());
   if (--found->second > 0) return;
   mesh_workers_.erase(found);
-  sink_.on_mesh_closed(site_id);
+  sink_.on_mesh_closed(replica);
 }
 
-// To every worker: those without a channel to the site drop it. A message that goes twice is the
+// To every worker: those without a channel to the replica drop it. A message that goes twice is the
 // whole state with its sequence number, and the second one changes nothing.
-void Dataplane::State::send_mesh(const std::string& site_id, std::string message) {
+void Dataplane::State::send_mesh(const proxy::Replica& replica, std::string message) {
   if (message.size() > codec::kMeshMessageBytesMax) {
     LOG_ERROR("this site has too much to tell its neighbours", "bytes", message.size(), "allowed",
               codec::kMeshMessageBytesMax);
@@ -338,7 +351,7 @@ void Dataplane::State::send_mesh(const std::string& site_id, std::string message
   }
   for (auto& core : cores_) {
     core->post(make_letter(
-        [core = core.get(), site_id, message] { core->worker().send_mesh(site_id, message); }));
+        [core = core.get(), replica, message] { core->worker().send_mesh(replica, message); }));
   }
 }
 
@@ -400,8 +413,8 @@ std::vector<uint32_t> Dataplane::silent_workers(uint64_t request) const {
 std::vector<proxy::ConnectorReport> Dataplane::connector_reports() const {
   return state_->connector_reports();
 }
-void Dataplane::send_mesh(const std::string& site_id, std::string message) {
-  state_->send_mesh(site_id, std::move(message));
+void Dataplane::send_mesh(const proxy::Replica& replica, std::string message) {
+  state_->send_mesh(replica, std::move(message));
 }
 void Dataplane::delete_connection(uint64_t id) { state_->delete_connection(id); }
 void Dataplane::drain(Duration timeout) { state_->drain(timeout); }

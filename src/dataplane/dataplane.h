@@ -13,6 +13,7 @@
 
 #include "base/result.h"
 #include "dataplane/io/loop.h"
+#include "dataplane/proxy/replica.h"
 #include "dataplane/proxy/report.h"
 #include "dataplane/proxy/snapshot.h"
 #include "dataplane/transport/key_log.h"
@@ -27,12 +28,12 @@ class DataplaneSink {
   virtual void on_published(uint64_t generation, std::vector<proxy::Problem> problems) = 0;
   virtual void on_link_changed(const proxy::LinkChange& change) = 0;
   virtual void on_backend_changed(const proxy::BackendChange& change) = 0;
-  // A mesh message of the neighbour site: what control/mesh of the other site sent. An Error: it
-  // breaks a rule, and the link ends with that reason.
-  virtual Result<> on_mesh_message(const std::string& site_id, std::string message) = 0;
+  // A mesh message of a neighbour: what control/mesh of the other site sent. An Error: it breaks a
+  // rule, and the link ends with that reason.
+  virtual Result<> on_mesh_message(const proxy::Replica& replica, std::string message) = 0;
   // The neighbour can be sent mesh messages from now on (also after every reconnection).
-  virtual void on_mesh_open(const std::string& site_id) = 0;
-  virtual void on_mesh_closed(const std::string& site_id) = 0;
+  virtual void on_mesh_open(const proxy::Replica& replica) = 0;
+  virtual void on_mesh_closed(const proxy::Replica& replica) = 0;
   // Answer to request_reports(): one per worker, in worker order.
   virtual void on_reports(uint64_t request, std::vector<proxy::WorkerReport> reports) = 0;
   // drain(): no exchange is left, or the deadline passed and the rest, `cut`, was ended.
@@ -44,6 +45,7 @@ class DataplaneSink {
 
 struct DataplaneOptions {
   uint32_t workers = 1;
+  std::string replica;  // what neighbours know this process by
   io::LoopChoice loop;
   io::LoopOptions loop_options;
   const transport::KeyLog* key_log = nullptr;  // outlives the data plane; nullptr: none
@@ -62,8 +64,8 @@ class Dataplane {
   // Of every connector that there was.
   std::vector<proxy::ConnectorReport> connector_reports() const;
   // 1..codec::kMeshMessageBytesMax octets, all that there is to say: the next message replaces one
-  // that has not begun to leave. Dropped when no mesh channel to that site is open.
-  void send_mesh(const std::string& site_id, std::string message);
+  // that has not begun to leave. Dropped when no mesh channel to that replica is open.
+  void send_mesh(const proxy::Replica& replica, std::string message);
   // Ends one exchange (ConnectionReport::id) with a reset; unknown ids are ignored.
   void delete_connection(uint64_t id);
   // Stops listening, lets exchanges end until `timeout`, then ends the rest and the links.

@@ -45,7 +45,7 @@ void check(const MeshSiteState& state) {
 
 void on_text(MeshState& mesh, std::string_view text, uint64_t& last_sequence) {
   const auto message = read_mesh_message(text);
-  const auto changed = mesh.on_message(kRemoteSite, text);
+  const auto changed = mesh.on_message({kRemoteSite, ""}, text);
   if (!message) {
     ASSERT(!changed);
     return;
@@ -69,8 +69,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   std::string_view rest(reinterpret_cast<const char*>(data), size);
   MeshState mesh(kLocalSite);
   uint64_t last_sequence = 0;
-  ASSERT(!mesh.on_message(kLocalSite, rest));
-  ASSERT(mesh.on_message(kNamedSite, rest).has_value() == read_mesh_message(rest).has_value());
+  ASSERT(!mesh.on_message({kLocalSite, ""}, rest));
+  ASSERT(mesh.on_message({kNamedSite, ""}, rest).has_value() ==
+         read_mesh_message(rest).has_value());
   while (!rest.empty()) {
     const size_t end = std::min(rest.find('\0'), rest.size());
     on_text(mesh, rest.substr(0, end), last_sequence);

@@ -112,7 +112,7 @@ BOOST_AUTO_TEST_CASE(at_most_64_kib_of_one_bulk_stream_leave_before_a_mesh_frame
       world.run_for(Duration::microseconds(static_cast<int64_t>(world.random(150'000, 200'000))));
       const size_t before = world.east().mesh_messages.size();
       counter.mark_ready();
-      world.west.worker(0).send_mesh("east", "news");
+      world.west.worker(0).send_mesh(world.east().replica(), "news");
       BOOST_REQUIRE(world.until([&] { return world.east().mesh_messages.size() > before; }));
       most = std::max(most, counter.octets_before_it());
     }

@@ -144,7 +144,8 @@ BOOST_AUTO_TEST_CASE(a_link_that_always_ends_soon_after_it_opened_is_dialed_less
     world.run_for(Duration::seconds(20));
     const uint64_t links = acceptor.links_lost();
     BOOST_TEST(links >= 4u);
-    BOOST_TEST(links <= 30u);
+    // The mesh, which is what is refused, moves to the next connection each time.
+    BOOST_TEST(links <= 30u * std::max(dialer.workers(), acceptor.workers()));
     acceptor.mesh_refusal.clear();
     BOOST_TEST(world.until_linked(Duration::seconds(20)));  // 10 s apart in the end
     world.finish();

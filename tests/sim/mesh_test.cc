@@ -149,7 +149,7 @@ BOOST_AUTO_TEST_CASE(a_neighbour_that_gives_no_credit_gets_the_newest_state_when
     std::vector<std::string> states;
     for (int i = 0; i < 100; ++i) {
       states.push_back(std::to_string(i) + ":" + std::string(400'000, 's'));
-      world.world.west.worker(0).send_mesh("east", states.back());
+      world.world.west.worker(0).send_mesh({"east", ""}, states.back());
       world.world.run_for(Duration::milliseconds(20));
     }
     east.grant_again();
@@ -166,7 +166,7 @@ BOOST_AUTO_TEST_CASE(the_state_goes_to_a_neighbour_on_each_of_its_links) {
     Neighbour& first = world.dial("east");
     Neighbour& second = world.dial("east");
     Neighbour& other = world.dial("south");
-    world.world.west.worker(0).send_mesh("east", "state");
+    world.world.west.worker(0).send_mesh({"east", ""}, "state");
     for (const Neighbour* each : {&first, &second}) {
       world.until([&] { return each->received == framed("state"); }, "the state");
     }
@@ -179,11 +179,11 @@ BOOST_AUTO_TEST_CASE(a_neighbour_that_ends_its_direction_of_the_mesh_hears_no_mo
     MeshWorld world(seed);
     Neighbour& east = world.dial("east");
     east.grants = false;
-    world.world.west.worker(0).send_mesh("east", std::string(1'000'000, 's'));
+    world.world.west.worker(0).send_mesh({"east", ""}, std::string(1'000'000, 's'));
     world.world.run_for(Duration::seconds(1));
     east.finish();
     world.until([&] { return !world.world.west.is_mesh_open(); }, "the mesh to end");
-    world.world.west.worker(0).send_mesh("east", "more");
+    world.world.west.worker(0).send_mesh({"east", ""}, "more");
     east.grant_again();
     world.world.run_for(Duration::seconds(1));
     BOOST_TEST(east.received.size() == 4 + 1'000'000u);

@@ -21,14 +21,15 @@ proxy::Credentials credentials_of(const std::string& site) {
 }
 
 Site::Site(io::SimNetwork& network, io::SimHost host, const std::string& name, uint32_t workers,
-           uint64_t seed)
-    : name_(name), host_(host) {
+           uint64_t seed, const std::string& replica)
+    : name_(name), replica_(replica), host_(host) {
   config.site_id = config.site_name = name;
   for (uint32_t i = 0; i < workers; ++i) {
     auto& core = *cores_.emplace_back(std::make_unique<Core>(*this, network, i));
     core.worker = std::make_unique<proxy::Worker>(
         core.loop, process_, core,
-        proxy::WorkerOptions{.index = i, .count = workers, .seed = seed * 64 + i});
+        proxy::WorkerOptions{
+            .index = i, .count = workers, .seed = seed * 64 + i, .replica = replica});
   }
 }
 
@@ -102,18 +103,28 @@ void Site::Core::on_applied(uint64_t generation, std::vector<proxy::Problem> pro
 
 void Site::Core::on_link_changed(const proxy::LinkChange& change) {
   if (!change.is_open && !change.site_id.empty()) ++site.links_lost_;
+  if (const uint64_t connection = site.mesh_placement_.on_link_changed(change)) {
+    Core& core = *site.cores_.at(connection >> proxy::kWorkerIdShift);
+    core.loop.post(io::make_letter(
+        [worker = core.worker.get(), connection] { worker->open_mesh(connection); }));
+  }
 }
 
-void Site::Core::on_mesh_open(const std::string& site_id) {
-  ++site.mesh_open_;
+void Site::Core::on_mesh_open(const proxy::Replica& replica) {
+  ++site.meshes_[replica];
   if (site.mesh_greeting.empty()) return;
-  loop.post(io::make_letter([this, site_id] {
-    if (!site.mesh_greeting.empty()) worker->send_mesh(site_id, site.mesh_greeting);
+  loop.post(io::make_letter([this, replica] {
+    if (!site.mesh_greeting.empty()) worker->send_mesh(replica, site.mesh_greeting);
   }));
 }
 
-void Site::Core::on_mesh_message(uint64_t link, const std::string& site_id, std::string message) {
-  site.mesh_messages.emplace_back(site_id, std::move(message));
+void Site::Core::on_mesh_closed(const proxy::Replica& replica) {
+  if (--site.meshes_.at(replica) == 0) site.meshes_.erase(replica);
+}
+
+void Site::Core::on_mesh_message(uint64_t link, const proxy::Replica& replica,
+                                 std::string message) {
+  site.mesh_messages.emplace_back(replica.site_id, std::move(message));
   site.mesh_unanswered_.emplace_back(this, link);
   if (site.answers_mesh) site.answer_mesh(site.mesh_refusal);
 }

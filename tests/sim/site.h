@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "dataplane/io/sim_loop.h"
+#include "dataplane/proxy/mesh_placement.h"
 #include "dataplane/proxy/worker.h"
 
 namespace istmo::sim {
@@ -20,7 +21,7 @@ proxy::Credentials credentials_of(const std::string& site);
 class Site {
  public:
   Site(io::SimNetwork& network, io::SimHost host, const std::string& name, uint32_t workers,
-       uint64_t seed);
+       uint64_t seed, const std::string& replica = "1");
   ~Site();
   Site(const Site&) = delete;
   Site& operator=(const Site&) = delete;
@@ -33,6 +34,7 @@ class Site {
   bool is_drained() const { return drained_ == workers(); }
 
   const std::string& name() const { return name_; }
+  proxy::Replica replica() const { return {name_, replica_}; }
   io::SimHost host() const { return host_; }
   uint32_t workers() const { return static_cast<uint32_t>(cores_.size()); }
   proxy::Worker& worker(uint32_t index) { return *cores_[index]->worker; }
@@ -55,7 +57,9 @@ class Site {
   bool all_links_open();  // max(workers here, workers there), if there is a neighbour
   std::vector<proxy::BackendReport> backends();
   uint64_t links_lost() const { return links_lost_; }
-  bool is_mesh_open() const { return mesh_open_ > 0; }
+  bool is_mesh_open() const { return !meshes_.empty(); }
+  // Channels that are open, by the replica at the other end.
+  const std::map<proxy::Replica, int>& meshes() const { return meshes_; }
   std::string mesh_greeting;  // if not empty: sent when a mesh opens
   // What neighbours said, as their sites' ids and the messages. Each is answered at once, or by
   // answer_mesh(): accepted, or refused with a text.
@@ -71,9 +75,10 @@ class Site {
     void on_applied(uint64_t generation, std::vector<proxy::Problem> problems) override;
     void on_link_changed(const proxy::LinkChange& change) override;
     void on_backend_changed(const proxy::BackendChange&) override {}
-    void on_mesh_open(const std::string& site_id) override;
-    void on_mesh_message(uint64_t link, const std::string& site_id, std::string message) override;
-    void on_mesh_closed(const std::string&) override { --site.mesh_open_; }
+    void on_mesh_open(const proxy::Replica& replica) override;
+    void on_mesh_message(uint64_t link, const proxy::Replica& replica,
+                         std::string message) override;
+    void on_mesh_closed(const proxy::Replica& replica) override;
     void hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
                    std::string received) override;
     void on_drained(uint64_t) override { ++site.drained_; }
@@ -86,6 +91,7 @@ class Site {
   };
 
   std::string name_;
+  std::string replica_;
   io::SimHost host_;
   proxy::ProcessState process_;
   std::vector<std::unique_ptr<Core>> cores_;
@@ -93,7 +99,8 @@ class Site {
   uint64_t generation_ = 0;
   uint32_t applied_ = 0;  // workers that run the latest one
   uint32_t drained_ = 0;
-  int mesh_open_ = 0;
+  std::map<proxy::Replica, int> meshes_;
+  proxy::MeshPlacement mesh_placement_;
   std::vector<std::pair<Core*, uint64_t>> mesh_unanswered_;  // with the link's id
   uint64_t links_lost_ = 0;
   std::vector<proxy::Problem> problems_;

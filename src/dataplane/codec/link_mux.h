@@ -34,6 +34,7 @@ struct LinkMuxOptions {
   std::string container_id;  // the site's id
   std::string hostname;      // dialer: what was dialed; may be empty
   std::string site_name;     // open property `istmo:site`
+  std::string replica;       // open property `istmo:replica`: which process of the site
   uint32_t workers = 1;      // open property `istmo:workers`
   uint32_t connection = 0;   // open property `istmo:connection`: this connection's index (dialer)
   uint32_t cost = 1;         // open property `istmo:cost` (dialer)
@@ -67,6 +68,7 @@ struct LinkMuxRefusals {
 struct RemoteSite {
   std::string container_id;
   std::string site_name;
+  std::string replica;   // at most 64 octets; empty: an older version, or not an Istmo site
   uint32_t workers = 0;  // at most kWorkersMax; 0: not an Istmo site
   uint32_t connection = 0;
   uint32_t cost = 1;

@@ -12,6 +12,7 @@ namespace {
 constexpr std::string_view kExternal = "EXTERNAL";
 constexpr Duration kHeartbeatIntervalMin = Duration::milliseconds(50);
 constexpr size_t kSiteNameBytesMax = 256;
+constexpr size_t kReplicaBytesMax = 64;
 
 std::string text_from(const AmqpError& error, std::string_view otherwise) {
   if (error.condition.empty()) return std::string(otherwise);
@@ -68,6 +69,7 @@ void LinkMux::State::send_open() {
   open.properties = {{"product", std::string_view("istmo")},
                      {"version", std::string_view(ISTMO_VERSION)},
                      {"istmo:site", std::string_view(options_.site_name)},
+                     {"istmo:replica", std::string_view(options_.replica)},
                      {"istmo:workers", uint64_t{options_.workers}},
                      {"istmo:connection", uint64_t{options_.connection}},
                      {"istmo:cost", uint64_t{options_.cost}}};
@@ -99,6 +101,7 @@ Result<> LinkMux::State::on_open(const Value& fields) {
   for (const auto& property : open.properties) {
     if (const auto* text = std::get_if<std::string_view>(&property.value)) {
       if (property.name == "istmo:site") remote_.site_name = text->substr(0, kSiteNameBytesMax);
+      if (property.name == "istmo:replica") remote_.replica = text->substr(0, kReplicaBytesMax);
     } else if (const auto* number = std::get_if<uint64_t>(&property.value)) {
       if (property.name == "istmo:workers") TRY(take_workers(*number));
       if (property.name == "istmo:connection") remote_.connection = clamped(*number);

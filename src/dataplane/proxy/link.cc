@@ -73,10 +73,13 @@ LinkChange Link::change() const {
   if (!is_incoming()) change.link = name_;
   change.is_incoming = is_incoming();
   change.connection = connection();
+  change.id = uint64_t{worker_.index()} << kWorkerIdShift | id_;
+  change.can_have_mesh = !is_incoming() && can_have_mesh();
   change.is_open = is_open();
   change.ended_in_order = ended_in_order_;
   change.site_id = site_id_;
   change.site_name = mux_.remote().site_name;
+  change.replica = mux_.remote().replica;
   change.remote_address = remote_address_;
   change.cost = cost();
   change.connections_wanted = std::max(worker_.worker_count(), mux_.remote().workers);
@@ -101,6 +104,18 @@ void Link::close(std::string_view condition, std::string_view text) {
   mux_.close(condition, text);
   begin_closing(ended_in_order_ ? Error::closed(std::string(text))
                                 : Error::protocol(std::string(text)));
+}
+
+// Before there were replicas, only the first connection had it.
+bool Link::can_have_mesh() const {
+  const auto& remote = mux_.remote();
+  return remote.workers > 0 && (connection() == 0 || !remote.replica.empty());
+}
+
+void Link::open_mesh() {
+  if (!is_open() || is_incoming() || mesh_) return;
+  mesh_ = std::make_unique<MeshChannel>(worker_, *this);
+  if (auto* stream = open_stream(mesh_->sink(), std::string(kMeshKey))) mesh_->start(*stream);
 }
 
 bool Link::has_mesh() const { return mesh_ && mesh_->is_open() && is_open(); }
@@ -129,7 +144,8 @@ void Link::on_transport_open() {
   if (is_incoming()) {
     site_connections_ = &worker_.process().site_connections.of(site_id_);
     site_connections_->add(1);
-    if (is_one_too_many(io::kWorkersMax)) return refuse_site();  // whatever its open would say
+    if (is_one_too_many(io::kWorkersMax, kReplicasMax))
+      return refuse_site();  // whatever its open would say
   }
   schedule_flush();
 }
@@ -297,11 +313,12 @@ void Link::handle(codec::LinkEvent& event) {
   }
 }
 
-// A site needs as many as the workers say (D4), and all of them twice when it comes back before the
-// loss of the old ones was noticed here. Programs have no workers and need a few.
-bool Link::is_one_too_many(uint32_t workers_there) const {
+// A site needs as many as the workers say (D4), for each of its replicas, and all of them twice
+// when it comes back before the loss of the old ones was noticed here. Programs have no workers and
+// need a few.
+bool Link::is_one_too_many(uint32_t workers_there, uint32_t replicas) const {
   const uint32_t needed = std::max({worker_.worker_count(), workers_there, kSiteConnectionsMin});
-  return site_connections_ && site_connections_->value() > int64_t{needed} * 2;
+  return site_connections_ && site_connections_->value() > int64_t{needed} * replicas * 2;
 }
 
 void Link::refuse_site() {
@@ -310,21 +327,19 @@ void Link::refuse_site() {
 }
 
 void Link::handle_opened() {
-  if (is_one_too_many(mux_.remote().workers)) return refuse_site();
+  const uint32_t replicas = mux_.remote().replica.empty() ? 1 : kReplicasMax;
+  if (is_one_too_many(mux_.remote().workers, replicas)) return refuse_site();
   state_ = State::open;
   opened_at_ = worker_.loop().now();
-  const auto& remote = mux_.remote();
   LOG_INFO("link open", "link", name_, "site", site_label(), "connection", connection(), "incoming",
            is_incoming(), "address", remote_address_);
-  if (!is_incoming() && connection_ == 0 && remote.workers > 0) {
-    mesh_ = std::make_unique<MeshChannel>(worker_, *this);
-    if (auto* stream = open_stream(mesh_->sink(), std::string(kMeshKey))) mesh_->start(*stream);
-  }
   worker_.on_link_changed(*this);
 }
 
 void Link::handle_requested(codec::LinkEvent& event) {
-  const bool is_mesh = event.head.to == kMeshKey && is_incoming() && connection() == 0 && !mesh_;
+  // A program says neither replica nor workers: its mesh, too, is on connection 0.
+  const bool may_be_mesh = connection() == 0 || !mux_.remote().replica.empty();
+  const bool is_mesh = event.head.to == kMeshKey && is_incoming() && may_be_mesh && !mesh_;
   if (is_mesh && awaited_mesh_ == codec::StreamId()) {
     awaited_mesh_ = event.stream;
     return mux_.admit(event.stream);
@@ -358,7 +373,7 @@ void Link::handle_stream_opened(codec::LinkEvent& event) {
   }
   awaited_mesh_ = {};
   if (mesh_) return close("amqp:not-allowed", "a second mesh stream");
-  if (!worker_.has_room_for_mesh(site_id_)) return stream.reset(CloseReason::connections_limit);
+  if (!worker_.has_room_for_mesh(replica())) return stream.reset(CloseReason::connections_limit);
   mesh_ = std::make_unique<MeshChannel>(worker_, *this);
   mesh_->start(stream);
   stream.accept();

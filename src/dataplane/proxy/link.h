@@ -16,6 +16,7 @@
 #include "dataplane/io/loop.h"
 #include "dataplane/proxy/link_stream.h"
 #include "dataplane/proxy/newcomers.h"
+#include "dataplane/proxy/replica.h"
 #include "dataplane/proxy/report.h"
 #include "dataplane/transport/tls_transport.h"
 
@@ -46,6 +47,7 @@ class Link final : public Newcomer, private transport::TransportSink {
   bool is_open() const { return state_ == State::open; }
   bool is_ended() const { return state_ == State::ended; }
   const std::string& site_id() const { return site_id_; }
+  Replica replica() const { return {site_id_, mux_.remote().replica}; }
   std::string site_label() const;
   uint32_t cost() const;
   uint32_t streams_open() const { return static_cast<uint32_t>(streams_.size()); }
@@ -59,6 +61,8 @@ class Link final : public Newcomer, private transport::TransportSink {
   LinkStream* open_stream(StreamSink& sink, const std::string& routing_key);
   // Sends an AMQP close and ends. Orderly when `condition` is empty.
   void close(std::string_view condition, std::string_view text);
+  // We dialed: the mesh goes over this connection, see mesh_placement.h.
+  void open_mesh();
   bool has_mesh() const;
   void send_mesh(std::string_view message);
   void on_mesh_message_read(std::string_view refusal);
@@ -72,6 +76,7 @@ class Link final : public Newcomer, private transport::TransportSink {
 
  private:
   enum class State : uint8_t { handshaking, open, closing, ended };
+  bool can_have_mesh() const;
   bool was_open() const { return opened_at_ != Instant::never(); }
 
   void on_transport_open() override;
@@ -86,7 +91,7 @@ class Link final : public Newcomer, private transport::TransportSink {
   void process_events();
   void count_codec();
   void handle(codec::LinkEvent& event);
-  bool is_one_too_many(uint32_t workers_there) const;
+  bool is_one_too_many(uint32_t workers_there, uint32_t replicas) const;
   void refuse_site();
   void handle_opened();
   void handle_requested(codec::LinkEvent& event);

@@ -32,12 +32,12 @@ void MeshChannel::end() {
   worker_.loop().timers().cancel(pause_timer_);
   if (!is_announced_) return;
   is_announced_ = false;
-  worker_.on_mesh_channel_closed(link_.site_id());
+  worker_.on_mesh_channel_closed(link_.replica());
 }
 
 void MeshChannel::announce() {
   is_announced_ = true;
-  worker_.on_mesh_channel_opened(link_.site_id());
+  worker_.on_mesh_channel_opened(link_.replica());
 }
 
 void MeshChannel::on_stream_open(Stream&) { announce(); }
@@ -52,7 +52,7 @@ void MeshChannel::hand_over(const Result<>& result) {
   if (!reader_.has_message()) return;
   std::string message = reader_.take_message();
   pause_ = kPause * static_cast<int64_t>(1 + message.size() / kBytesPerPause);
-  worker_.sink().on_mesh_message(link_.id(), link_.site_id(), std::move(message));
+  worker_.sink().on_mesh_message(link_.id(), link_.replica(), std::move(message));
 }
 
 void MeshChannel::on_message_read(std::string_view refusal) {

@@ -1,5 +1,5 @@
-// Messages of the control threads of two neighbour sites, over a stream of connection 0 of their
-// link (codec::MeshReader tells how).
+// Messages of the control threads of two neighbour sites, over a stream of one connection of
+// their link (mesh_placement.h tells which, codec::MeshReader how).
 //
 // Back-pressure: the control thread has one message of a channel at a time. What comes behind it is
 // not read before on_message_read() and a pause, so that the neighbour's credit runs out.

@@ -51,9 +51,12 @@ struct LinkChange {
   std::string link;  // LinkConfig::name; empty for accepted links
   bool is_incoming = false;
   uint32_t connection = 0;  // index, see D4
+  uint64_t id = 0;          // process-wide: worker in the top 16 bits; 0: there is no connection
   bool is_open = false;
+  bool can_have_mesh = false;   // we dialed, and the other site takes the mesh on this connection
   bool ended_in_order = false;  // closed by an AMQP close without error: the site left on purpose
   std::string site_id;          // known once open
+  std::string replica;          // of that site, see replica.h
   std::string site_name;
   std::string remote_address;
   uint32_t cost = 1;
@@ -69,6 +72,9 @@ struct BackendChange {
   bool is_set_aside = false;
   std::string error;  // why, for people
 };
+
+// Numbers of a process: that of the worker, above what the worker gave.
+inline constexpr int kWorkerIdShift = 48;
 
 struct ConnectionReport {
   uint64_t id = 0;        // process-wide: worker in the top 16 bits

@@ -6,11 +6,7 @@
 #include "dataplane/proxy/balancer.h"
 
 namespace istmo::proxy {
-namespace {
-
-constexpr int kTunnelIdBits = 48;
-
-}  // namespace
+namespace {}  // namespace
 
 Worker::Worker(io::Loop& loop, ProcessState& process, WorkerSink& sink,
                const WorkerOptions& options)
@@ -57,7 +53,7 @@ void Worker::start_link_tunnel(LinkStream& stream, std::string routing_key) {
 }
 
 void Worker::start_tunnel(Tunnel& tunnel, Stream& client) {
-  tunnel.set_id((uint64_t{options_.index} << kTunnelIdBits) | next_tunnel_id_++);
+  tunnel.set_id((uint64_t{options_.index} << kWorkerIdShift) | next_tunnel_id_++);
   tunnel.start(client);
 }
 
@@ -202,6 +198,7 @@ codec::LinkMuxOptions Worker::mux_options(codec::LinkRole role) const {
   options.role = role;
   options.container_id = site_id_;
   options.site_name = site_name_;
+  options.replica = options_.replica;
   options.workers = options_.count;
   options.window_bytes = limits_.link_window_bytes;
   return options;
@@ -266,29 +263,41 @@ void Worker::place_arrival(const std::string& acceptor, io::Fd fd, std::string_v
   loop_.close(fd, io::Loop::Ending::abort);
 }
 
-bool Worker::has_room_for_mesh(const std::string& site_id) const {
-  return std::ranges::count_if(links_, [&](const auto& link) {
-           return link->is_incoming() && link->has_mesh() && link->site_id() == site_id;
-         }) < kMeshChannelsMax;
+bool Worker::has_room_for_mesh(const Replica& replica) const {
+  uint32_t of_site = 0;
+  uint32_t of_replica = 0;
+  for (const auto& link : links_) {
+    if (!link->is_incoming() || !link->has_mesh() || link->site_id() != replica.site_id) continue;
+    ++of_site;
+    of_replica += link->replica() == replica;
+  }
+  return of_replica < kMeshChannelsMax && of_site < kMeshChannelsOfSiteMax;
+}
+
+void Worker::open_mesh(uint64_t connection) {
+  const uint64_t number = connection & ((uint64_t{1} << kWorkerIdShift) - 1);
+  for (auto& link : links_) {
+    if (link->id() == number) return link->open_mesh();
+  }
 }
 
 // Both sites may have a link to each other: the mesh is open while one channel is.
-void Worker::on_mesh_channel_opened(const std::string& site_id) {
-  if (++mesh_channels_[site_id] == 1) sink_.on_mesh_open(site_id);
+void Worker::on_mesh_channel_opened(const Replica& replica) {
+  if (++mesh_channels_[replica] == 1) sink_.on_mesh_open(replica);
 }
 
-void Worker::on_mesh_channel_closed(const std::string& site_id) {
-  const auto found = mesh_channels_.find(site_id);
+void Worker::on_mesh_channel_closed(const Replica& replica) {
+  const auto found = mesh_channels_.find(replica);
   ASSERT(found != mesh_channels_.end());
   if (--found->second > 0) return;
   mesh_channels_.erase(found);
-  sink_.on_mesh_closed(site_id);
+  sink_.on_mesh_closed(replica);
 }
 
 // On every channel: one may belong to a link that is about to be found dead.
-void Worker::send_mesh(const std::string& site_id, std::string_view message) {
+void Worker::send_mesh(const Replica& replica, std::string_view message) {
   for (auto& link : links_) {
-    if (link->site_id() == site_id) link->send_mesh(message);
+    if (link->replica() == replica) link->send_mesh(message);
   }
 }
 
@@ -301,7 +310,7 @@ void Worker::on_mesh_message_read(uint64_t link_id, std::string_view refusal) {
 // --- ending ----------------------------------------------------------------------------------
 
 void Worker::delete_connection(uint64_t id) {
-  if (id >> kTunnelIdBits != options_.index) return;
+  if (id >> kWorkerIdShift != options_.index) return;
   tunnels_.for_each([id](Tunnel& tunnel) {
     if (tunnel.id() == id) tunnel.end(CloseReason::administrator);
   });

@@ -39,10 +39,10 @@ class WorkerSink {
   virtual void on_applied(uint64_t generation, std::vector<Problem> problems) = 0;
   virtual void on_link_changed(const LinkChange& change) = 0;
   virtual void on_backend_changed(const BackendChange& change) = 0;
-  virtual void on_mesh_open(const std::string& site_id) = 0;
+  virtual void on_mesh_open(const Replica& replica) = 0;
   // Answer with on_mesh_message_read(link): the next one of the link comes after that.
-  virtual void on_mesh_message(uint64_t link, const std::string& site_id, std::string message) = 0;
-  virtual void on_mesh_closed(const std::string& site_id) = 0;
+  virtual void on_mesh_message(uint64_t link, const Replica& replica, std::string message) = 0;
+  virtual void on_mesh_closed(const Replica& replica) = 0;
   // A connection that belongs to worker `target`: its place_arrival() must be called there.
   virtual void hand_over(uint32_t target, const std::string& acceptor, io::Fd fd,
                          std::string received) = 0;
@@ -57,6 +57,7 @@ struct WorkerOptions {
   uint32_t index = 0;
   uint32_t count = 1;
   uint64_t seed = 1;
+  std::string replica;  // which process of the site this is
   const transport::KeyLog* key_log = nullptr;
 };
 
@@ -73,8 +74,10 @@ class Worker {
  public:
   static constexpr uint32_t kLinkNotSentBytes = 128 * 1024;
   static constexpr uint32_t kLinksMax = 4096;
-  // Incoming ones of a site. One is used; several links may lead here, and a broken one may linger.
+  // Incoming ones of a replica. One is used; several links may lead here, and a broken one may
+  // linger.
   static constexpr uint32_t kMeshChannelsMax = 4;
+  static constexpr uint32_t kMeshChannelsOfSiteMax = kReplicasMax;
 
   Worker(io::Loop& loop, ProcessState& process, WorkerSink& sink, const WorkerOptions& options);
   ~Worker();
@@ -83,7 +86,9 @@ class Worker {
   // `snapshot` is only read during the call.
   void apply(const Snapshot& snapshot);
   WorkerReport report(bool with_connections);
-  void send_mesh(const std::string& site_id, std::string_view message);
+  // LinkChange::id, of this worker; no effect when it is not open any more.
+  void open_mesh(uint64_t connection);
+  void send_mesh(const Replica& replica, std::string_view message);
   // `refusal`: why the message broke a rule, which ends the link; empty: it did not.
   void on_mesh_message_read(uint64_t link, std::string_view refusal);
   void delete_connection(uint64_t id);
@@ -130,11 +135,11 @@ class Worker {
   Link& emplace_link(io::Fd fd, const transport::TlsContext& context, LinkOptions&& options);
   void on_link_changed(Link& link);
   void on_link_ended(Link& link);
-  bool has_room_for_mesh(const std::string& site_id) const;
+  bool has_room_for_mesh(const Replica& replica) const;
   // Whoever can reach the link port can cause these lines: some are left out.
   void log_refusal(const std::string& address, const std::string& reason);
-  void on_mesh_channel_opened(const std::string& site_id);
-  void on_mesh_channel_closed(const std::string& site_id);
+  void on_mesh_channel_opened(const Replica& replica);
+  void on_mesh_channel_closed(const Replica& replica);
   void on_dialer_changed(LinkDialer& dialer) { sink_.on_link_changed(dialer.change()); }
 
   // Frees retired objects at the end of the turn.
@@ -197,8 +202,8 @@ class Worker {
   std::vector<std::unique_ptr<LinkDialer>> dialers_;
   std::vector<std::unique_ptr<LinkAcceptor>> acceptors_;
   std::vector<std::unique_ptr<Link>> links_;
-  Newcomers newcomers_;                            // links that have shown no certificate yet
-  std::map<std::string, uint32_t> mesh_channels_;  // open ones by site
+  Newcomers newcomers_;                        // links that have shown no certificate yet
+  std::map<Replica, uint32_t> mesh_channels_;  // open ones
   Slab<TcpStream> tcp_streams_;
   Slab<Tunnel> tunnels_;
   List<Tunnel, TunnelsWaiting> waiting_;

@@ -92,49 +92,49 @@ BOOST_AUTO_TEST_CASE(a_later_version_and_too_many_services_break_no_rule) {
 BOOST_AUTO_TEST_CASE(site_must_call_itself_as_its_certificate_does) {
   MeshState state(kWest);
   const std::string other = "6f0c3b1e-7d52-4a86-9a53-1f2e3d4c5b6a";
-  BOOST_TEST(!state.on_message(other, message(1)).has_value());
+  BOOST_TEST(!state.on_message({other, ""}, message(1)).has_value());
   MeshState self(kEast);
-  BOOST_TEST(!self.on_message(kEast, message(1)).has_value());
+  BOOST_TEST(!self.on_message({kEast, ""}, message(1)).has_value());
   BOOST_TEST(state.sites().empty());
 }
 
 BOOST_AUTO_TEST_CASE(certificate_that_names_no_site_gives_the_neighbour_its_name) {
   MeshState state(kWest);
-  BOOST_TEST(*state.on_message("link-from-east", message(1)));
+  BOOST_TEST(*state.on_message({"link-from-east", ""}, message(1)));
   BOOST_REQUIRE(state.sites().size() == 1u);
   BOOST_TEST(state.sites().front().state.site.id == "link-from-east");
 }
 
 BOOST_AUTO_TEST_CASE(certificate_that_names_no_site_is_the_identity) {
   MeshState state(kWest);
-  BOOST_TEST(*state.on_message("link-file", message(1)));
+  BOOST_TEST(*state.on_message({"link-file", ""}, message(1)));
   BOOST_TEST(state.sites().at(0).state.site.id == "link-file");
 }
 
 BOOST_AUTO_TEST_CASE(old_sequence_numbers_change_nothing_until_the_channel_opens_anew) {
   MeshState state(kWest);
-  BOOST_TEST(*state.on_message(kEast, message(5)));
+  BOOST_TEST(*state.on_message({kEast, ""}, message(5)));
   MeshSiteState changed = east();
   changed.services.pop_back();
-  BOOST_TEST(!*state.on_message(kEast, write_mesh_message(changed, {}, 4)));
+  BOOST_TEST(!*state.on_message({kEast, ""}, write_mesh_message(changed, {}, 4)));
   BOOST_TEST(state.sites().at(0).state.services.size() == 2u);
-  BOOST_TEST(!*state.on_message(kEast, message(6)));  // the same again
-  state.on_site_open(kEast);
-  BOOST_TEST(*state.on_message(kEast, write_mesh_message(changed, {}, 1)));
+  BOOST_TEST(!*state.on_message({kEast, ""}, message(6)));  // the same again
+  state.on_replica_open({kEast, ""});
+  BOOST_TEST(*state.on_message({kEast, ""}, write_mesh_message(changed, {}, 1)));
   BOOST_TEST(state.sites().at(0).state.services.size() == 1u);
 }
 
 BOOST_AUTO_TEST_CASE(orderly_end_is_forgotten_at_once) {
   MeshState state(kWest);
-  BOOST_TEST(*state.on_message(kEast, message(1)));
-  BOOST_TEST(state.on_site_lost(kEast, MeshState::Loss::orderly, kStart));
+  BOOST_TEST(*state.on_message({kEast, ""}, message(1)));
+  BOOST_TEST(state.on_replica_lost({kEast, ""}, MeshState::Loss::orderly, kStart));
   BOOST_TEST(state.sites().empty());
 }
 
 BOOST_AUTO_TEST_CASE(silent_loss_is_held_for_the_hold_time) {
   MeshState state(kWest);
-  BOOST_TEST(*state.on_message(kEast, message(1)));
-  BOOST_TEST(state.on_site_lost(kEast, MeshState::Loss::silent, kStart));
+  BOOST_TEST(*state.on_message({kEast, ""}, message(1)));
+  BOOST_TEST(state.on_replica_lost({kEast, ""}, MeshState::Loss::silent, kStart));
   BOOST_TEST(!state.sites().at(0).is_reachable);
   BOOST_TEST(state.next_deadline().ns == (kStart + MeshState::kHoldTime).ns);
   BOOST_TEST(!state.tick(kStart + MeshState::kHoldTime - Duration{1}));
@@ -146,34 +146,87 @@ BOOST_AUTO_TEST_CASE(silent_loss_is_held_for_the_hold_time) {
 
 BOOST_AUTO_TEST_CASE(return_within_the_hold_time_ends_the_hold) {
   MeshState state(kWest);
-  BOOST_TEST(*state.on_message(kEast, message(9)));
-  BOOST_TEST(state.on_site_lost(kEast, MeshState::Loss::silent, kStart));
-  state.on_site_open(kEast);
-  BOOST_TEST(*state.on_message(kEast, message(1)));
+  BOOST_TEST(*state.on_message({kEast, ""}, message(9)));
+  BOOST_TEST(state.on_replica_lost({kEast, ""}, MeshState::Loss::silent, kStart));
+  state.on_replica_open({kEast, ""});
+  BOOST_TEST(*state.on_message({kEast, ""}, message(1)));
   BOOST_TEST(state.sites().at(0).is_reachable);
   BOOST_TEST(!state.tick(kStart + MeshState::kHoldTime * 2));
 }
 
 BOOST_AUTO_TEST_CASE(open_without_a_message_can_be_lost_again) {
   MeshState state(kWest);
-  BOOST_TEST(*state.on_message(kEast, message(9)));
-  BOOST_TEST(state.on_site_lost(kEast, MeshState::Loss::silent, kStart));
-  state.on_site_open(kEast);
-  BOOST_TEST(!state.on_site_lost(kEast, MeshState::Loss::silent, kStart));
+  BOOST_TEST(*state.on_message({kEast, ""}, message(9)));
+  BOOST_TEST(state.on_replica_lost({kEast, ""}, MeshState::Loss::silent, kStart));
+  state.on_replica_open({kEast, ""});
+  BOOST_TEST(!state.on_replica_lost({kEast, ""}, MeshState::Loss::silent, kStart));
   BOOST_TEST(state.tick(kStart + MeshState::kHoldTime));
+}
+
+BOOST_AUTO_TEST_CASE(what_the_replicas_of_a_site_say_is_put_together) {
+  MeshState state(kWest);
+  MeshSiteState other = east();
+  other.services = {{"a", "tcp", {9090, 7070}, {"c2", "c3"}, {"l2"}}, {"c", "tcp", {}, {"c"}, {}}};
+  other.links = {{"link1", kWest, "west", false}, {"link2", kOther, "other", true}};
+  BOOST_TEST(*state.on_message({kEast, "1"}, message(5)));
+  BOOST_TEST(*state.on_message({kEast, "2"}, write_mesh_message(other, {.request = "csr"}, 1)));
+  BOOST_REQUIRE(state.sites().size() == 1u);
+  const RemoteSite site = state.sites().front();
+  const std::vector<ServiceInfo> services = {
+      {"a", "tcp", {8080, 9090, 7070}, {"c1", "c2", "c3"}, {"l2"}},
+      {"b", "tcp", {}, {}, {"l"}},
+      {"c", "tcp", {}, {"c"}, {}}};
+  const std::vector<MeshLink> links = {{"link1", kWest, "west", true},
+                                       {"link2", kOther, "other", true}};
+  BOOST_TEST((site.state.services == services));
+  BOOST_TEST((site.state.links == links));
+  BOOST_TEST(site.trust.request == "csr");
+}
+
+BOOST_AUTO_TEST_CASE(a_site_stays_while_one_of_its_replicas_does) {
+  for (const auto loss : {MeshState::Loss::orderly, MeshState::Loss::silent}) {
+    MeshState state(kWest);
+    MeshSiteState other = east();
+    other.services.pop_back();
+    BOOST_TEST(*state.on_message({kEast, "1"}, message(1)));
+    BOOST_TEST(*state.on_message({kEast, "2"}, write_mesh_message(other, {}, 1)));
+    state.on_replica_lost({kEast, "1"}, loss, kStart);
+    BOOST_REQUIRE(state.sites().size() == 1u);
+    BOOST_TEST(state.sites().front().is_reachable);
+    BOOST_TEST(state.sites().front().state.services.size() == 1u);  // what the other one has
+    state.tick(kStart + MeshState::kHoldTime);
+    BOOST_TEST(state.sites().size() == 1u);
+    state.on_replica_lost({kEast, "2"}, loss, kStart);
+    state.tick(kStart + MeshState::kHoldTime);
+    BOOST_TEST(state.sites().empty());
+  }
+}
+
+BOOST_AUTO_TEST_CASE(a_site_has_a_bounded_number_of_replicas_and_those_gone_make_room) {
+  MeshState state(kWest);
+  for (uint32_t i = 0; i < proxy::kReplicasMax; ++i) {
+    BOOST_TEST(state.on_message({kEast, std::to_string(i)}, message(1)).has_value());
+  }
+  const auto refused = state.on_message({kEast, "more"}, message(1));
+  BOOST_TEST(to_string(refused.error().error_class()) == "limit");
+  state.on_replica_lost({kEast, "3"}, MeshState::Loss::silent, kStart);
+  BOOST_TEST(state.on_message({kEast, "more"}, message(1)).has_value());
+  BOOST_TEST(!state.on_message({kEast, "3"}, message(1)).has_value());
+  BOOST_TEST(state.on_message({kOther, "1"}, write_mesh_message({.site = {kOther, "o"}}, {}, 1))
+                 .has_value());
 }
 
 BOOST_AUTO_TEST_CASE(announcer_speaks_only_of_changes) {
   MeshAnnouncer announcer;
-  BOOST_TEST(!announcer.message_for(kWest, east(), {}).empty());
-  BOOST_TEST(announcer.message_for(kWest, east(), {}).empty());
-  BOOST_TEST(!announcer.message_for(kOther, east(), {}).empty());  // each is told by itself
+  BOOST_TEST(!announcer.message_for({kWest, ""}, east(), {}).empty());
+  BOOST_TEST(announcer.message_for({kWest, ""}, east(), {}).empty());
+  BOOST_TEST(!announcer.message_for({kOther, ""}, east(), {}).empty());  // each is told by itself
   MeshSiteState changed = east();
   changed.services.clear();
-  BOOST_TEST(!announcer.message_for(kWest, changed, {}).empty());
-  BOOST_TEST(!announcer.message_for(kWest, changed, {.ca = "pem"}).empty());
-  announcer.forget(kWest);
-  const auto last = read_mesh_message(announcer.message_for(kWest, changed, {.ca = "pem"}));
+  BOOST_TEST(!announcer.message_for({kWest, ""}, changed, {}).empty());
+  BOOST_TEST(!announcer.message_for({kWest, ""}, changed, {.ca = "pem"}).empty());
+  announcer.forget({kWest, ""});
+  const auto last = read_mesh_message(announcer.message_for({kWest, ""}, changed, {.ca = "pem"}));
   BOOST_TEST(last->sequence == 5u);
   BOOST_TEST(last->trust.ca == "pem");
 }
@@ -189,19 +242,45 @@ BOOST_AUTO_TEST_CASE(what_is_said_about_certificates_is_bounded) {
 BOOST_AUTO_TEST_CASE(link_table_counts_connections) {
   LinkTable table;
   table.on_link_changed(
-      {.link = "l", .connection = 0, .is_open = true, .site_id = "e", .connections_wanted = 2});
+      {.link = "l", .id = 7, .is_open = true, .site_id = "e", .connections_wanted = 2});
   table.on_link_changed(
-      {.link = "l", .connection = 1, .is_open = true, .site_id = "e", .connections_wanted = 2});
-  table.on_link_changed({.link = "l", .connection = 0, .site_id = "e", .error = "reset"});
-  table.on_link_changed({.is_incoming = true, .connection = 0, .is_open = true, .site_id = "x"});
+      {.link = "l", .id = 8, .is_open = true, .site_id = "e", .connections_wanted = 2});
+  table.on_link_changed({.link = "l", .id = 7, .site_id = "e", .error = "reset"});
+  table.on_link_changed({.is_incoming = true, .id = 9, .is_open = true, .site_id = "x"});
   BOOST_REQUIRE(table.links().size() == 2u);
   const LinkState link = table.links().at(1);
   BOOST_TEST(link.link == "l");
   BOOST_TEST(link.connections_open == 1u);
   BOOST_TEST(link.is_up());
-  table.on_link_changed({.is_incoming = true, .connection = 0, .site_id = "x"});
+  table.on_link_changed({.is_incoming = true, .id = 9, .site_id = "x"});
   table.keep_only({});
   BOOST_TEST(table.links().empty());
+}
+
+BOOST_AUTO_TEST_CASE(link_table_tells_replicas_of_one_site_from_each_other) {
+  LinkTable table;
+  const auto incoming = [&](uint64_t id, const std::string& replica, bool is_open) {
+    table.on_link_changed({.is_incoming = true,
+                           .id = id,
+                           .is_open = is_open,
+                           .site_id = "x",
+                           .replica = replica,
+                           .connections_wanted = 2});
+  };
+  incoming(1, "a", true);
+  incoming(2, "a", true);
+  incoming(3, "b", true);
+  incoming(4, "b", true);
+  BOOST_REQUIRE(table.links().size() == 1u);  // one site, one link
+  BOOST_TEST(table.links().front().connections_open == 4u);
+  BOOST_TEST(table.links().front().connections_wanted == 4u);
+  incoming(1, "a", false);
+  BOOST_TEST(table.is_linked({"x", "a"}));
+  incoming(2, "a", false);
+  BOOST_TEST(!table.is_linked({"x", "a"}));
+  BOOST_TEST(table.is_linked({"x", "b"}));
+  BOOST_TEST(table.links().front().connections_open == 2u);
+  BOOST_TEST(table.links().front().connections_wanted == 2u);
 }
 
 BOOST_AUTO_TEST_SUITE_END()

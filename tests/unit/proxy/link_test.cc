@@ -69,10 +69,10 @@ BOOST_AUTO_TEST_CASE(mesh_messages_reach_the_other_control_thread) {
   Neighbours pair(2);
   auto& [east, west] = pair;
   const std::string long_message(1024 * 1024, 'm');
-  west.dataplane().send_mesh("east-id", "hello");
+  west.dataplane().send_mesh({"east-id", "east-1"}, "hello");
   east.wait_until([&] { return east.mesh_messages.size() == 1; }, "a message");
-  west.dataplane().send_mesh("east-id", long_message);
-  east.dataplane().send_mesh("west-id", "answer");
+  west.dataplane().send_mesh({"east-id", "east-1"}, long_message);
+  east.dataplane().send_mesh({"west-id", "west-1"}, "answer");
   east.wait_until([&] { return east.mesh_messages.size() == 2; }, "two messages");
   west.wait_until([&] { return west.mesh_messages.size() == 1; }, "one message");
   BOOST_TEST(east.mesh_messages[0].first == "west-id");
@@ -84,7 +84,7 @@ BOOST_AUTO_TEST_CASE(mesh_messages_reach_the_other_control_thread) {
 BOOST_AUTO_TEST_CASE(a_mesh_message_that_breaks_a_rule_ends_its_link_with_the_reason) {
   Neighbours pair;
   auto& [east, west] = pair;
-  west.dataplane().send_mesh("east-id", std::string(TestSite::kNonsense));
+  west.dataplane().send_mesh({"east-id", "east-1"}, std::string(TestSite::kNonsense));
   const std::string reason = "amqp:decode-error: nonsense is no message";
   east.wait_until([&] { return !east.link_errors.empty(); }, "the reason in east");
   west.wait_until([&] { return west.link_errors.contains(reason); }, "the reason in west");

@@ -25,6 +25,7 @@ TestSite::TestSite(std::string name, io::LoopKind kind, uint32_t workers) {
   control_ = io::make_loop(choice_of(io::LoopKind::epoll), {}).value();
   DataplaneOptions options;
   options.workers = workers;
+  options.replica = name + "-1";
   options.loop = choice_of(kind);
   dataplane_ = Dataplane::start(options, *control_, *this).value();
   snapshot.site_id = name + "-id";
@@ -122,14 +123,14 @@ void TestSite::on_link_changed(const proxy::LinkChange& change) {
   for (const auto& entry : open_) open_links.insert(std::get<3>(entry));
 }
 
-Result<> TestSite::on_mesh_message(const std::string& site_id, std::string message) {
+Result<> TestSite::on_mesh_message(const proxy::Replica& replica, std::string message) {
   if (message == kNonsense) return Error::protocol("nonsense is no message");
-  mesh_messages.emplace_back(site_id, std::move(message));
+  mesh_messages.emplace_back(replica.site_id, std::move(message));
   return {};
 }
 
-void TestSite::on_mesh_open(const std::string& site_id) { mesh_sites.insert(site_id); }
-void TestSite::on_mesh_closed(const std::string& site_id) { mesh_sites.erase(site_id); }
+void TestSite::on_mesh_open(const proxy::Replica& replica) { mesh_sites.insert(replica.site_id); }
+void TestSite::on_mesh_closed(const proxy::Replica& replica) { mesh_sites.erase(replica.site_id); }
 
 void TestSite::on_reports(uint64_t request, std::vector<proxy::WorkerReport> reports) {
   reported_ = request;

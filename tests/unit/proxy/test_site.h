@@ -58,9 +58,9 @@ class TestSite final : private DataplaneSink {
   void on_backend_changed(const proxy::BackendChange& change) override {
     backend_changes.push_back(change);
   }
-  Result<> on_mesh_message(const std::string& site_id, std::string message) override;
-  void on_mesh_open(const std::string& site_id) override;
-  void on_mesh_closed(const std::string& site_id) override;
+  Result<> on_mesh_message(const proxy::Replica& replica, std::string message) override;
+  void on_mesh_open(const proxy::Replica& replica) override;
+  void on_mesh_closed(const proxy::Replica& replica) override;
   void on_reports(uint64_t request, std::vector<proxy::WorkerReport> reports) override;
   void on_drained(uint64_t) override {}
 
