@@ -293,7 +293,8 @@ class Compilation {
     for (const RemoteSite& remote : observed_.remote_sites) {
       for (const ServiceInfo& service : remote.state.services) {
         if (service.connectors.empty()) continue;
-        snapshot().remote_services.push_back({service.routing_key, remote.state.site.id});
+        snapshot().remote_services.push_back(
+            {.routing_key = service.routing_key, .site_id = remote.state.site.id, .replica = {}});
       }
     }
   }

@@ -53,6 +53,7 @@ class Dataplane::State {
     return process_.connector_reports();
   }
   void send_mesh(const proxy::Replica& replica, std::string message);
+  void leave(const proxy::Replica& replica);
   void delete_connection(uint64_t id);
   void drain(Duration timeout);
   void stop();
@@ -355,6 +356,13 @@ void Dataplane::State::send_mesh(const proxy::Replica& replica, std::string mess
   }
 }
 
+void Dataplane::State::leave(const proxy::Replica& replica) {
+  for (auto& core : cores_) {
+    core->post(
+        make_letter([core = core.get(), replica] { core->worker().on_replica_leaving(replica); }));
+  }
+}
+
 void Dataplane::State::delete_connection(uint64_t id) {
   for (auto& core : cores_) {
     core->post(make_letter([core = core.get(), id] { core->worker().delete_connection(id); }));
@@ -416,6 +424,7 @@ std::vector<proxy::ConnectorReport> Dataplane::connector_reports() const {
 void Dataplane::send_mesh(const proxy::Replica& replica, std::string message) {
   state_->send_mesh(replica, std::move(message));
 }
+void Dataplane::leave(const proxy::Replica& replica) { state_->leave(replica); }
 void Dataplane::delete_connection(uint64_t id) { state_->delete_connection(id); }
 void Dataplane::drain(Duration timeout) { state_->drain(timeout); }
 void Dataplane::stop() { state_->stop(); }

@@ -66,6 +66,9 @@ class Dataplane {
   // 1..codec::kMeshMessageBytesMax octets, all that there is to say: the next message replaces one
   // that has not begun to leave. Dropped when no mesh channel to that replica is open.
   void send_mesh(const proxy::Replica& replica, std::string message);
+  // That process of a neighbour ends soon, and its site does not: exchanges go elsewhere, and links
+  // that we made to it are made anew.
+  void leave(const proxy::Replica& replica);
   // Ends one exchange (ConnectionReport::id) with a reset; unknown ids are ignored.
   void delete_connection(uint64_t id);
   // Stops listening, lets exchanges end until `timeout`, then ends the rest and the links.

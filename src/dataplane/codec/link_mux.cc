@@ -66,6 +66,11 @@ uint64_t LinkMux::queued_bytes(StreamId id) const {
   return stream ? stream->queue.size() : 0;
 }
 
+bool LinkMux::has_ended(StreamId id) const {
+  const MuxStream* stream = state_->find(id);
+  return stream && stream->out == MuxStream::Out::ended && stream->in == MuxStream::In::ended;
+}
+
 std::vector<StreamCredit> LinkMux::credits() const { return state_->credits(); }
 
 void LinkMux::close(std::string_view condition, std::string_view text) {

@@ -169,6 +169,8 @@ class LinkMux {
   // of frames, to which all that is drained must go back: far below zero.
   int64_t credit_bytes(StreamId stream) const;
   uint64_t queued_bytes(StreamId stream) const;
+  // Both directions ended normally: what is missing until stream_released carries nothing more.
+  bool has_ended(StreamId stream) const;
   std::vector<StreamCredit> credits() const;  // of all streams that are not over
 
   // --- connection --------------------------------------------------------------------------

@@ -41,6 +41,7 @@ Link::Link(Worker& worker, uint64_t id, io::Fd fd, const transport::TlsContext& 
       role_(options.mux.role),
       cost_(options.mux.cost),
       connection_(options.mux.connection),
+      is_sibling_(options.is_sibling),
       received_(std::move(options.received)),
       mux_(std::move(options.mux), worker.loop().now()),
       transport_(worker.loop(), fd, context, *this, std::move(options.tls)) {}
@@ -98,6 +99,14 @@ LinkStream* Link::open_stream(StreamSink& sink, const std::string& routing_key) 
   return &stream;
 }
 
+void Link::on_leaving() {
+  if (!is_open() || is_leaving_) return;
+  is_leaving_ = true;
+  LOG_INFO("the other process leaves", "link", name_, "site", site_label(), "address",
+           remote_address_);
+  worker_.on_link_leaving(*this);
+}
+
 void Link::close(std::string_view condition, std::string_view text) {
   if (state_ == State::closing || state_ == State::ended) return;
   ended_in_order_ = condition.empty();
@@ -116,6 +125,10 @@ void Link::open_mesh() {
   if (!is_open() || is_incoming() || mesh_) return;
   mesh_ = std::make_unique<MeshChannel>(worker_, *this);
   if (auto* stream = open_stream(mesh_->sink(), std::string(kMeshKey))) mesh_->start(*stream);
+}
+
+bool Link::leads_to(const Replica& place) const {
+  return site_id_ == place.site_id && (place.id.empty() || mux_.remote().replica == place.id);
 }
 
 bool Link::has_mesh() const { return mesh_ && mesh_->is_open() && is_open(); }
@@ -138,8 +151,9 @@ void Link::on_transport_open() {
   if (site_id_.empty()) {
     return begin_closing(Error::protocol("the other site's certificate names no site"));
   }
-  if (site_id_ == worker_.site_id()) {
-    return begin_closing(Error::config("the link leads to this site itself"));
+  if ((site_id_ == worker_.site_id()) != is_sibling_) {
+    return begin_closing(Error::config(is_sibling_ ? "the other process is of another site"
+                                                   : "the link leads to this site itself"));
   }
   if (is_incoming()) {
     site_connections_ = &worker_.process().site_connections.of(site_id_);
@@ -157,15 +171,15 @@ void Link::on_transport_data(io::Chain&& bytes) {
 }
 
 void Link::on_transport_end() {
-  if (state_ == State::closing || state_ == State::ended) return;
+  has_transport_ended_ = true;
+  if (state_ == State::closing) return close_transport_if_done();
+  if (state_ == State::ended) return;
   mux_.feed_end(worker_.loop().now());
   process_events();
 }
 
 void Link::on_transport_drained(uint64_t) {
-  if (state_ == State::closing && transport_.pending_bytes() == 0) {
-    return transport_.close(io::Loop::Ending::orderly, error_);
-  }
+  if (state_ == State::closing) return close_transport_if_done();
   if (mux_.has_output()) schedule_flush();
 }
 
@@ -180,6 +194,13 @@ void Link::on_transport_closed(const Error& error) {
   count_codec();
   if (site_connections_) site_connections_->add(-1);
   worker_.on_link_ended(*this);
+}
+
+// The other side has said its last word, too: what it still sent to a closed socket would make its
+// kernel forget what it has not read yet, the ends of streams among them.
+void Link::close_transport_if_done() {
+  if (!has_transport_ended_ || transport_.pending_bytes() > 0 || transport_.is_closed()) return;
+  transport_.close(io::Loop::Ending::orderly, error_);
 }
 
 void Link::schedule_flush() {
@@ -211,8 +232,9 @@ void Link::arm_tick() {
 }
 
 void Link::on_tick() {
-  if (state_ == State::closing) {  // the close frame did not leave in time
-    return transport_.close(io::Loop::Ending::abort, error_);
+  if (state_ == State::closing) {  // the close frame did not leave, or was not answered, in time
+    const bool has_left = transport_.pending_bytes() == 0;
+    return transport_.close(has_left ? io::Loop::Ending::orderly : io::Loop::Ending::abort, error_);
   }
   mux_.hear(transport_.received_at());  // on a slow path a record takes longer than the timeout
   mux_.tick(worker_.loop().now());
@@ -301,6 +323,7 @@ void Link::handle(codec::LinkEvent& event) {
     case Kind::stream_reset:
       if (stream) {
         const auto named = close_reason_from(event.text);
+        if (named == CloseReason::shutdown) on_leaving();  // before its tunnel looks elsewhere
         close_stream(*stream, stream->is_reset_by_us() ? stream->reason()
                                                        : named.value_or(CloseReason::client_reset));
       }
@@ -329,11 +352,21 @@ void Link::refuse_site() {
 void Link::handle_opened() {
   const uint32_t replicas = mux_.remote().replica.empty() ? 1 : kReplicasMax;
   if (is_one_too_many(mux_.remote().workers, replicas)) return refuse_site();
+  if (is_sibling_ && mux_.remote().replica == worker_.replica()) {
+    return begin_closing(Error::config("the link leads to this process itself"));
+  }
   state_ = State::open;
   opened_at_ = worker_.loop().now();
   LOG_INFO("link open", "link", name_, "site", site_label(), "connection", connection(), "incoming",
            is_incoming(), "address", remote_address_);
   worker_.on_link_changed(*this);
+  if (worker_.is_leaving(replica())) on_reached_leaving();
+}
+
+// Behind one address there is somebody else, if not yet then soon.
+void Link::on_reached_leaving() {
+  if (!is_incoming()) return close("", "this process leaves");
+  on_leaving();
 }
 
 void Link::handle_requested(codec::LinkEvent& event) {
@@ -344,7 +377,10 @@ void Link::handle_requested(codec::LinkEvent& event) {
     awaited_mesh_ = event.stream;
     return mux_.admit(event.stream);
   }
-  if (!worker_.has_local_backend(event.head.to)) {
+  if (worker_.is_draining()) {
+    return mux_.refuse(event.stream, "istmo:reset", to_string(CloseReason::shutdown));
+  }
+  if (!worker_.can_serve(event.head.to, reach_of_streams())) {
     return mux_.refuse(event.stream, "amqp:not-found",
                        "no connector at this site has the routing key \"" + event.head.to + "\"");
   }
@@ -369,7 +405,7 @@ void Link::handle_stream_opened(codec::LinkEvent& event) {
   streams_.emplace(event.stream, &stream);
   if (event.head.to != kMeshKey) {
     awaited_.erase(event.stream);  // the tunnel takes its place in the count
-    return worker_.start_link_tunnel(stream, std::move(event.head.to));
+    return worker_.start_link_tunnel(stream, std::move(event.head.to), reach_of_streams());
   }
   awaited_mesh_ = {};
   if (mesh_) return close("amqp:not-allowed", "a second mesh stream");
@@ -401,7 +437,8 @@ void Link::close_stream(LinkStream& stream, CloseReason reason) {
 void Link::close_all_streams(CloseReason reason) {
   while (!streams_.empty()) {
     LinkStream& stream = *streams_.begin()->second;
-    close_stream(stream, stream.is_reset_by_us() ? stream.reason() : reason);
+    if (stream.is_reset_by_us()) close_stream(stream, stream.reason());
+    else close_stream(stream, mux_.has_ended(stream.id()) ? CloseReason::finished : reason);
   }
   worker_.release_streams(awaited_.size());
   awaited_.clear();

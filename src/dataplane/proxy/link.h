@@ -18,6 +18,7 @@
 #include "dataplane/proxy/newcomers.h"
 #include "dataplane/proxy/replica.h"
 #include "dataplane/proxy/report.h"
+#include "dataplane/proxy/tunnel.h"
 #include "dataplane/transport/tls_transport.h"
 
 namespace istmo::proxy {
@@ -30,7 +31,8 @@ struct LinkOptions {
   std::string remote_address;
   codec::LinkMuxOptions mux;
   codec::TlsEngineOptions tls;
-  io::Chain received;  // what the acceptor read to place the connection
+  bool is_sibling = false;  // the other process must be another replica of this site
+  io::Chain received;       // what the acceptor read to place the connection
 };
 
 class Link final : public Newcomer, private transport::TransportSink {
@@ -47,18 +49,26 @@ class Link final : public Newcomer, private transport::TransportSink {
   bool is_open() const { return state_ == State::open; }
   bool is_ended() const { return state_ == State::ended; }
   const std::string& site_id() const { return site_id_; }
+  bool is_sibling() const { return is_sibling_; }
+  // Whether it ends at that process; without a name, at any of the site.
+  bool leads_to(const Replica& place) const;
   Replica replica() const { return {site_id_, mux_.remote().replica}; }
   std::string site_label() const;
   uint32_t cost() const;
   uint32_t streams_open() const { return static_cast<uint32_t>(streams_.size()); }
   // Streams that the other site asked for and of which no message has come.
   size_t streams_awaited() const { return awaited_.size(); }
+  // Those of an Istmo site, which sends at once what it attached for.
+  bool has_streams_to_come() const { return mux_.remote().workers > 0 && !awaited_.empty(); }
   std::optional<Duration> open_time() const;  // nothing: it was never open
   uint32_t remote_workers() const { return mux_.remote().workers; }
   LinkChange change() const;
 
   // nullptr when the link is not open or out of streams.
   LinkStream* open_stream(StreamSink& sink, const std::string& routing_key);
+  // The other process ends soon: it gets a stream only when nobody else can take it.
+  void on_leaving();
+  bool is_leaving() const { return is_leaving_; }
   // Sends an AMQP close and ends. Orderly when `condition` is empty.
   void close(std::string_view condition, std::string_view text);
   // We dialed: the mesh goes over this connection, see mesh_placement.h.
@@ -77,6 +87,8 @@ class Link final : public Newcomer, private transport::TransportSink {
  private:
   enum class State : uint8_t { handshaking, open, closing, ended };
   bool can_have_mesh() const;
+  // What comes from a sibling goes on to another site, but to no further sibling.
+  Reach reach_of_streams() const { return is_sibling_ ? Reach::own_links : Reach::local; }
   bool was_open() const { return opened_at_ != Instant::never(); }
 
   void on_transport_open() override;
@@ -84,6 +96,7 @@ class Link final : public Newcomer, private transport::TransportSink {
   void on_transport_end() override;
   void on_transport_drained(uint64_t count) override;
   void on_transport_closed(const Error& error) override;
+  void close_transport_if_done();
   uint64_t output_bytes_max() const;
   void flush();
   void on_tick();
@@ -94,6 +107,7 @@ class Link final : public Newcomer, private transport::TransportSink {
   bool is_one_too_many(uint32_t workers_there, uint32_t replicas) const;
   void refuse_site();
   void handle_opened();
+  void on_reached_leaving();
   void handle_requested(codec::LinkEvent& event);
   void handle_stream_opened(codec::LinkEvent& event);
   void forget_awaited(codec::StreamId id);
@@ -111,9 +125,12 @@ class Link final : public Newcomer, private transport::TransportSink {
   codec::LinkRole role_;
   uint32_t cost_;
   uint32_t connection_;
+  bool is_sibling_;
   State state_ = State::handshaking;
   Instant opened_at_ = Instant::never();
   bool is_encrypted_ = false;  // the TLS handshake is done
+  bool has_transport_ended_ = false;
+  bool is_leaving_ = false;  // the other process, while open
   bool ended_in_order_ = false;
   std::string site_id_;
   Error error_{ErrorClass::closed, {}};

@@ -138,6 +138,7 @@ void LinkAcceptor::start_link(io::Fd fd, io::Chain&& received) {
                       .remote_address = remote ? remote->to_string() : "unknown"};
   options.mux = worker_.mux_options(codec::LinkRole::acceptor);
   options.received = std::move(received);
+  options.is_sibling = config_.is_for_siblings;
   const std::string source = remote ? remote->source() : std::string();
   if (Newcomer* newcomer = worker_.newcomers().in_the_way_of(source)) {
     worker_.count_closed(CloseReason::connections_limit, 0, 0);

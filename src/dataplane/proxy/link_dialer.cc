@@ -54,6 +54,13 @@ void LinkDialer::retire() {
   if (link_) link_->close("", "link deleted");
 }
 
+void LinkDialer::let_go() {
+  if (is_retired_) return;
+  link_ = nullptr;
+  network_failures_ = site_failures_ = 0;
+  attempt();
+}
+
 void LinkDialer::attempt() {
   if (is_retired_ || link_) return;
   const Instant now = worker_.loop().now();
@@ -113,6 +120,7 @@ void LinkDialer::start_link(Attempt& attempt, io::Fd fd) {
   options.mux.cost = config_.cost;
   options.tls.alpn = {"amqp", "istmo-" + std::to_string(connection_)};
   options.tls.expected_names = {attempt.host};
+  options.is_sibling = config_.is_sibling;
   link_ = &worker_.emplace_link(fd, *context_, std::move(options));
   link_->start();
 }

@@ -41,6 +41,8 @@ class LinkDialer {
   void update(const LinkConfig& config);
   void retire();
   bool can_be_freed() const { return is_retired_ && attempts_.empty() && !link_; }
+  // Our link leads to a process that leaves: it goes on without us, and we dial anew.
+  void let_go();
   // Our link ended; `open_time`: how long it was open, if its handshake had succeeded.
   void on_link_ended(std::optional<Duration> open_time, const std::string& error);
   LinkChange change() const;

@@ -83,20 +83,22 @@ struct LinkTarget {
   friend bool operator==(const LinkTarget&, const LinkTarget&) = default;
 };
 
-// Link document: this site dials.
+// Link document: this site dials. Or another replica of this site.
 struct LinkConfig {
   std::string name;
   std::vector<LinkTarget> targets;  // tried in turn
   uint32_t cost = 1;
   Credentials credentials;
+  bool is_sibling = false;  // it leads to a replica of this site, and nowhere else
   friend bool operator==(const LinkConfig&, const LinkConfig&) = default;
 };
 
-// RouterAccess document: other sites dial here.
+// RouterAccess document: other sites dial here. Or the other replicas of this site.
 struct LinkAcceptorConfig {
   std::string name;
   std::vector<io::Address> addresses;
   Credentials credentials;
+  bool is_for_siblings = false;
   friend bool operator==(const LinkAcceptorConfig&, const LinkAcceptorConfig&) = default;
 };
 
@@ -104,6 +106,7 @@ struct LinkAcceptorConfig {
 struct RemoteService {
   std::string routing_key;
   std::string site_id;  // the neighbour through which it is reached
+  std::string replica;  // or, with the own site's id, the sibling that is linked to such a one
   friend bool operator==(const RemoteService&, const RemoteService&) = default;
 };
 

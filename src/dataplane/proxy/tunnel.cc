@@ -40,10 +40,11 @@ Duration stricter(Duration a, Duration b) {
 
 }  // namespace
 
-Tunnel::Tunnel(Worker& worker, Listener* listener, std::vector<std::string> keys,
+Tunnel::Tunnel(Worker& worker, Listener* listener, std::vector<std::string> keys, Reach reach,
                const TcpSettings& settings)
     : worker_(worker),
       listener_(listener),
+      reach_(reach),
       started_(worker.loop().now()),
       last_activity_(started_),
       last_progress_(started_),

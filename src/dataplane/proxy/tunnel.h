@@ -30,6 +30,10 @@ struct TunnelsOfListener;
 struct TunnelsOfBackend;
 struct TunnelsWaiting;
 
+// Where an exchange may go: to backends of this site, to other sites over links of this process, or
+// over those of its siblings too.
+enum class Reach : uint8_t { local, own_links, all };
+
 // A place (backend or link) where an exchange was not served, and for which of its keys: over one
 // link another key may be.
 struct Tried {
@@ -46,7 +50,7 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
   // Where the client came in: a listener of this site, or (nullptr) a link. `settings`: the
   // listener's; those of the backend that is chosen come to them.
   // `keys`: at least one, the preferred first.
-  Tunnel(Worker& worker, Listener* listener, std::vector<std::string> keys,
+  Tunnel(Worker& worker, Listener* listener, std::vector<std::string> keys, Reach reach,
          const TcpSettings& settings);
   ~Tunnel();
 
@@ -60,7 +64,7 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
 
   uint64_t id() const { return id_; }
   void set_id(uint64_t id) { id_ = id; }
-  bool is_local_only() const { return listener_ == nullptr; }
+  Reach reach() const { return reach_; }
   std::span<const std::string> keys() const { return keys_; }
   uint64_t buffered_bytes() const { return to_server_.buffered + to_client_.buffered; }
   // When octets last left towards the client or the server, or the first of those held came.
@@ -104,6 +108,7 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
 
   Worker& worker_;
   Listener* listener_;
+  Reach reach_;
   Backend* backend_ = nullptr;  // connecting or connected to
   Stream* client_ = nullptr;
   Stream* server_ = nullptr;

@@ -6,7 +6,13 @@
 #include "dataplane/proxy/balancer.h"
 
 namespace istmo::proxy {
-namespace {}  // namespace
+namespace {
+
+// Farther than every cost: a link with somebody who leaves, and before that one with a sibling.
+constexpr uint64_t kSiblingDistance = uint64_t{1} << 32;
+constexpr uint64_t kLeavingDistance = uint64_t{1} << 33;
+
+}  // namespace
 
 Worker::Worker(io::Loop& loop, ProcessState& process, WorkerSink& sink,
                const WorkerOptions& options)
@@ -33,21 +39,21 @@ void Worker::start_tcp_tunnel(Listener& listener, io::Fd fd) {
   const auto& config = listener.config();
   auto keys = config.choice.keys.empty() ? std::vector{config.routing_key}
                                          : order_keys(config.choice, rng_);
-  auto& tunnel = tunnels_.emplace(*this, &listener, std::move(keys), config.tcp);
+  auto& tunnel = tunnels_.emplace(*this, &listener, std::move(keys), Reach::all, config.tcp);
   auto& stream = emplace_tcp_stream(fd, tunnel);
   stream.start();
   start_tunnel(tunnel, stream);
 }
 
-void Worker::start_link_tunnel(LinkStream& stream, std::string routing_key) {
-  const auto pool = pools_.find(routing_key);
-  if (is_draining_ || pool == pools_.end()) {
+void Worker::start_link_tunnel(LinkStream& stream, std::string routing_key, Reach reach) {
+  if (is_ending_ || !can_serve(routing_key, reach)) {
     release_streams(1);
-    return stream.reset(is_draining_ ? CloseReason::shutdown : CloseReason::no_route);
+    return stream.reset(is_ending_ ? CloseReason::shutdown : CloseReason::no_route);
   }
   // A route is there; all other limits are those of the connector that is chosen.
   const TcpSettings settings{.idle_timeout = {}, .half_close_timeout = {}};
-  auto& tunnel = tunnels_.emplace(*this, nullptr, std::vector{std::move(routing_key)}, settings);
+  auto& tunnel =
+      tunnels_.emplace(*this, nullptr, std::vector{std::move(routing_key)}, reach, settings);
   stream.set_sink(tunnel.sink());
   start_tunnel(tunnel, stream);
 }
@@ -63,12 +69,12 @@ TcpStream& Worker::emplace_tcp_stream(io::Fd fd, Tunnel& tunnel) {
 
 void Worker::release_streams(size_t count) {
   process_.streams_open.add(-static_cast<int64_t>(count));
+  if (is_draining_ && count > 0) schedule_sweep();
 }
 
 void Worker::release(Tunnel& tunnel) {
   tunnels_.erase(tunnel);
   release_streams(1);
-  if (is_draining_) schedule_sweep();
 }
 
 void Worker::count_closed(CloseReason reason, uint64_t bytes_in, uint64_t bytes_out) {
@@ -79,30 +85,28 @@ void Worker::count_closed(CloseReason reason, uint64_t bytes_in, uint64_t bytes_
 
 // --- routes ----------------------------------------------------------------------------------
 
-// For each key at this site first, then over the cheapest link; a backend that is set aside is
-// better than nothing.
+// For each key at this site first, then over the cheapest link, then over a sibling's; a link whose
+// other end leaves and a backend that is set aside are better than nothing.
 Route Worker::route(const Tunnel& tunnel, std::span<const Tried> tried) {
   const auto keys = tunnel.keys();
   const auto count = static_cast<uint32_t>(keys.size());
+  const Reach reach = tunnel.reach();
   for (uint32_t key = 0; key < count; ++key) {
-    const Search search{keys[key], key, tried};
+    const Search search{keys[key], key, reach, tried};
     if (auto* backend = pick_backend(search, false)) {
       return {.kind = Route::Kind::backend, .backend = backend, .key = key};
     }
-    if (tunnel.is_local_only()) continue;
     if (auto* link = pick_link(search)) {
       return {.kind = Route::Kind::link, .link = link, .key = key};
     }
   }
   for (uint32_t key = 0; key < count; ++key) {
-    if (auto* backend = pick_backend({keys[key], key, tried}, true)) {
+    if (auto* backend = pick_backend({keys[key], key, reach, tried}, true)) {
       return {.kind = Route::Kind::backend, .backend = backend, .key = key};
     }
   }
-  const auto may_come = [this](const auto& key) { return may_become_reachable(key); };
-  if (!tunnel.is_local_only() && std::ranges::any_of(keys, may_come)) {
-    return {.kind = Route::Kind::wait};
-  }
+  const auto may_come = [&](const auto& key) { return may_become_reachable(key, reach); };
+  if (std::ranges::any_of(keys, may_come)) return {.kind = Route::Kind::wait};
   return {};
 }
 
@@ -121,16 +125,21 @@ Backend* Worker::pick_backend(const Search& search, bool with_set_aside) {
 }
 
 Link* Worker::pick_link(const Search& search) {
+  if (search.reach == Reach::local) return nullptr;
   const auto sites = remote_sites_.find(search.routing_key);
   if (sites == remote_sites_.end()) return nullptr;
   std::vector<Link*> usable;
-  uint32_t cost = UINT32_MAX;
+  uint64_t distance = UINT64_MAX;
   for (const auto& link : links_) {
     if (!link->is_open() || search.is_tried(link->id())) continue;
-    if (std::ranges::find(sites->second, link->site_id()) == sites->second.end()) continue;
-    if (link->cost() > cost) continue;
-    if (link->cost() < cost) usable.clear();
-    cost = link->cost();
+    if (link->is_sibling() && search.reach == Reach::own_links) continue;
+    const auto is_there = [&](const Replica& place) { return link->leads_to(place); };
+    if (std::ranges::none_of(sites->second, is_there)) continue;
+    const uint64_t its_distance = link->cost() + (link->is_sibling() ? kSiblingDistance : 0) +
+                                  (link->is_leaving() ? kLeavingDistance : 0);
+    if (its_distance > distance) continue;
+    if (its_distance < distance) usable.clear();
+    distance = its_distance;
     usable.push_back(link.get());
   }
   std::vector<Candidate> candidates;
@@ -150,26 +159,35 @@ bool Worker::has_alternative(const Tunnel& tunnel, std::span<const Tried> tried)
   const auto keys = tunnel.keys();
   size_t left = 0;
   for (uint32_t key = 0; key < keys.size(); ++key) {
-    const Search search{keys[key], key, tried};
+    const Search search{keys[key], key, tunnel.reach(), tried};
     left += count_backends(search);
-    if (!tunnel.is_local_only() && pick_link(search) != nullptr) return true;
+    if (pick_link(search) != nullptr) return true;
   }
   return left > 1;
 }
 
-bool Worker::has_local_backend(const std::string& routing_key) const {
-  return !is_draining_ && pools_.contains(routing_key);
+// With backends here, or by way of another site: one that is known, linked or not at the moment.
+bool Worker::can_serve(const std::string& routing_key, Reach reach) const {
+  if (pools_.contains(routing_key)) return true;
+  const auto sites = remote_sites_.find(routing_key);
+  if (reach == Reach::local || sites == remote_sites_.end()) return false;
+  return std::ranges::any_of(sites->second, [](const Replica& place) { return place.id.empty(); });
 }
 
 // A site that is known to serve the key is not connected now, or nobody can know yet.
-bool Worker::may_become_reachable(const std::string& routing_key) const {
+bool Worker::may_become_reachable(const std::string& routing_key, Reach reach) const {
+  if (reach == Reach::local) return false;
   const auto sites = remote_sites_.find(routing_key);
   if (sites == remote_sites_.end()) {
-    return std::ranges::any_of(dialers_, [](const auto& dialer) { return !dialer->is_open(); });
+    return reach == Reach::all && std::ranges::any_of(dialers_, [](const auto& dialer) {
+             return !dialer->is_open() && !dialer->config().is_sibling;
+           });
   }
-  return std::ranges::any_of(sites->second, [&](const auto& site) {
-    return std::ranges::none_of(
-        links_, [&](const auto& link) { return link->is_open() && link->site_id() == site; });
+  return std::ranges::any_of(sites->second, [&](const Replica& place) {
+    if (reach == Reach::own_links && !place.id.empty()) return false;
+    return std::ranges::none_of(links_, [&](const auto& link) {
+      return link->is_open() && !link->is_leaving() && link->leads_to(place);
+    });
   });
 }
 
@@ -233,6 +251,23 @@ void Worker::on_link_ended(Link& link) {
   }
   if (!link.open_time() && link.is_incoming()) log_refusal(link.change().remote_address, error);
   schedule_sweep();
+}
+
+void Worker::on_link_leaving(Link& link) {
+  for (auto& dialer : dialers_) {
+    if (dialer->has_link(link)) return dialer->let_go();
+  }
+}
+
+void Worker::on_replica_leaving(const Replica& replica) {
+  const auto is_its = [&](const auto& link) {
+    return link->is_open() && link->replica() == replica;
+  };
+  if (std::ranges::none_of(links_, is_its)) return;
+  leaving_.insert(replica);
+  for (auto& link : links_) {
+    if (is_its(link)) link->on_leaving();
+  }
 }
 
 void Worker::log_refusal(const std::string& address, const std::string& reason) {
@@ -345,14 +380,22 @@ void Worker::end_everything() {
   schedule_sweep();
 }
 
+bool Worker::has_streams_to_come() const {
+  return std::ranges::any_of(links_, [](const auto& link) { return link->has_streams_to_come(); });
+}
+
 void Worker::sweep() {
-  if (is_draining_ && !is_ending_ && tunnels_.empty()) end_everything();
+  if (is_draining_ && !is_ending_ && tunnels_.empty() && !has_streams_to_come()) end_everything();
   const auto can_be_freed = [](const auto& object) { return object->can_be_freed(); };
   std::erase_if(listeners_, can_be_freed);
   std::erase_if(backends_, can_be_freed);
   std::erase_if(dialers_, can_be_freed);
   std::erase_if(acceptors_, can_be_freed);
   std::erase_if(links_, [](const auto& link) { return link->is_ended(); });
+  std::erase_if(leaving_, [this](const Replica& replica) {
+    return std::ranges::none_of(links_,
+                                [&](const auto& link) { return link->replica() == replica; });
+  });
   if (!is_ending_ || is_drained_) return;
   const bool is_empty = tunnels_.empty() && tcp_streams_.empty() && listeners_.empty() &&
                         backends_.empty() && dialers_.empty() && acceptors_.empty() &&

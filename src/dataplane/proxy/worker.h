@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <map>
 #include <memory>
+#include <set>
 #include <span>
 #include <string>
 #include <unordered_map>
@@ -89,6 +90,8 @@ class Worker {
   // LinkChange::id, of this worker; no effect when it is not open any more.
   void open_mesh(uint64_t connection);
   void send_mesh(const Replica& replica, std::string_view message);
+  // That process ends soon, and its site does not: exchanges go elsewhere while they can.
+  void on_replica_leaving(const Replica& replica);
   // `refusal`: why the message broke a rule, which ends the link; empty: it did not.
   void on_mesh_message_read(uint64_t link, std::string_view refusal);
   void delete_connection(uint64_t id);
@@ -104,12 +107,13 @@ class Worker {
   uint32_t index() const { return options_.index; }
   uint32_t worker_count() const { return options_.count; }
   const std::string& site_id() const { return site_id_; }
+  const std::string& replica() const { return options_.replica; }
 
   // Counts one more exchange, or says why there is no room for it.
   std::optional<CloseReason> admit_stream();
   void start_tcp_tunnel(Listener& listener, io::Fd fd);
   // The stream was admitted.
-  void start_link_tunnel(LinkStream& stream, std::string routing_key);
+  void start_link_tunnel(LinkStream& stream, std::string routing_key, Reach reach);
   TcpStream& emplace_tcp_stream(io::Fd fd, Tunnel& tunnel);
   void release(TcpStream& stream) { tcp_streams_.erase(stream); }
   void release(Tunnel& tunnel);
@@ -122,7 +126,8 @@ class Worker {
 
   Route route(const Tunnel& tunnel, std::span<const Tried> tried);
   bool has_alternative(const Tunnel& tunnel, std::span<const Tried> tried);
-  bool has_local_backend(const std::string& routing_key) const;
+  // Streams that come over links, of that reach.
+  bool can_serve(const std::string& routing_key, Reach reach) const;
   void add_waiting(Tunnel& tunnel) { waiting_.push_back(tunnel); }
   // A backend, a link or a snapshot came: exchanges that wait look again.
   void on_routes_changed();
@@ -135,6 +140,9 @@ class Worker {
   Link& emplace_link(io::Fd fd, const transport::TlsContext& context, LinkOptions&& options);
   void on_link_changed(Link& link);
   void on_link_ended(Link& link);
+  void on_link_leaving(Link& link);
+  bool is_leaving(const Replica& replica) const { return leaving_.contains(replica); }
+  bool is_draining() const { return is_draining_; }
   bool has_room_for_mesh(const Replica& replica) const;
   // Whoever can reach the link port can cause these lines: some are left out.
   void log_refusal(const std::string& address, const std::string& reason);
@@ -160,6 +168,7 @@ class Worker {
   struct Search {
     const std::string& routing_key;
     uint32_t key;  // index, as in Tried
+    Reach reach;
     std::span<const Tried> tried;
     bool is_tried(uint64_t place) const {
       return std::ranges::find(tried, Tried{place, key}) != tried.end();
@@ -174,8 +183,9 @@ class Worker {
   Backend* pick_backend(const Search& search, bool with_set_aside);
   Link* pick_link(const Search& search);
   size_t count_backends(const Search& search) const;
-  bool may_become_reachable(const std::string& routing_key) const;
+  bool may_become_reachable(const std::string& routing_key, Reach reach) const;
   void start_tunnel(Tunnel& tunnel, Stream& client);
+  bool has_streams_to_come() const;
   void sweep();
   void on_drain_timer();
   void end_everything();
@@ -198,12 +208,13 @@ class Worker {
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::vector<std::unique_ptr<Backend>> backends_;
   std::unordered_map<std::string, Pool> pools_;
-  std::unordered_map<std::string, std::vector<std::string>> remote_sites_;  // by routing key
+  std::unordered_map<std::string, std::vector<Replica>> remote_sites_;  // by routing key
   std::vector<std::unique_ptr<LinkDialer>> dialers_;
   std::vector<std::unique_ptr<LinkAcceptor>> acceptors_;
   std::vector<std::unique_ptr<Link>> links_;
   Newcomers newcomers_;                        // links that have shown no certificate yet
   std::map<Replica, uint32_t> mesh_channels_;  // open ones
+  std::set<Replica> leaving_;                  // that we have links with
   Slab<TcpStream> tcp_streams_;
   Slab<Tunnel> tunnels_;
   List<Tunnel, TunnelsWaiting> waiting_;

@@ -27,7 +27,7 @@ void Worker::apply(const Snapshot& snapshot) {
 void Worker::apply_routes(const Snapshot& snapshot) {
   remote_sites_.clear();
   for (const auto& service : snapshot.remote_services) {
-    remote_sites_[service.routing_key].push_back(service.site_id);
+    remote_sites_[service.routing_key].push_back({service.site_id, service.replica});
   }
 }
 
@@ -86,6 +86,12 @@ void Worker::apply_links(const Snapshot& snapshot, std::vector<Problem>& problem
     const bool stays = std::ranges::any_of(
         snapshot.links, [&](const auto& config) { return config.name == dialer->name(); });
     if (!stays) dialer->retire();
+  }
+  // Those that no dialer has any more: it let go of them.
+  for (auto& link : links_) {
+    const bool stays = std::ranges::any_of(
+        snapshot.links, [&](const auto& config) { return config.name == link->name(); });
+    if (link->is_leaving() && !link->is_incoming() && !stays) link->close("", "link deleted");
   }
   for (const auto& config : snapshot.links) {
     for (auto& dialer : dialers_) {

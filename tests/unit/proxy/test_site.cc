@@ -61,7 +61,7 @@ void TestSite::dial(const std::string& link, uint16_t port, const proxy::Credent
 }
 
 void TestSite::add_remote_service(const std::string& key, const std::string& site_id) {
-  snapshot.remote_services.push_back({key, site_id});
+  snapshot.remote_services.push_back({.routing_key = key, .site_id = site_id});
 }
 
 std::vector<proxy::Problem> TestSite::publish() {
