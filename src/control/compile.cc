@@ -49,6 +49,7 @@ class Compilation {
     add_attached_connectors();
     add_links();
     add_acceptors();
+    add_siblings();
     add_remote_services();
     find_reachable_keys();
     add_listeners();
@@ -288,13 +289,42 @@ class Compilation {
     }
   }
 
+  // One link between each two of them: the lower address dials.
+  void add_siblings() {
+    if (!observed_.cluster || observed_.cluster->siblings.empty()) return;
+    const auto credentials = observed_.credentials.find(std::string(kSiblingSecret));
+    if (credentials == observed_.credentials.end()) return;
+    const std::string& own_address = observed_.cluster->own_address;
+    if (const auto at = io::Address::parse(own_address, kSiblingPort)) {
+      snapshot().acceptors.push_back({.name = std::string(kSiblingSecret),
+                                      .addresses = {*at},
+                                      .credentials = credentials->second,
+                                      .is_for_siblings = true});
+    }
+    for (const std::string& sibling : observed_.cluster->siblings) {
+      const auto address = io::Address::parse(sibling, kSiblingPort);
+      if (!address || sibling < own_address) continue;
+      snapshot().links.push_back({.name = std::string(kSiblingLinkPrefix) + sibling,
+                                  .targets = {{std::string(kSiblingHost), {*address}}},
+                                  .credentials = credentials->second,
+                                  .is_sibling = true});
+    }
+  }
+
   void add_remote_services() {
     // Those of a site that is held too: a stream for it waits for its link.
     for (const RemoteSite& remote : observed_.remote_sites) {
       for (const ServiceInfo& service : remote.state.services) {
         if (service.connectors.empty()) continue;
-        snapshot().remote_services.push_back(
-            {.routing_key = service.routing_key, .site_id = remote.state.site.id, .replica = {}});
+        if (remote.is_linked) {
+          snapshot().remote_services.push_back(
+              {.routing_key = service.routing_key, .site_id = remote.state.site.id, .replica = {}});
+        }
+        for (const std::string& sibling : remote.siblings) {
+          snapshot().remote_services.push_back({.routing_key = service.routing_key,
+                                                .site_id = observed_.site.id,
+                                                .replica = sibling});
+        }
       }
     }
   }
@@ -520,11 +550,17 @@ MeshSiteState local_state(const Desired& desired, const Observed& observed,
     std::sort(service.listeners.begin(), service.listeners.end());
     state.services.push_back(std::move(service));
   }
-  for (const LinkState& link : observed.links) {
-    if (link.is_incoming) continue;
-    state.links.push_back({link.link, link.site_id, link.site_name, link.is_up()});
-  }
+  state.links = mesh_links(observed.links, IncomingLinks::left_out);
   return state;
+}
+
+std::vector<MeshLink> mesh_links(const std::vector<LinkState>& links, IncomingLinks incoming) {
+  std::vector<MeshLink> told;
+  for (const LinkState& link : links) {
+    if (link.is_incoming && incoming == IncomingLinks::left_out) continue;
+    told.push_back({link.link, link.site_id, link.site_name, link.is_up()});
+  }
+  return told;
 }
 
 }  // namespace istmo::control

@@ -10,6 +10,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "control/desired.h"
@@ -17,6 +18,13 @@
 #include "dataplane/proxy/snapshot.h"
 
 namespace istmo::control {
+
+// Links between the replicas of a site: their names have this in front, which no document's has,
+// and their certificates name this host.
+inline constexpr std::string_view kSiblingLinkPrefix = "sibling/";
+inline constexpr std::string_view kSiblingHost = "istmo-replicas";
+inline constexpr std::string_view kSiblingSecret = "istmo-sibling";
+inline constexpr uint16_t kSiblingPort = 55672;
 
 // The RouterAccess that Site.linkAccess or a token stands for, and PKI's certificate for it.
 inline constexpr const char* kImpliedAccess = "istmo-router";
@@ -49,5 +57,7 @@ bool makes_credentials(const RouterAccessDocument& access, const Desired& desire
 // What this site tells its neighbours.
 MeshSiteState local_state(const Desired& desired, const Observed& observed,
                           const proxy::Snapshot& snapshot);
+enum class IncomingLinks : uint8_t { left_out, included };
+std::vector<MeshLink> mesh_links(const std::vector<LinkState>& links, IncomingLinks incoming);
 
 }  // namespace istmo::control

@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "control/compile.h"
 #include "control/ingress_hosts.h"
 
 namespace istmo::control {
@@ -15,6 +16,7 @@ namespace istmo::control {
 namespace {
 
 constexpr Duration kCertificateCheck = Duration::seconds(6 * 3600);
+constexpr Duration kSiblingPatience = Duration::seconds(10);
 constexpr Duration kTryAgain = Duration::seconds(1);
 constexpr Duration kEndPatience = Duration::seconds(2);
 
@@ -79,6 +81,7 @@ Result<> Controller::start() {
   observed_.generation = 0;
   if (options_.ingress_hosts.empty()) options_.ingress_hosts = default_ingress_hosts();
   mesh_ = std::make_unique<MeshState>(state_->site_id());
+  siblings_.emplace(state_->site_id());
   SiteAccessSink& access_sink = *this;
   access_ = std::make_unique<SiteAccess>(
       loop_, *state_, access_sink,
@@ -97,6 +100,7 @@ Result<> Controller::start() {
   TRY(admin_.listen(options_.admin));
   next_certificate_check_ = loop_.now() + kCertificateCheck;
   store_.apply(platform_->source().state());  // what came since the state was opened
+  siblings_awaited_until_ = loop_.now() + kSiblingPatience;
   mark_dirty();
   LOG_INFO("site started", "site", observed_.site.name, "id", state_->site_id(), "replica", replica,
            "namespace", options_.namespace_name, "workers", options_.workers, "io",
@@ -221,6 +225,10 @@ void Controller::on_link_changed(const proxy::LinkChange& change) {
   LOG_INFO(change.is_open ? "link open" : "link not open", "link", change.link, "site",
            change.site_name.empty() ? change.site_id : change.site_name, "connection",
            change.connection, "remote", change.remote_address, "error", change.error);
+  if (siblings_->is_link(change)) {
+    if (siblings_->on_link_changed(change)) on_news();
+    return;
+  }
   const proxy::Replica replica{change.site_id, change.replica};
   const bool was_linked = links_.is_linked(replica);
   const bool was_site_linked = is_site_linked(change.site_id);
@@ -265,8 +273,10 @@ void Controller::on_backend_changed(const proxy::BackendChange& change) {
 }
 
 Result<> Controller::on_mesh_message(const proxy::Replica& replica, std::string message) {
-  auto changed = mesh_->on_message(replica, message);
+  auto changed = siblings_->is_one(replica) ? siblings_->on_message(replica, message)
+                                            : mesh_->on_message(replica, message);
   if (changed) {
+    if (mesh_->is_leaving(replica)) dataplane_->leave(replica);
     if (*changed) on_news();
     return {};
   }
@@ -280,7 +290,9 @@ Result<> Controller::on_mesh_message(const proxy::Replica& replica, std::string 
 void Controller::on_mesh_open(const proxy::Replica& replica) {
   open_meshes_.insert(replica);
   mesh_->on_replica_open(replica);
+  siblings_->on_open(replica);
   announcer_.forget(replica);
+  sibling_announcer_.forget(replica);
   mark_dirty();
 }
 
@@ -309,6 +321,8 @@ void Controller::end_soon() {
   if (options_.drain_delay == Duration{}) return drain();
   // Whoever sends clients here has to learn first that this site is not ready any more.
   phase_ = Phase::leaving;
+  platform_->on_leaving();
+  mark_dirty();  // neighbours hear of it
   loop_.timers().arm(drain_timer_, loop_.now() + options_.drain_delay);
 }
 
@@ -365,21 +379,46 @@ void Controller::refresh_observed() {
   std::set<std::string> names;
   for (const auto& [name, link] : desired_.links) names.insert(name);
   links_.keep_only(names);
+  if (news_.take(loop_.now())) {
+    observed_.siblings = siblings_->states();
+    observed_.remote_sites = mesh_->sites();
+    add_reach_of_siblings(observed_.remote_sites, observed_.siblings);
+  }
   observed_.links = links_.links();
-  if (news_.take(loop_.now())) observed_.remote_sites = mesh_->sites();
+  add_links_of_siblings(observed_.links, observed_.siblings);
   observed_.backends_set_aside.clear();
   for (const auto& [backend, error] : set_aside_) {
     observed_.backends_set_aside[std::get<0>(backend)].emplace(std::get<1>(backend), error);
   }
   platform_->observe(desired_, observed_);
   access_->update(desired_, observed_);
+  refresh_sibling_credentials();
   if (access_->has_failed()) access_pace_.on_failed(loop_.now());
   else access_pace_.reset();
   std::set<std::string> hosts = hosts_to_resolve(desired_, observed_);
   hosts.merge(tokens_->hosts_to_resolve(desired_));
   resolver_->watch(hosts);
   observed_.hosts = resolver_->hosts();
-  tokens_->update(desired_, observed_);
+  if (platform_->acts_for_site() && has_heard_siblings()) tokens_->update(desired_, observed_);
+}
+
+void Controller::refresh_sibling_credentials() {
+  if (!observed_.cluster || observed_.cluster->siblings.empty()) return;
+  auto credentials = state_->server_credentials(std::string(kSiblingSecret),
+                                                {std::string(kSiblingHost)}, wall_now());
+  if (!credentials) {
+    return LOG_ERROR("no certificate for links between replicas", "error",
+                     credentials.error().text());
+  }
+  observed_.credentials[std::string(kSiblingSecret)] = std::move(*credentials);
+}
+
+// A new process is not ready before it can reach what those that are there do. One of them may be
+// dead: then not for ever.
+bool Controller::has_heard_siblings() const {
+  if (!observed_.cluster || loop_.now() >= siblings_awaited_until_) return true;
+  return observed_.cluster->are_siblings_known && publishing_ == 0 &&
+         observed_.siblings.size() >= observed_.cluster->siblings.size();
 }
 
 // What is there by now is not kept in the state any more, so that deleting it is an end.
@@ -428,7 +467,7 @@ void Controller::refresh_status() {
   }
   status_ = derive_status(desired_, observed_, compiled_, problems, status_, wall_clock_text());
   told_problems_ = std::move(problems);
-  write_status();
+  if (has_heard_siblings()) write_status();  // else Services that only they know of would go
   tell_ready();
 }
 
@@ -461,10 +500,20 @@ void Controller::tell_ready() {
 }
 
 void Controller::announce() {
-  const MeshSiteState state = local_state(desired_, observed_, *compiled_.snapshot);
+  MeshSiteState state = local_state(desired_, observed_, *compiled_.snapshot);
+  state.is_leaving =
+      phase_ == Phase::leaving && platform_->replaces_process() && desired_.site() != nullptr;
+  MeshSiteState own_state = state;
+  own_state.links = mesh_links(links_.links(), IncomingLinks::included);
+  std::vector<MeshSiteState> neighbours;
+  for (RemoteSite& remote : mesh_->sites()) {
+    if (remote.is_reachable) neighbours.push_back(std::move(remote.state));
+  }
   for (const proxy::Replica& replica : open_meshes_) {
     const std::string message =
-        announcer_.message_for(replica, state, renewal_->trust_for(replica.site_id));
+        siblings_->is_one(replica)
+            ? sibling_announcer_.message_for(replica, own_state, {}, neighbours)
+            : announcer_.message_for(replica, state, renewal_->trust_for(replica.site_id));
     if (!message.empty()) dataplane_->send_mesh(replica, message);
   }
 }
@@ -473,6 +522,7 @@ void Controller::arm_timer() {
   Instant next =
       std::min({mesh_->next_deadline(), next_certificate_check_, news_.due(), access_pace_.due()});
   if (publishing_ == 0) next = std::min(next, bind_pace_.due());
+  if (!has_heard_siblings()) next = std::min(next, siblings_awaited_until_);
   if (!status_error_.empty()) next = std::min(next, loop_.now() + kTryAgain);
   if (const auto end = access_->next_end()) {
     // The wall clock is read in whole seconds, rounded down: this is never too early.

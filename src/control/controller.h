@@ -34,6 +34,7 @@
 #include "control/retry_pace.h"
 #include "control/site_access.h"
 #include "control/site_platform.h"
+#include "control/siblings.h"
 #include "control/site_state.h"
 #include "control/status.h"
 #include "control/token_redemption.h"
@@ -110,6 +111,8 @@ class Controller final : private DataplaneSink,
   void refresh();
   void refresh_observed();
   void give_documents_of_tokens();
+  void refresh_sibling_credentials();
+  bool has_heard_siblings() const;
   void publish_if_changed();
   void refresh_status();
   void write_status();
@@ -144,6 +147,7 @@ class Controller final : private DataplaneSink,
   // By connector, address and worker: why a backend is set aside.
   std::map<std::tuple<std::string, std::string, uint32_t>, std::string> set_aside_;
   MeshAnnouncer announcer_;
+  MeshAnnouncer sibling_announcer_;
   NewsPace news_;
   AdminServer admin_;
   HealthServer health_;
@@ -153,6 +157,7 @@ class Controller final : private DataplaneSink,
   std::unique_ptr<Resolver> resolver_;
   std::optional<SiteState> state_;
   std::unique_ptr<MeshState> mesh_;
+  std::optional<Siblings> siblings_;
   std::unique_ptr<SiteAccess> access_;
   std::unique_ptr<CertificateRenewal> renewal_;
   std::unique_ptr<TokenRedemption> tokens_;
@@ -184,6 +189,7 @@ class Controller final : private DataplaneSink,
   enum class Phase : uint8_t { starting, ready, leaving, draining, ended };
   Phase phase_ = Phase::starting;
   Instant next_certificate_check_;
+  Instant siblings_awaited_until_;
   io::Fd signals_;
   io::OpOf<Controller, &Controller::on_signal> signal_op_{*this};
   io::DeferredOf<Controller, &Controller::refresh> refresh_{*this};

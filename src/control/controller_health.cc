@@ -63,6 +63,7 @@ HealthAnswer Controller::readiness() const {
   if (observed_.published_generation == 0) {
     return unavailable("the workers do not run the documents yet");
   }
+  if (!has_heard_siblings()) return unavailable("the other replicas have not told what they reach");
   return {.text = "ok\n"};
 }
 

@@ -18,6 +18,9 @@ class LinuxPlatform final : public SitePlatform {
 
   std::string_view name() const override { return "linux"; }
   DocumentSource& source() override { return source_; }
+  bool replaces_process() const override { return false; }
+  bool acts_for_site() const override { return true; }
+  void on_leaving() override {}
   void start() override { source_.start(); }
   void stop() override { source_.stop(); }
   bool is_idle() const override { return source_.is_idle(); }

@@ -14,6 +14,7 @@ constexpr size_t kTextBytesMax = 253;
 constexpr size_t kNamesMax = 1'000;  // connectors or listeners of one key
 constexpr size_t kPortsMax = 64;     // published for one key
 constexpr size_t kLinksMax = 1'000;
+constexpr size_t kNeighboursMax = 1'000;
 constexpr size_t kPemBytesMax = 16 * 1024;
 constexpr TextLimits kMessageLimits{.bytes_max = 4 * 1024 * 1024,
                                     .depth_max = 8,
@@ -66,6 +67,17 @@ Value trust_value(const MeshTrust& trust) {
   value.append({}, "certificate", trust.certificate);
   value.append({}, "certificateRequest", trust.certificate_request);
   return value;
+}
+
+void append_state(Value& map, const MeshSiteState& state) {
+  map.append({}, "site", site_value(state.site));
+  Value services = Value::list();
+  for (const ServiceInfo& service : state.services) services.add(service_value(service));
+  map.append({}, "services", std::move(services));
+  Value links = Value::list();
+  for (const MeshLink& link : state.links) links.add(link_value(link));
+  map.append({}, "links", std::move(links));
+  if (state.is_leaving) map.append({}, "leaving", true);
 }
 
 // --- reading ---------------------------------------------------------------------------------
@@ -183,6 +195,35 @@ Result<MeshTrust> read_trust(const Value& map) {
                    .certificate_request = TRY(text_at(map, "certificateRequest", Empty::allowed))};
 }
 
+Result<MeshSiteState> read_state(const Value& map) {
+  MeshSiteState state;
+  const Value* site = TRY(need(map, "site", Value::Kind::map));
+  state.site = TRY(read_site(*site));
+  std::set<std::string> keys;
+  size_t ports = 0;
+  for (const Value& item : TRY(list_at(map, "services", kMeshServicesMax))->items()) {
+    ServiceInfo service = TRY(read_service(item));
+    if (!keys.insert(service.routing_key).second) {
+      return Error::protocol("mesh message: a routing key is there twice");
+    }
+    ports += service.published_ports.size();
+    if (ports > kMeshPublishedMax) {
+      return Error::limit("mesh message: more than " + std::to_string(kMeshPublishedMax) +
+                          " published ports");
+    }
+    state.services.push_back(std::move(service));
+  }
+  std::sort(state.services.begin(), state.services.end(),
+            [](const auto& a, const auto& b) { return a.routing_key < b.routing_key; });
+  for (const Value& item : TRY(list_at(map, "links", kLinksMax))->items()) {
+    state.links.push_back(TRY(read_link(item)));
+  }
+  if (map.find("leaving")) {
+    state.is_leaving = TRY(need(map, "leaving", Value::Kind::boolean))->text() == "true";
+  }
+  return state;
+}
+
 // --- replicas of one site --------------------------------------------------------------------
 
 void add_names(std::vector<std::string>& names, const std::vector<std::string>& more) {
@@ -229,18 +270,21 @@ RemoteSite merge_replicas(const std::vector<const RemoteSite*>& replicas) {
 }  // namespace
 
 std::string write_mesh_message(const MeshSiteState& state, const MeshTrust& trust,
-                               uint64_t sequence) {
+                               uint64_t sequence, const std::vector<MeshSiteState>& neighbours) {
   Value message = Value::map();
   message.append({}, "version", kMeshVersion);
   message.append({}, "sequence", sequence);
-  message.append({}, "site", site_value(state.site));
-  Value services = Value::list();
-  for (const ServiceInfo& service : state.services) services.add(service_value(service));
-  message.append({}, "services", std::move(services));
-  Value links = Value::list();
-  for (const MeshLink& link : state.links) links.add(link_value(link));
-  message.append({}, "links", std::move(links));
+  append_state(message, state);
   if (trust != MeshTrust()) message.append({}, "trust", trust_value(trust));
+  if (!neighbours.empty()) {
+    Value list = Value::list();
+    for (const MeshSiteState& neighbour : neighbours) {
+      Value value = Value::map();
+      append_state(value, neighbour);
+      list.add(std::move(value));
+    }
+    message.append({}, "neighbours", std::move(list));
+  }
   return write_json(message, JsonStyle::compact);
 }
 
@@ -256,30 +300,15 @@ Result<MeshMessage> read_mesh_message(std::string_view text) {
   }
   MeshMessage message;
   message.sequence = TRY(number_at(map, "sequence"));
-  const Value* site = TRY(need(map, "site", Value::Kind::map));
-  message.state.site = TRY(read_site(*site));
-  std::set<std::string> keys;
-  size_t ports = 0;
-  for (const Value& item : TRY(list_at(map, "services", kMeshServicesMax))->items()) {
-    ServiceInfo service = TRY(read_service(item));
-    if (!keys.insert(service.routing_key).second) {
-      return Error::protocol("mesh message: a routing key is there twice");
-    }
-    ports += service.published_ports.size();
-    if (ports > kMeshPublishedMax) {
-      return Error::limit("mesh message: more than " + std::to_string(kMeshPublishedMax) +
-                          " published ports");
-    }
-    message.state.services.push_back(std::move(service));
-  }
-  std::sort(message.state.services.begin(), message.state.services.end(),
-            [](const auto& a, const auto& b) { return a.routing_key < b.routing_key; });
-  for (const Value& item : TRY(list_at(map, "links", kLinksMax))->items()) {
-    message.state.links.push_back(TRY(read_link(item)));
-  }
+  message.state = TRY(read_state(map));
   if (map.find("trust")) {
     const Value* trust = TRY(need(map, "trust", Value::Kind::map));
     message.trust = TRY(read_trust(*trust));
+  }
+  if (map.find("neighbours")) {
+    for (const Value& item : TRY(list_at(map, "neighbours", kNeighboursMax))->items()) {
+      message.neighbours.push_back(TRY(read_state(item)));
+    }
   }
   return message;
 }
@@ -326,7 +355,7 @@ Result<bool> MeshState::on_message(const proxy::Replica& replica, std::string_vi
   known.sequence = message.sequence;
   const bool is_same = known.has_state && known.remote.is_reachable &&
                        known.remote.state == message.state && known.remote.trust == message.trust;
-  known.remote = {std::move(message.state), std::move(message.trust), true};
+  known.remote = {.state = std::move(message.state), .trust = std::move(message.trust)};
   known.has_state = true;
   known.forget_at = Instant::never();
   return !is_same;
@@ -344,7 +373,8 @@ bool MeshState::on_replica_lost(const proxy::Replica& replica, Loss loss, Instan
   const auto found = known_.find(replica);
   if (found == known_.end()) return false;
   Known& known = found->second;
-  if (loss == Loss::orderly || !known.has_state) {
+  const bool is_over = loss == Loss::orderly && !known.remote.state.is_leaving;
+  if (is_over || !known.has_state) {
     const bool was_known = known.has_state;
     known_.erase(found);
     return was_known;
@@ -355,6 +385,11 @@ bool MeshState::on_replica_lost(const proxy::Replica& replica, Loss loss, Instan
   known.has_sequence = false;
   known.forget_at = now + kHoldTime;
   return was_reachable;
+}
+
+bool MeshState::is_leaving(const proxy::Replica& replica) const {
+  const auto found = known_.find(replica);
+  return found != known_.end() && found->second.remote.state.is_leaving;
 }
 
 bool MeshState::tick(Instant now) {
@@ -387,15 +422,17 @@ std::vector<RemoteSite> MeshState::sites() const {
 }
 
 std::string MeshAnnouncer::message_for(const proxy::Replica& replica, const MeshSiteState& state,
-                                       const MeshTrust& trust) {
-  if (state_number_ == 0 || !(state == state_)) {
+                                       const MeshTrust& trust,
+                                       const std::vector<MeshSiteState>& neighbours) {
+  if (state_number_ == 0 || !(state == state_) || neighbours != neighbours_) {
     state_ = state;
+    neighbours_ = neighbours;
     ++state_number_;
   }
   Told& told = told_[replica];
   if (told.state == state_number_ && told.trust == trust) return {};
   told = {state_number_, trust};
-  return write_mesh_message(state_, trust, ++sequence_);
+  return write_mesh_message(state_, trust, ++sequence_, neighbours_);
 }
 
 }  // namespace istmo::control

@@ -51,6 +51,7 @@ struct MeshSiteState {
   SiteInfo site;
   std::vector<ServiceInfo> services;  // sorted by routing key, each key once
   std::vector<MeshLink> links;
+  bool is_leaving = false;  // the process that says so ends soon, and its site goes on
   friend bool operator==(const MeshSiteState&, const MeshSiteState&) = default;
 };
 
@@ -68,12 +69,15 @@ inline constexpr int kMeshVersion = 1;
 inline constexpr size_t kMeshServicesMax = 10'000;
 inline constexpr size_t kMeshPublishedMax = 1'000;  // ports that one site has others listen on
 
+// `neighbours`: for another replica of this site, those that this one is linked with.
 std::string write_mesh_message(const MeshSiteState& state, const MeshTrust& trust,
-                               uint64_t sequence);
+                               uint64_t sequence,
+                               const std::vector<MeshSiteState>& neighbours = {});
 struct MeshMessage {
   uint64_t sequence = 0;
   MeshSiteState state;
   MeshTrust trust;
+  std::vector<MeshSiteState> neighbours;
 };
 // Errors: protocol (it breaks a rule), refused (a later version), limit (it says too much).
 Result<MeshMessage> read_mesh_message(std::string_view text);
@@ -82,13 +86,16 @@ Result<MeshMessage> read_mesh_message(std::string_view text);
 struct RemoteSite {
   MeshSiteState state;
   MeshTrust trust;
-  bool is_reachable = true;  // false: its links went away without a word, see kHoldTime
+  bool is_reachable = true;           // false: its links went away without a word, see kHoldTime
+  bool is_linked = true;              // false: only siblings are, see siblings.h
+  std::vector<std::string> siblings;  // replicas of this site that are linked with it
 };
 
 // Knowledge about the neighbours, told by each of their replicas for itself. Owned by the
 // controller, control thread only.
 // A site that ends its links in order is forgotten at once; one that falls silent keeps its
-// services for kHoldTime, so that its listeners stay open over a short cut.
+// services for kHoldTime, so that its listeners stay open over a short cut. So does one whose last
+// process said that it leaves: another one takes its place.
 class MeshState {
  public:
   static constexpr Duration kHoldTime = Duration::seconds(30);
@@ -105,6 +112,7 @@ class MeshState {
   void on_replica_open(const proxy::Replica& replica);
   // All links to it are gone. True: what is known changed.
   bool on_replica_lost(const proxy::Replica& replica, Loss loss, Instant now);
+  bool is_leaving(const proxy::Replica& replica) const;
   // Forgets sites whose hold time is over. True: what is known changed.
   bool tick(Instant now);
   // When tick() has something to do; Instant::never() if nothing is held.
@@ -133,7 +141,8 @@ class MeshAnnouncer {
  public:
   // The message that the neighbour has to get now; empty: it was told the same before.
   std::string message_for(const proxy::Replica& replica, const MeshSiteState& state,
-                          const MeshTrust& trust);
+                          const MeshTrust& trust,
+                          const std::vector<MeshSiteState>& neighbours = {});
   // Its mesh channel is a new one, or closed: it was told nothing.
   void forget(const proxy::Replica& replica) { told_.erase(replica); }
 
@@ -143,6 +152,7 @@ class MeshAnnouncer {
     MeshTrust trust;
   };
   MeshSiteState state_;
+  std::vector<MeshSiteState> neighbours_;
   uint64_t state_number_ = 0;
   uint64_t sequence_ = 0;
   std::map<proxy::Replica, Told> told_;

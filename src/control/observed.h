@@ -101,6 +101,14 @@ struct AttachedSelection {
   std::string error;    // why it cannot be taken
 };
 
+// Another replica of this site, as it tells (siblings.h).
+struct SiblingState {
+  std::string replica;
+  MeshSiteState state;                    // of this site, as that process sees it
+  std::vector<MeshSiteState> neighbours;  // that it is linked with
+  friend bool operator==(const SiblingState&, const SiblingState&) = default;
+};
+
 // Where clients find a service: the name and port of a Service.
 struct ServicePlace {
   std::string host;
@@ -125,6 +133,10 @@ struct ClusterView {
   // The port at which the gateway's pod has the listener behind a Service.
   std::map<ServicePlace, uint16_t> ports;
   std::vector<IngressAddress> ingress;  // empty: there is no Service in front of the gateway
+  // Addresses of the gateway's pods, if it has several: of this one, and of the others.
+  std::string own_address;
+  std::vector<std::string> siblings;
+  bool are_siblings_known = true;  // false: the cluster has not told yet
 };
 
 struct Observed {
@@ -146,8 +158,9 @@ struct Observed {
   // Backends that are set aside: by connector, then by address, with the reason.
   std::map<std::string, std::map<std::string, std::string>> backends_set_aside;
 
-  std::vector<RemoteSite> remote_sites;  // MeshState::sites()
-  std::vector<LinkState> links;
+  std::vector<SiblingState> siblings;
+  std::vector<RemoteSite> remote_sites;  // MeshState::sites(), and what siblings reach
+  std::vector<LinkState> links;          // of this process and of siblings
 
   // For status only.
   std::vector<proxy::Problem> running_problems;  // DataplaneSink::on_published

@@ -46,6 +46,13 @@ class SitePlatform {
   virtual ~SitePlatform() = default;
   virtual std::string_view name() const = 0;  // "linux", "kubernetes": what neighbours are told
   virtual DocumentSource& source() = 0;
+  // Whether another process takes over where this one was told to end.
+  virtual bool replaces_process() const = 0;
+  // Of several processes of the site one acts for it: writes status, redeems tokens. When that
+  // changes, so do the surroundings.
+  virtual bool acts_for_site() const = 0;
+  // This process was told to end: another one is to act.
+  virtual void on_leaving() = 0;
   virtual void start() = 0;
   virtual void stop() = 0;
   virtual bool is_idle() const = 0;

@@ -195,7 +195,8 @@ def test_helm_installs_and_removes_the_chart_with_the_rights_of_the_namespace(he
 
     kubeconfig = ("--kubeconfig", namespace.kubeconfig, "--namespace", namespace.name)
     helm("install", "istmo", CHART, *kubeconfig)
-    assert labelled("deployments", "apps/v1") == labelled("services") == ["istmo"]
+    assert labelled("deployments", "apps/v1") == ["istmo"]
+    assert labelled("services") == ["istmo", "istmo-replicas"]
     assert labelled("configmaps") == [f"site-{namespace.name}"]
     helm("upgrade", "istmo", CHART, *kubeconfig, "--set", "replicas=2")
     deployment = namespace.api.get(namespace.path("deployments/istmo", "apps/v1"))

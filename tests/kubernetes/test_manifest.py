@@ -32,7 +32,7 @@ def test_the_manifest_is_applied_with_the_rights_of_a_namespace_admin(printed, n
     ports = namespace.api.get(namespace.path("services/istmo"))["spec"]["ports"]
     assert {port["name"]: port["port"] for port in ports} == {"links": 55671, "grants": 9090}
     assert {port["name"]: port["containerPort"] for port in container["ports"]} == {
-        "links": 55671, "grants": 9090, "admin": 9901}
+        "links": 55671, "grants": 9090, "admin": 9901, "replicas": 55672}
     site = namespace.api.get(namespace.path(f"configmaps/site-{namespace.name}"))
     assert yaml.safe_load(site["data"]["site.yaml"])["metadata"]["name"] == namespace.name
 

@@ -1,5 +1,6 @@
 // init, site create: a gateway in a namespace of a cluster.
 #include <algorithm>
+#include <iterator>
 #include <map>
 
 #include "control/cli/cluster_ingress.h"
@@ -141,6 +142,21 @@ Result<> check_may_make(const ClusterSite& site, const std::vector<Value>& objec
   return {};
 }
 
+// Roles beside the base Role, which a user may lack the right to grant: the site runs without.
+void leave_out_roles(const ClusterSite& site, std::vector<Value>& objects) {
+  const auto is_of_leases = [](const Value& object) {
+    return id_of_object(object).name == kLeasesRole;
+  };
+  std::vector<Value> roles;
+  std::ranges::copy_if(objects, std::back_inserter(roles), is_of_leases);
+  const auto may = check_may_make(site, roles);
+  if (may || may.error().error_class() != ErrorClass::config) return;
+  std::erase_if(objects, is_of_leases);
+  print_notice("istmo: Role " + std::string(kLeasesRole) + " is left out: " + may.error().text() +
+               "; without it two replicas may both write status for a moment as they come and "
+               "go\n");
+}
+
 // The manifest goes to stdout, so that it can be handed on.
 Error refused(const ClusterSite& site, const SiteManifestOptions& options, const Error& error) {
   if (error.error_class() != ErrorClass::config) return error;
@@ -227,6 +243,7 @@ Result<> make_cluster_site(const Arguments& arguments, const NewSite& made) {
   TRY(check_not_skuppers(site));
   TRY(check_not_installed(site));
   std::vector<Value> objects = gateway_objects(options);
+  leave_out_roles(site, objects);
   std::vector<Value> all = objects;
   all.insert(all.begin(), site_config_map(options));
   if (const auto may = check_may_make(site, all); !may) return refused(site, options, may.error());

@@ -119,6 +119,18 @@ EndpointPlace EndpointTable::place_of_pod(const std::string& pod) const {
   return known == pods_.end() ? EndpointPlace() : known->second.begin()->second;
 }
 
+std::map<std::string, std::string> EndpointTable::pods_of(const std::string& service) const {
+  std::map<std::string, std::string> pods;
+  for (const auto& [name, slice] : slices_) {
+    if (slice.service != service) continue;
+    for (const Endpoint& endpoint : slice.endpoints) {
+      if (endpoint.pod.empty() || endpoint.addresses.empty()) continue;
+      pods.emplace(endpoint.pod, endpoint.addresses.front());
+    }
+  }
+  return pods;
+}
+
 std::optional<ServiceSelection> EndpointTable::select(const std::string& service, uint16_t port,
                                                       const std::string& zone) const {
   const auto ports = services_.find(service);

@@ -40,6 +40,8 @@ class EndpointTable {
   bool has_service(const std::string& name) const { return services_.contains(name); }
   // As the first of its slices by name has it.
   EndpointPlace place_of_pod(const std::string& pod) const;
+  // Of a Service that lists those that are not ready too: the first address of each, by pod.
+  std::map<std::string, std::string> pods_of(const std::string& service) const;
   // What serves a port of a Service for a client in `zone`: those that are ready, of the zone while
   // there are any. nullopt: the Service has no slices, so its name has to be looked up.
   std::optional<ServiceSelection> select(const std::string& service, uint16_t port,

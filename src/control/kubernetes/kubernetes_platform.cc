@@ -102,11 +102,14 @@ KubernetesPlatform::KubernetesPlatform(io::Loop& loop, PlatformSink& sink, ApiSe
       source_(loop, server_, sink, rng_),
       keeper_(server_.access().namespace_name, {"ConfigMap", "Secret", "Service"}, rng_),
       writer_(loop, server_, keeper_, *this),
+      lease_(server_.access().namespace_name, server_.access().pod_name),
+      lease_calls_(loop, server_, 1),
       document_maker_(loop, server_),
       event_writer_(loop, server_),
       state_(loop, server_, rng_, sink),
-
-      attached_(loop, server_, sink, rng_) {}
+      attached_(loop, server_, sink, rng_) {
+  writer_.pause();  // until write_status() says what is wanted
+}
 
 KubernetesPlatform::~KubernetesPlatform() = default;
 
@@ -129,12 +132,15 @@ void KubernetesPlatform::stop() {
   document_maker_.stop();
   event_writer_.stop();
   state_.stop();
+  loop_.timers().cancel(lease_timer_);
+  lease_calls_.stop();
   if (resolver_) resolver_->stop();
 }
 
 bool KubernetesPlatform::is_idle() const {
   return source_.is_idle() && attached_.is_idle() && writer_.is_idle() &&
-         document_maker_.is_idle() && event_writer_.is_idle() && state_.is_idle() &&
+         lease_calls_.is_idle() && document_maker_.is_idle() && event_writer_.is_idle() &&
+         state_.is_idle() &&
          (!resolver_ || resolver_->is_idle()) &&
          std::ranges::all_of(watches_, [](const auto& watch) { return watch->is_idle(); });
 }
@@ -186,6 +192,12 @@ void KubernetesPlatform::observe(const Desired& desired, Observed& observed) {
   for (const auto& [name, connector] : desired.connectors) {
     if (!connector.selector.empty()) observed.cluster->pods[name] = select(connector);
   }
+  find_siblings(*observed.cluster);
+  const auto& siblings = observed.cluster->siblings;
+  is_first_of_siblings_ = std::ranges::all_of(
+      siblings, [&](const auto& each) { return each > observed.cluster->own_address; });
+  lease_.set_contended(!siblings.empty(), loop_.now());
+  ask_for_lease();
   select_services(desired, *observed.cluster);
   attached_.follow(desired.attached_bindings);
   for (const auto& [name, binding] : desired.attached_bindings) {
@@ -212,7 +224,8 @@ void KubernetesPlatform::on_service(const std::string& name, const Value& servic
   if (name == kGatewayName) learn_gateway(service);
   source_.on_service(service);
   const bool is_changed = endpoints_.put_service(service);
-  if (is_changed && backend_services_.contains(name)) sink_.on_surroundings_changed();
+  const bool is_wanted = backend_services_.contains(name) || name == kReplicasService;
+  if (is_changed && is_wanted) sink_.on_surroundings_changed();
 }
 
 // Once each: a namespace may have many.
@@ -224,8 +237,10 @@ void KubernetesPlatform::watch_backends_if_wanted(const Desired& desired) {
     std::string service = service_of_host(connector.host, server_.access().namespace_name);
     if (!service.empty()) backend_services_.insert(std::move(service));
   }
-  const bool has_service = std::ranges::any_of(
-      backend_services_, [&](const auto& name) { return endpoints_.has_service(name); });
+  const bool has_service = endpoints_.has_service(kReplicasService) ||
+                           std::ranges::any_of(backend_services_, [&](const auto& name) {
+                             return endpoints_.has_service(name);
+                           });
   const auto watch_once = [&](Watch*& watched, const char* kind) {
     if (watched) return;
     watch(kind, "");
@@ -233,6 +248,58 @@ void KubernetesPlatform::watch_backends_if_wanted(const Desired& desired) {
   };
   if (has_selector) watch_once(pod_watch_, "Pod");
   if (has_selector || has_service) watch_once(endpoint_watch_, "EndpointSlice");
+}
+
+// In the order of their names, also those that are not ready yet, or leave.
+void KubernetesPlatform::find_siblings(ClusterView& cluster) {
+  cluster.are_siblings_known = service_watch_->is_synced();
+  const bool is_pod = !server_.access().pod_name.empty();
+  if (!is_pod || !endpoints_.has_service(kReplicasService)) return;
+  for (const auto& [pod, address] : endpoints_.pods_of(kReplicasService)) {
+    if (pod == server_.access().pod_name) cluster.own_address = address;
+    else cluster.siblings.push_back(address);
+  }
+  if (!cluster.own_address.empty()) return;
+  cluster.siblings.clear();  // who dials is not clear before
+  cluster.are_siblings_known = false;
+}
+
+// --- who acts for the site -------------------------------------------------------------------
+
+// Without a right to Leases the first by address acts; for a moment two may, as they come and go.
+bool KubernetesPlatform::acts_for_site() const {
+  return lease_.is_forbidden() ? is_first_of_siblings_ : lease_.is_held(loop_.now());
+}
+
+void KubernetesPlatform::on_leaving() {
+  lease_.release(loop_.now());
+  ask_for_lease();
+}
+
+void KubernetesPlatform::ask_for_lease() {
+  if (auto request = lease_.next(loop_.now())) {
+    lease_calls_.call(std::move(*request), [this](const ApiReply& reply) {
+      const bool was_forbidden = lease_.is_forbidden();
+      lease_.on_reply(reply, loop_.now());
+      if (lease_.is_forbidden() && !was_forbidden) {
+        LOG_WARNING(
+            "Leases may not be used: for a moment two replicas may write status. Role istmo lacks "
+            "get, create and update of leases in coordination.k8s.io",
+            "error", reply.message());
+      }
+      ask_for_lease();
+    });
+  }
+  if (acts_for_site() != acted_for_site_) {
+    acted_for_site_ = !acted_for_site_;
+    LOG_INFO(acted_for_site_ ? "this replica acts for the site"
+                             : "this replica does not act for the site",
+             "pod", server_.access().pod_name);
+    sink_.on_surroundings_changed();
+  }
+  const Instant next = lease_.wake_at();
+  if (next == Instant::never()) loop_.timers().cancel(lease_timer_);
+  else loop_.timers().arm(lease_timer_, next);
 }
 
 // Nodes may not be read: the pod's own entry among the endpoints says it.
@@ -357,12 +424,16 @@ Result<> KubernetesPlatform::write_status(const Desired& desired,
   }
   if (owner) has_told_no_owner_ = false;
   if (owner) own_state(*owner);
+  if (!acts_for_site()) {
+    writer_.pause();
+    return {};
+  }
   keeper_.set_owner(std::move(owner));
   std::map<ObjectId, Value> wanted = status_objects(objects);
   wanted.insert(overview_object(overview()));
   wanted.insert(services_.begin(), services_.end());
   keeper_.want(wanted);
-  writer_.go_on();
+  writer_.resume();
   return {};
 }
 

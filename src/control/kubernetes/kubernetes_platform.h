@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "control/kubernetes/api_calls.h"
 #include "control/kubernetes/api_server.h"
 #include "control/kubernetes/attached_namespaces.h"
 #include "control/kubernetes/cluster_objects.h"
@@ -31,6 +32,7 @@
 #include "control/kubernetes/pod_ports.h"
 #include "control/kubernetes/pod_table.h"
 #include "control/kubernetes/state_secrets.h"
+#include "control/kubernetes/writer_lease.h"
 #include "control/resolver.h"
 #include "control/site_platform.h"
 
@@ -48,6 +50,9 @@ class KubernetesPlatform final : public SitePlatform,
 
   std::string_view name() const override { return "kubernetes"; }
   DocumentSource& source() override { return source_; }
+  bool replaces_process() const override { return true; }
+  bool acts_for_site() const override;
+  void on_leaving() override;
   void start() override;
   void stop() override;
   bool is_idle() const override;
@@ -75,6 +80,8 @@ class KubernetesPlatform final : public SitePlatform,
   PodSelection select(const ConnectorDocument& connector) const;
   void select_services(const Desired& desired, ClusterView& cluster) const;
   void find_own_zone();
+  void find_siblings(ClusterView& cluster);
+  void ask_for_lease();
 
   io::Loop& loop_;
   PlatformSink& sink_;
@@ -84,9 +91,14 @@ class KubernetesPlatform final : public SitePlatform,
   KubernetesSource source_;
   ObjectKeeper keeper_;
   ObjectWriter writer_;
+  WriterLease lease_;
+  ApiCalls lease_calls_;
   DocumentMaker document_maker_;
   EventWriter event_writer_;
   StateSecrets state_;
+  bool acted_for_site_ = true;        // when somebody was told last
+  bool is_first_of_siblings_ = true;  // by address
+  io::TimerOf<KubernetesPlatform, &KubernetesPlatform::ask_for_lease> lease_timer_{*this};
   std::vector<std::unique_ptr<Watch>> watches_;
   Watch* service_watch_ = nullptr;   // among them
   Watch* pod_watch_ = nullptr;       // among them

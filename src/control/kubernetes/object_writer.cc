@@ -11,6 +11,7 @@ void ObjectWriter::stop() {
 }
 
 void ObjectWriter::ask() {
+  if (is_paused_) return;
   while (auto request = keeper_.next(loop_.now())) {
     calls_.call({.method = std::move(request->method),
                  .target = std::move(request->target),

@@ -29,6 +29,12 @@ class ObjectWriter {
 
   // At the end of this turn.
   void go_on() { loop_.defer(ask_); }
+  // Nothing is asked for before resume(): what the keeper wants is not up to date.
+  void pause() { is_paused_ = true; }
+  void resume() {
+    is_paused_ = false;
+    go_on();
+  }
   void stop();
   bool is_idle() const { return calls_.is_idle() && !timer_.is_armed(); }
 
@@ -39,6 +45,7 @@ class ObjectWriter {
   io::Loop& loop_;
   ObjectKeeper& keeper_;
   ObjectWriterSink& sink_;
+  bool is_paused_ = false;
   bool has_told_trouble_ = false;  // until it is over
   ApiCalls calls_;
   io::DeferredOf<ObjectWriter, &ObjectWriter::ask> ask_{*this};

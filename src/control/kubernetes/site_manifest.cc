@@ -14,6 +14,7 @@ namespace {
 
 constexpr uint16_t kGrantPort = 9090;
 constexpr const char* kHealthPortName = "admin";
+constexpr const char* kSiblingPortName = "replicas";
 constexpr const char* kStateFolder = "/state";
 constexpr const char* kTemporaryFolder = "/tmp";
 
@@ -101,6 +102,7 @@ Value container(const SiteManifestOptions& options) {
   ports.add(named_port("links", kLinkPort));
   ports.add(named_port("grants", kGrantPort));
   ports.add(named_port(kHealthPortName, kHealthPort));
+  ports.add(named_port(kSiblingPortName, kSiblingPort));
   Value mounts = Value::list();
   mounts.add(mount("state", kStateFolder));
   mounts.add(mount("tmp", kTemporaryFolder));
@@ -156,6 +158,15 @@ Value service(const SiteManifestOptions& options) {
   made.set("spec", map_of({{"ports", std::move(ports)},
                            {"selector", map_of({{kPodLabel, kPodLabelValue}})},
                            {"type", options.service_type}}));
+  return made;
+}
+
+Value replicas_service() {
+  Value made = object("Service", kReplicasService);
+  made.set("spec", map_of({{"clusterIP", "None"},
+                           {"ports", one(service_port(kSiblingPortName, kSiblingPort))},
+                           {"publishNotReadyAddresses", true},
+                           {"selector", map_of({{kPodLabel, kPodLabelValue}})}}));
   return made;
 }
 
@@ -219,8 +230,16 @@ std::vector<Value> attached_role(const std::string& namespace_name,
 std::vector<Value> gateway_objects(const SiteManifestOptions& options) {
   Value role = object("Role", kGatewayName);
   role.set("rules", gateway_rules());
-  return {object("ServiceAccount", kGatewayName), std::move(role),
-          role_binding(kGatewayName, options.namespace_name), service(options),
+  Value leases = object("Role", kLeasesRole);
+  leases.set("rules", one(rule("coordination.k8s.io", {"leases"}, {"get", "create", "update"})));
+  const std::string& namespace_name = options.namespace_name;
+  return {object("ServiceAccount", kGatewayName),
+          std::move(role),
+          role_binding(kGatewayName, namespace_name),
+          std::move(leases),
+          role_binding(kLeasesRole, namespace_name),
+          service(options),
+          replicas_service(),
           deployment(options)};
 }
 

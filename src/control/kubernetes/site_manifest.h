@@ -14,6 +14,12 @@ namespace istmo::control {
 // The name of the Deployment, its ServiceAccount, Role, RoleBinding and Service. Others rely on it.
 inline constexpr const char* kGatewayName = "istmo";
 
+// A headless Service of the gateway's pods, ready or not: by its endpoints they find one another.
+inline constexpr const char* kReplicasService = "istmo-replicas";
+
+// The Role for Leases, which a site of several replicas needs, and its RoleBinding.
+inline constexpr const char* kLeasesRole = "istmo-leases";
+
 struct SiteManifestOptions {
   std::string namespace_name;
   std::string site_name;    // empty: the namespace
@@ -32,7 +38,7 @@ struct SiteManifestOptions {
 // The ConfigMap that holds the Site document, and owns the others once it is made.
 Value site_config_map(const SiteManifestOptions& options);
 
-// ServiceAccount, Role, RoleBinding, Service, Deployment, in the order in which they are to be
+// ServiceAccount, Roles, RoleBindings, Services, Deployment, in the order in which they are to be
 // made. Without owner.
 std::vector<Value> gateway_objects(const SiteManifestOptions& options);
 

@@ -163,6 +163,33 @@ BOOST_AUTO_TEST_CASE(open_without_a_message_can_be_lost_again) {
   BOOST_TEST(state.tick(kStart + MeshState::kHoldTime));
 }
 
+// A pod that is replaced: the site stays, so its services do until the next pod says how it is.
+BOOST_AUTO_TEST_CASE(orderly_end_of_a_process_that_said_that_it_leaves_is_held) {
+  MeshState state(kWest);
+  MeshSiteState leaving = east();
+  leaving.is_leaving = true;
+  BOOST_TEST(!state.is_leaving({kEast, "1"}));
+  BOOST_TEST(*state.on_message({kEast, "1"}, write_mesh_message(leaving, {}, 1)));
+  BOOST_TEST(state.is_leaving({kEast, "1"}));
+  BOOST_TEST(state.on_replica_lost({kEast, "1"}, MeshState::Loss::orderly, kStart));
+  BOOST_REQUIRE(state.sites().size() == 1u);
+  BOOST_TEST(!state.sites().front().is_reachable);
+  BOOST_TEST(*state.on_message({kEast, "2"}, message(1)));
+  BOOST_TEST(state.sites().front().is_reachable);
+  BOOST_TEST(state.tick(kStart + MeshState::kHoldTime));
+  BOOST_TEST(state.sites().size() == 1u);
+}
+
+BOOST_AUTO_TEST_CASE(what_a_replica_says_of_its_neighbours_is_read_back_the_same) {
+  MeshSiteState other = east();
+  other.site.id = kOther;
+  const std::vector<MeshSiteState> neighbours = {east(), other};
+  const std::string text = write_mesh_message(east(), {}, 3, neighbours);
+  BOOST_TEST(bool(read_mesh_message(text)->neighbours == neighbours));
+  BOOST_TEST(read_mesh_message(message(3))->neighbours.empty());
+  BOOST_TEST(!read_mesh_message(replaced(text, "\"neighbours\":[", "\"neighbours\":[5,")));
+}
+
 BOOST_AUTO_TEST_CASE(what_the_replicas_of_a_site_say_is_put_together) {
   MeshState state(kWest);
   MeshSiteState other = east();
