@@ -231,12 +231,12 @@ def test_what_is_wrong_with_a_document_is_an_event_of_its_object(commands, insta
 
     def event():
         found = namespace.kubectl.json("get", "events")["items"]
-        return [one for one in found if one["reason"] == "DocumentError"]
+        return [one for one in found if "spec.host is missing" in one["message"]]
 
     (first, *_) = wait_until(event, "an Event")
     assert first["involvedObject"]["kind"] == "ConfigMap"
     assert first["involvedObject"]["name"] == "listener-bad"
-    assert first["type"] == "Warning" and "spec.host is missing" in first["message"]
+    assert first["type"] == "Warning" and first["reason"] == "DocumentError"
 
 
 def test_delete_removes_all_of_istmo_and_nothing_else(commands, installed, namespace, world):

@@ -138,9 +138,8 @@ void KubernetesPlatform::stop() {
 }
 
 bool KubernetesPlatform::is_idle() const {
-  return source_.is_idle() && attached_.is_idle() && writer_.is_idle() &&
-         lease_calls_.is_idle() && document_maker_.is_idle() && event_writer_.is_idle() &&
-         state_.is_idle() &&
+  return source_.is_idle() && attached_.is_idle() && writer_.is_idle() && lease_calls_.is_idle() &&
+         document_maker_.is_idle() && event_writer_.is_idle() && state_.is_idle() &&
          (!resolver_ || resolver_->is_idle()) &&
          std::ranges::all_of(watches_, [](const auto& watch) { return watch->is_idle(); });
 }
