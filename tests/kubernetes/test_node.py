@@ -247,8 +247,10 @@ def test_a_deleted_pod_gets_pre_stop_then_sigterm_and_at_last_sigkill(node, name
 
 
 def test_a_pod_that_ends_is_no_endpoint_any_more(node, namespace):
+    serving = {"preStop": {"exec": {"command": ["sleep", "50"]}}}
     pods = node.wait_ready(namespace, deploy(
-        namespace, "backend", backend_container(), 2, terminationGracePeriodSeconds=60), 2)
+        namespace, "backend", backend_container(lifecycle=serving), 2,
+        terminationGracePeriodSeconds=60), 2)
     namespace.kubectl("expose", "deployment/backend", "--port", "80", "--target-port", "8080")
     wait_until(lambda: len(endpoints(namespace, "backend")) == 2, "both to be endpoints")
     namespace.kubectl("scale", "deployment/backend", "--replicas", "1")
@@ -258,7 +260,7 @@ def test_a_pod_that_ends_is_no_endpoint_any_more(node, namespace):
     (left,) = node.wait_ready(namespace, {"app": "backend"})
     wait_until(lambda: lines(node.in_pod(tools, curl("backend", TRIES))) == greetings([left]),
                "only the other one to answer")
-    # A Python program as process 1 does not end by SIGTERM: it is still there, and serves.
+    # Until its preStop has ended it is still there, and serves.
     (ending,) = [pod for pod in pods if pod is not left]
     assert lines(node.in_pod(tools, curl(f"{ending.address}:8080"))) == greetings([ending])
 
