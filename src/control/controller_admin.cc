@@ -172,7 +172,9 @@ SitePlatform::Overview Controller::overview() const {
   std::vector<Value>& services = overview["services"];
   if (compiled_.snapshot) services = services_view(desired_, observed_, compiled_);
   std::vector<Value>& links = overview["links"];
-  for (const LinkState& link : observed_.links) links.push_back(link_value(link));
+  std::vector<LinkState> now = links_.links();  // observed_ has them as of the last refresh
+  add_links_of_siblings(now, observed_.siblings);
+  for (const LinkState& link : now) links.push_back(link_value(link));
   overview["site"].push_back(describe_site(services));
   return overview;
 }

@@ -197,9 +197,11 @@ void Link::on_transport_closed(const Error& error) {
 }
 
 // The other side has said its last word, too: what it still sent to a closed socket would make its
-// kernel forget what it has not read yet, the ends of streams among them.
+// kernel forget what it has not read yet, the ends of streams among them. Only an end in order is
+// worth waiting for.
 void Link::close_transport_if_done() {
-  if (!has_transport_ended_ || transport_.pending_bytes() > 0 || transport_.is_closed()) return;
+  const bool waits = ended_in_order_ && !has_transport_ended_;
+  if (waits || transport_.pending_bytes() > 0 || transport_.is_closed()) return;
   transport_.close(io::Loop::Ending::orderly, error_);
 }
 
