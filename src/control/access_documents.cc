@@ -1,8 +1,9 @@
 #include "control/access_documents.h"
 
 #include <algorithm>
-#include <charconv>
 #include <utility>
+
+#include "control/plain_text.h"
 
 namespace istmo::control {
 namespace {
@@ -11,15 +12,6 @@ constexpr std::string_view kScheme = "https://";
 
 bool is_visible(std::string_view text) {
   return std::ranges::all_of(text, [](char c) { return c > ' ' && c < 0x7f; });
-}
-
-Result<uint16_t> read_port(std::string_view text) {
-  uint16_t port = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
-  if (error != std::errc() || end != text.data() + text.size() || port == 0) {
-    return Error::config("'" + std::string(text) + "' is no port");
-  }
-  return port;
 }
 
 void add_once(std::vector<std::string>& list, std::string_view text) {
@@ -98,8 +90,8 @@ Result<HttpsUrl> parse_https_url(std::string_view url) {
   if (parsed.host.empty()) return bad("the host is missing");
   if (authority.empty()) return parsed;
   if (!authority.starts_with(':')) return bad("the port is malformed");
-  const auto port = read_port(authority.substr(1));
-  if (!port) return bad(port.error().text());
+  const auto port = port_from(authority.substr(1));
+  if (!port) return bad("'" + std::string(authority.substr(1)) + "' is no port");
   parsed.port = *port;
   return parsed;
 }

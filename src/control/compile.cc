@@ -508,11 +508,11 @@ std::optional<uint16_t> publish_port_of(const std::string& connector, const Desi
   if (const auto found = desired.connectors.find(connector); found != desired.connectors.end()) {
     return traffic_settings(found->second.settings).publish_port;
   }
-  for (const auto& [name, binding] : desired.attached_bindings) {
-    if (attached_connector(name) == connector)
-      return traffic_settings(binding.settings).publish_port;
-  }
-  return std::nullopt;
+  const std::string prefix = attached_connector("");
+  if (!connector.starts_with(prefix)) return std::nullopt;
+  const auto binding = desired.attached_bindings.find(connector.substr(prefix.size()));
+  if (binding == desired.attached_bindings.end()) return std::nullopt;
+  return traffic_settings(binding->second.settings).publish_port;
 }
 
 }  // namespace

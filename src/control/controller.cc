@@ -123,6 +123,16 @@ Result<> Controller::open_state() {
     return {};
   }
   store_.apply(platform_->source().state());
+  if (store && platform_->site_id(store_.desired()).empty()) {
+    // Who the site is follows from where its document stands: nothing may be made before.
+    LOG_WARNING("there is no Site document in the namespace: waiting for one");
+    if (!wait_for([&] {
+          store_.apply(platform_->source().state());
+          return !platform_->site_id(store_.desired()).empty();
+        })) {
+      return {};
+    }
+  }
   desired_ = store_.desired();
   const SiteDocument* site = desired_.site();
   const std::string given = platform_->site_id(desired_);
@@ -174,7 +184,7 @@ bool Controller::is_idle() const {
 
 void Controller::on_source_changed(const SourceState& state) {
   if (!dataplane_) return;  // start() reads them
-  if (store_.apply(state)) mark_dirty();
+  if (store_.apply(state)) on_news();
 }
 
 void Controller::on_surroundings_changed() {
@@ -215,12 +225,6 @@ void Controller::on_published(uint64_t generation, std::vector<proxy::Problem> p
   mark_dirty();
 }
 
-bool Controller::is_site_linked(const std::string& site_id) const {
-  return std::ranges::any_of(links_.links(), [&](const LinkState& link) {
-    return link.site_id == site_id && link.is_up();
-  });
-}
-
 void Controller::on_link_changed(const proxy::LinkChange& change) {
   LOG_INFO(change.is_open ? "link open" : "link not open", "link", change.link, "site",
            change.site_name.empty() ? change.site_id : change.site_name, "connection",
@@ -231,7 +235,6 @@ void Controller::on_link_changed(const proxy::LinkChange& change) {
   }
   const proxy::Replica replica{change.site_id, change.replica};
   const bool was_linked = links_.is_linked(replica);
-  const bool was_site_linked = is_site_linked(change.site_id);
   links_.on_link_changed(change);
   if (was_linked && !links_.is_linked(replica)) {
     // A link that we deleted is an end in order, too.
@@ -240,23 +243,27 @@ void Controller::on_link_changed(const proxy::LinkChange& change) {
     mesh_->on_replica_lost(replica, is_orderly ? MeshState::Loss::orderly : MeshState::Loss::silent,
                            loop_.now());
   }
-  tell_of_link(change, was_site_linked);
   on_news();
 }
 
-// Once for a site, whatever number of connections there are.
-void Controller::tell_of_link(const proxy::LinkChange& change, bool was_linked) {
-  const bool is_linked = is_site_linked(change.site_id);
-  if (is_linked == was_linked) return;
-  const std::string& site = change.site_name.empty() ? change.site_id : change.site_name;
-  if (is_linked) {
-    platform_->tell(desired_, {.reason = "SiteLinked", .text = "linked with site " + site});
-    return;
+// Of the site as a whole: a link of a sibling is one.
+void Controller::tell_of_links() {
+  std::map<std::string, std::string> linked;  // name by id
+  for (const LinkState& link : observed_.links) {
+    if (link.is_up()) linked[link.site_id] = link.site_name.empty() ? link.site_id : link.site_name;
   }
-  platform_->tell(desired_, {.is_warning = !change.ended_in_order,
-                             .reason = "SiteUnlinked",
-                             .text = "no link with site " + site +
-                                     (change.error.empty() ? "" : ": " + change.error)});
+  const auto before = std::exchange(told_links_, linked);
+  if (!observed_.acts_for_site) return;
+  for (const auto& [id, name] : linked) {
+    if (before.contains(id)) continue;
+    platform_->tell(desired_, {.reason = "SiteLinked", .text = "linked with site " + name});
+  }
+  for (const auto& [id, name] : before) {
+    if (linked.contains(id)) continue;
+    platform_->tell(
+        desired_,
+        {.is_warning = true, .reason = "SiteUnlinked", .text = "no link with site " + name});
+  }
 }
 
 void Controller::on_news() {
@@ -298,6 +305,8 @@ void Controller::on_mesh_open(const proxy::Replica& replica) {
 
 void Controller::on_mesh_closed(const proxy::Replica& replica) {
   open_meshes_.erase(replica);
+  announcer_.forget(replica);
+  sibling_announcer_.forget(replica);
   not_understood_.erase(replica.site_id);
 }
 
@@ -347,6 +356,7 @@ void Controller::on_timer() {
   }
   if (loop_.now() >= next_certificate_check_) {
     next_certificate_check_ = loop_.now() + kCertificateCheck;
+    sibling_credentials_.reset();
     if (const auto rotated = state_->rotate_ca(wall_now()); !rotated) {
       LOG_ERROR("CA of the site not renewed", "error", rotated.error().text());
     }
@@ -360,6 +370,7 @@ void Controller::refresh() {
   if (phase_ == Phase::draining || phase_ == Phase::ended) return;
   const Instant began = monotonic_now();
   refresh_observed();
+  tell_of_links();
   compiled_ = compiler_.run(desired_, observed_);
   publish_if_changed();
   if (publishing_ == 0) refresh_status();  // else when the workers have said what they run
@@ -372,8 +383,7 @@ void Controller::refresh() {
 void Controller::refresh_observed() {
   desired_ = store_.desired();
   observed_.unread = store_.unread();
-  give_documents_of_tokens();
-  tokens_->add_redeemed(desired_);
+  add_documents_of_tokens();
   renewal_->update(desired_, mesh_->sites(), links_.links(), wall_now());
   observed_.site.name = site_name_of(desired_, options_.namespace_name);
   std::set<std::string> names;
@@ -391,6 +401,7 @@ void Controller::refresh_observed() {
     observed_.backends_set_aside[std::get<0>(backend)].emplace(std::get<1>(backend), error);
   }
   platform_->observe(desired_, observed_);
+  observed_.acts_for_site = platform_->acts_for_site();
   access_->update(desired_, observed_);
   refresh_sibling_credentials();
   if (access_->has_failed()) access_pace_.on_failed(loop_.now());
@@ -399,18 +410,21 @@ void Controller::refresh_observed() {
   hosts.merge(tokens_->hosts_to_resolve(desired_));
   resolver_->watch(hosts);
   observed_.hosts = resolver_->hosts();
-  if (platform_->acts_for_site() && has_heard_siblings()) tokens_->update(desired_, observed_);
+  if (observed_.acts_for_site && has_heard_siblings()) tokens_->update(desired_, observed_);
 }
 
 void Controller::refresh_sibling_credentials() {
   if (!observed_.cluster || observed_.cluster->siblings.empty()) return;
-  auto credentials = state_->server_credentials(std::string(kSiblingSecret),
-                                                {std::string(kSiblingHost)}, wall_now());
-  if (!credentials) {
-    return LOG_ERROR("no certificate for links between replicas", "error",
-                     credentials.error().text());
+  if (!sibling_credentials_) {
+    auto credentials = state_->server_credentials(std::string(kSiblingSecret),
+                                                  {std::string(kSiblingHost)}, wall_now());
+    if (!credentials) {
+      return LOG_ERROR("no certificate for links between replicas", "error",
+                       credentials.error().text());
+    }
+    sibling_credentials_ = std::move(*credentials);
   }
-  observed_.credentials[std::string(kSiblingSecret)] = std::move(*credentials);
+  observed_.credentials[std::string(kSiblingSecret)] = *sibling_credentials_;
 }
 
 // A new process is not ready before it can reach what those that are there do. One of them may be
@@ -421,18 +435,22 @@ bool Controller::has_heard_siblings() const {
          observed_.siblings.size() >= observed_.cluster->siblings.size();
 }
 
-// What is there by now is not kept in the state any more, so that deleting it is an end.
-void Controller::give_documents_of_tokens() {
+// What the surroundings have by now is not kept in the state any more, so that deleting it there is
+// an end.
+void Controller::add_documents_of_tokens() {
   for (const auto& [token, documents] : tokens_->given()) {
-    if (!platform_->give_documents(desired_, documents)) continue;
-    const bool is_there = std::ranges::all_of(documents, [&](const Document& document) {
-      return desired_.find(id_of(document)).has_value();
-    });
-    if (!is_there) continue;
-    if (const auto forgotten = tokens_->forget_documents(token); !forgotten) {
-      LOG_WARNING("documents of a token stay in the state", "token", token, "error",
-                  forgotten.error().text());
+    std::vector<Document> missing;
+    for (const Document& document : documents) {
+      if (!desired_.find(id_of(document))) missing.push_back(document);
     }
+    if (platform_->acts_for_site() && platform_->give_documents(desired_, missing) &&
+        missing.empty()) {
+      if (const auto forgotten = tokens_->forget_documents(token); !forgotten) {
+        LOG_WARNING("documents of a token stay in the state", "token", token, "error",
+                    forgotten.error().text());
+      }
+    }
+    for (Document& document : missing) desired_.put(std::move(document));
   }
 }
 
@@ -458,10 +476,12 @@ void Controller::refresh_status() {
   for (const Problem& problem : problems) {
     if (std::ranges::find(told_problems_, problem) != told_problems_.end()) continue;
     const bool is_error = problem.severity == Severity::error;
-    platform_->tell(desired_, {.is_warning = is_error,
-                               .reason = is_error ? "DocumentError" : "DocumentWarning",
-                               .text = problem.to_string(),
-                               .file = problem.origin.file});
+    if (observed_.acts_for_site) {
+      platform_->tell(desired_, {.is_warning = is_error,
+                                 .reason = is_error ? "DocumentError" : "DocumentWarning",
+                                 .text = problem.to_string(),
+                                 .file = problem.origin.file});
+    }
     if (is_error) LOG_ERROR(problem.to_string());
     else LOG_WARNING(problem.to_string());
   }

@@ -106,11 +106,11 @@ class Controller final : private DataplaneSink,
 
   // --- bringing it in line -----------------------------------------------------------------
   void mark_dirty() { loop_.defer(refresh_); }
-  void tell_of_link(const proxy::LinkChange& change, bool was_linked);
+  void tell_of_links();
   void on_news();
   void refresh();
   void refresh_observed();
-  void give_documents_of_tokens();
+  void add_documents_of_tokens();
   void refresh_sibling_credentials();
   bool has_heard_siblings() const;
   void publish_if_changed();
@@ -119,7 +119,6 @@ class Controller final : private DataplaneSink,
   void announce();
   void arm_timer();
   void tell_ready();
-  bool is_site_linked(const std::string& site_id) const;
 
   // --- answers -----------------------------------------------------------------------------
   void on_admin_request(AdminRequestId id, const Value& request) override;
@@ -170,6 +169,8 @@ class Controller final : private DataplaneSink,
   RetryPace access_pace_;                     // of what SiteAccess could not do
   uint64_t publishing_ = 0;  // generation that the workers have not all applied; 0: none
   std::set<proxy::Replica> open_meshes_;
+  std::map<std::string, std::string> told_links_;          // sites that are linked, name by id
+  std::optional<proxy::Credentials> sibling_credentials_;  // until the next check of certificates
   std::set<std::string> not_understood_;  // sites, told once while their mesh is open
   struct Question {
     AdminRequestId id;

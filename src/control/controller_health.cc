@@ -59,7 +59,7 @@ HealthAnswer Controller::readiness() const {
   if (phase_ == Phase::leaving || phase_ == Phase::draining || phase_ == Phase::ended) {
     return unavailable("draining");
   }
-  if (!dataplane_) return unavailable("the documents are not read yet");
+  if (!dataplane_) return unavailable("the documents, with one of kind Site, are not read yet");
   if (observed_.published_generation == 0) {
     return unavailable("the workers do not run the documents yet");
   }
@@ -73,7 +73,7 @@ void Controller::end_survey(const std::vector<proxy::WorkerReport>& reports) {
   if (waiting.empty()) return;
   std::vector<proxy::ConnectorReport> connectors = dataplane_->connector_reports();
   std::erase_if(connectors, [&](const proxy::ConnectorReport& connector) {
-    return !desired_.connectors.contains(connector.name);
+    return !compiled_.snapshot || !compiled_.snapshot->connector_documents.contains(connector.name);
   });
   const auto problems_of = [&](Severity severity) {
     return static_cast<uint64_t>(std::ranges::count(told_problems_, severity, &Problem::severity));

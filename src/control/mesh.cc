@@ -6,6 +6,7 @@
 
 #include "control/json.h"
 #include "control/pki.h"
+#include "dataplane/codec/mesh_reader.h"
 
 namespace istmo::control {
 namespace {
@@ -231,6 +232,8 @@ void add_names(std::vector<std::string>& names, const std::vector<std::string>& 
   std::ranges::sort(names);
   const auto doubles = std::ranges::unique(names);
   names.erase(doubles.begin(), doubles.end());
+  if (names.size() > kNamesMax)
+    names.resize(kNamesMax);  // it is told on to siblings, who refuse more
 }
 
 void add_service(std::map<std::string, ServiceInfo>& services, const ServiceInfo& service) {
@@ -240,7 +243,8 @@ void add_service(std::map<std::string, ServiceInfo>& services, const ServiceInfo
   add_names(found->second.listeners, service.listeners);
   for (const uint16_t port : service.published_ports) {
     auto& ports = found->second.published_ports;
-    if (std::ranges::find(ports, port) == ports.end()) ports.push_back(port);
+    const bool is_new_port = std::ranges::find(ports, port) == ports.end();
+    if (is_new_port && ports.size() < kPortsMax) ports.push_back(port);
   }
 }
 
@@ -263,7 +267,9 @@ RemoteSite merge_replicas(const std::vector<const RemoteSite*>& replicas) {
   site.state.services.clear();
   for (auto& [key, service] : services) site.state.services.push_back(std::move(service));
   site.state.links.clear();
-  for (auto& [key, link] : links) site.state.links.push_back(std::move(link));
+  for (auto& [key, link] : links) {
+    if (site.state.links.size() < kLinksMax) site.state.links.push_back(std::move(link));
+  }
   return site;
 }
 
@@ -307,7 +313,8 @@ Result<MeshMessage> read_mesh_message(std::string_view text) {
   }
   if (map.find("neighbours")) {
     for (const Value& item : TRY(list_at(map, "neighbours", kNeighboursMax))->items()) {
-      message.neighbours.push_back(TRY(read_state(item)));
+      // What one neighbour says is no reason not to hear of the others.
+      if (auto state = read_state(item)) message.neighbours.push_back(std::move(*state));
     }
   }
   return message;
@@ -432,7 +439,15 @@ std::string MeshAnnouncer::message_for(const proxy::Replica& replica, const Mesh
   Told& told = told_[replica];
   if (told.state == state_number_ && told.trust == trust) return {};
   told = {state_number_, trust};
-  return write_mesh_message(state_, trust, ++sequence_, neighbours_);
+  ++sequence_;
+  std::string message = write_mesh_message(state_, trust, sequence_, neighbours_);
+  // Of too many neighbours a sibling hears of some, and of the others from themselves.
+  std::vector<MeshSiteState> some = neighbours_;
+  while (message.size() > codec::kMeshMessageBytesMax && !some.empty()) {
+    some.resize(some.size() / 2);
+    message = write_mesh_message(state_, trust, sequence_, some);
+  }
+  return message;
 }
 
 }  // namespace istmo::control

@@ -143,6 +143,7 @@ struct Observed {
   UnreadDocuments unread;              // what Desired may lack
   uint64_t generation = 1;             // of the Snapshot to be made
   SiteInfo site;                       // this site
+  bool acts_for_site = true;           // this process, if there are several of the site
   std::string service_host;            // where propagated services are bound; empty: they are not
   std::optional<ClusterView> cluster;  // then listeners stand behind Services
 

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "control/durations.h"
+#include "control/plain_text.h"
 
 namespace istmo::control {
 namespace {
@@ -32,15 +33,6 @@ Result<bool> truth_of(const std::string& text) {
   if (text == "true") return true;
   if (text == "false") return false;
   return Error::config("must be \"true\" or \"false\", not \"" + text.substr(0, 32) + "\"");
-}
-
-bool is_host(const std::string& text) {
-  constexpr size_t kHostBytesMax = 253;
-  if (io::Address::parse(text, 0)) return true;
-  return !text.empty() && text.size() <= kHostBytesMax && std::ranges::all_of(text, [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
-           c == '.' || c == '_';
-  });
 }
 
 Result<std::vector<std::string>> hosts_of(std::string_view text) {

@@ -200,6 +200,7 @@ void SiteAccess::update_accesses(const Desired& desired, Observed& observed) {
 // what could not be read: its count must outlive that.
 void SiteAccess::remove_grants_without_document(const Desired& desired, const Observed& observed) {
   for (const auto& [name, document] : desired.grants) grants_seen_.insert(name);
+  if (!observed.acts_for_site) return;  // another process may have read more than this one
   std::vector<std::string> gone;
   for (const auto& [uid, grant] : state_.grants()) {
     if (desired.grants.contains(grant.name)) continue;
@@ -227,11 +228,13 @@ void SiteAccess::update_ledger(const Desired& desired, Observed& observed) {
       window = std::chrono::seconds((document.expiration_window->to_milliseconds() + 999) / 1000);
     }
     const bool is_known = state_.find_grant_by_name(name) != nullptr;
-    const auto grant = state_.put_grant({.name = name,
-                                         .code = document.code,
-                                         .redemptions_allowed = document.redemptions_allowed,
-                                         .expiration_window = window},
-                                        now_);
+    const SiteState::GrantRequest request{.name = name,
+                                          .code = document.code,
+                                          .redemptions_allowed = document.redemptions_allowed,
+                                          .expiration_window = window};
+    // What an edit changes is for one process to write: another may have an older document.
+    const auto grant = is_known && !observed.acts_for_site ? Result<Grant>(state_.want_grant(name))
+                                                           : state_.put_grant(request, now_);
     GrantState& state = observed.grants[name];
     if (grant && !is_known) grants_untold_.insert(grant->uid);
     if (grant && !state_.is_stored(*grant)) continue;  // nobody is told what may be lost

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/assert.h"
 #include "base/log.h"
 #include "control/private_file.h"
 
@@ -343,6 +344,14 @@ Result<Grant> SiteState::change_grant(const Grant& known, const GrantRequest& re
   return changed;
 }
 
+const Grant& SiteState::want_grant(const std::string& name) {
+  const Grant* known = find_grant_by_name(name);
+  ASSERT(known != nullptr);
+  Grant& grant = grants_.find(known->uid)->second;
+  grant.is_wanted = true;
+  return grant;
+}
+
 Result<> SiteState::remove_grant(const std::string& name) {
   const Grant* grant = find_grant_by_name(name);
   if (!grant) return {};
@@ -408,12 +417,6 @@ Result<> SiteState::put_redeemed(const RedeemedToken& token) {
   release_redeemed(token.name);
   TRY(write_in(*store_, "links", token.name, to_record(token)));
   redeemed_[token.name] = token;
-  return {};
-}
-
-Result<> SiteState::remove_redeemed(const std::string& name) {
-  TRY(remove_in(*store_, "links", name));
-  redeemed_.erase(name);
   return {};
 }
 

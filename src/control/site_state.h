@@ -99,6 +99,8 @@ class SiteState {
     std::chrono::seconds expiration_window = std::chrono::minutes(15);
   };
   Result<Grant> put_grant(const GrantRequest& request, WallTime now);
+  // The existing one as it is: its document is there.
+  const Grant& want_grant(const std::string& name);
   Result<> remove_grant(const std::string& name);
   const Grant* find_grant(std::string_view uid) const;
   const Grant* find_grant_by_name(std::string_view name) const;
@@ -117,7 +119,6 @@ class SiteState {
   Result<> reserve_redeemed(const std::string& name);
   void release_redeemed(const std::string& name);
   Result<> put_redeemed(const RedeemedToken& token);
-  Result<> remove_redeemed(const std::string& name);
   const std::map<std::string, RedeemedToken, std::less<>>& redeemed() const { return redeemed_; }
 
   // --- renewed certificates of links ---------------------------------------------------------

@@ -18,6 +18,7 @@ struct ObjectStatus {
   std::optional<Document> document;  // none: no version of it ever was valid
   Value status;                      // conditions, status, message, and what the kind adds
   Value to_value() const;            // the document with its status
+  friend bool operator==(const ObjectStatus&, const ObjectStatus&) = default;
 };
 
 // All objects: those of `desired`, the implied RouterAccess, and those that have an error and no

@@ -24,14 +24,6 @@ std::map<std::string, RedeemedToken, std::less<>> TokenRedemption::redeemed() co
   return all;
 }
 
-void TokenRedemption::add_redeemed(Desired& desired) const {
-  for (auto& [name, documents] : given()) {
-    for (Document& document : documents) {
-      if (!desired.find(id_of(document))) desired.put(std::move(document));
-    }
-  }
-}
-
 bool TokenRedemption::is_redeemed(const AccessTokenDocument& token) const {
   const std::string code = sha256_hex(token.code);
   for (const auto* tokens : {&unwritten_, &state_.redeemed()}) {

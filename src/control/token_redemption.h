@@ -46,8 +46,6 @@ class TokenRedemption final : private RedeemSink {
   TokenRedemption(io::Loop& loop, SiteState& state, TokenRedemptionSink& sink,
                   const transport::KeyLog* key_log, const TokenPauses& pauses = {});
 
-  // Documents that tokens gave, added to `desired` unless it has its own of that name.
-  void add_redeemed(Desired& desired) const;
   // What tokens gave and the state keeps, by token.
   std::map<std::string, std::vector<Document>> given() const;
   // The documents of this token are kept elsewhere now.

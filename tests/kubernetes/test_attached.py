@@ -85,8 +85,11 @@ def test_a_binding_says_what_is_wrong_with_its_attached_connector(world, new_nam
     attach(theirs, 8080, siteNamespace=ours.name)
     wait_message(gateway, "No pod that is ready")
     attach(theirs, 0, siteNamespace=ours.name)
-    gateway.put(LISTENER)  # what was valid before stands
-    wait_message(gateway, "No pod that is ready")
+    # What was valid before stands, so what follows is about that one's pods.
+    theirs.kubectl("apply", "-f", "-", input=pod("ready", {"app": "web"}))
+    theirs.run_pod("ready", "10.9.8.7")
+    wait_until(lambda: gateway.kept_status("AttachedConnectorBinding", "web")["status"].get(
+        "selectedPods"), "the version that was valid to select the pod")
     gateway.remove("AttachedConnectorBinding", "web")
     wait_until(lambda: ours.api.code(
         "GET", ours.path("configmaps/attachedconnectorbinding-web-status")) == 404,

@@ -3,8 +3,10 @@
 The gateway runs beside the cluster (kube/gateway.py); its pod only seems to.
 """
 
+import json
 import subprocess
 import threading
+import time
 
 import pytest
 import yaml
@@ -14,7 +16,8 @@ from harness.waiting import wait_until
 from kube.gateway import Gateway
 
 OURS = "app.kubernetes.io/managed-by=istmo"
-KINDS = "all,configmaps,secrets,services,roles,rolebindings,serviceaccounts,events"
+KINDS = ("all,configmaps,secrets,services,roles,rolebindings,serviceaccounts,events,leases,pdb,hpa,"
+         "networkpolicies")
 
 
 class Commands:
@@ -239,13 +242,49 @@ def test_what_is_wrong_with_a_document_is_an_event_of_its_object(commands, insta
     assert first["type"] == "Warning" and first["reason"] == "DocumentError"
 
 
+def test_a_credential_plugin_of_the_kubeconfig_says_who_one_is(world, namespace):
+    namespace.bind("admin", {"kind": "ServiceAccount", "name": "default",
+                             "namespace": namespace.name})
+    token = namespace.kubectl("create", "token", "default").stdout.strip()
+    config = yaml.safe_load(namespace.kubeconfig.read_text())
+    plugin = world.folder / "plugin"
+    file = world.folder / "kubeconfig"
+    config["users"][0]["user"] = {"exec": {
+        "apiVersion": "client.authentication.k8s.io/v1", "command": str(plugin),
+        "args": ["of", "mine"], "env": [{"name": "WHO", "value": "me"}],
+        "installHint": "install the plugin", "interactiveMode": "Never"}}
+    file.write_text(yaml.safe_dump(config))
+
+    def status(expect=0):
+        return world.run_istmo("--kubeconfig", file, "status", expect=expect)
+
+    assert "install the plugin" in status(expect=1).stderr
+    answer = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential",
+              "status": {"token": token}}
+    plugin.write_text('#!/bin/sh\ntest "$WHO $*" = "me of mine" || exit 3\n'
+                      'case $KUBERNETES_EXEC_INFO in *ExecCredential*) ;; *) exit 4;; esac\n'
+                      f"cat <<'END'\n{json.dumps(answer)}\nEND\n")
+    plugin.chmod(0o700)
+    wait_until(lambda: "is not enabled" in status(expect=None).stdout, "the token to do")
+    plugin.write_text("#!/bin/sh\necho nonsense\n")
+    assert "printed no ExecCredential" in status(expect=1).stderr
+    plugin.write_text("#!/bin/sh\nexit 3\n")
+    assert "failed: install the plugin" in status(expect=1).stderr
+
+
 def test_delete_removes_all_of_istmo_and_nothing_else(commands, installed, namespace, world):
     namespace.kubectl("create", "deployment", "backend", "--image", "none")
     namespace.kubectl("create", "configmap", "mine")
     commands("expose", "deployment/backend", "--port", "8080")
     commands("token", "create", str(world.folder / "t"))
+    namespace.kubectl("apply", "-f", "-", input={
+        "apiVersion": "networking.k8s.io/v1", "kind": "NetworkPolicy",
+        "metadata": {"name": "istmo", "labels": {"app.kubernetes.io/managed-by": "istmo"}},
+        "spec": {"podSelector": {}}})
     installed.stop()
+    began = time.monotonic()
     done = commands("delete")
+    assert time.monotonic() - began < 60
     assert done.stdout == f"Istmo is now removed from '{namespace.name}'.\n"
     assert f"namespace '{namespace.name}'" in done.stderr.splitlines()[0]
     assert not namespace.kubectl("get", KINDS, "-l", OURS).stdout

@@ -59,7 +59,7 @@ def start_tools(node, namespace, volumes=(), **container):
 
 def curl(address, times=1):
     """By as many connections."""
-    return ["curl", "-sS", "-m", "10", "-H", "Connection: close",
+    return ["curl", "-sSf", "-m", "10", "-H", "Connection: close",
             *[f"http://{address}/api/hello"] * times]
 
 

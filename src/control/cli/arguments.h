@@ -70,6 +70,7 @@ struct InitArguments {
   std::string timeout;            // empty: 30s, in a cluster 120s
   std::string image;              // Kubernetes: of the gateway; empty: "istmo:<version>"
   std::string image_pull_secret;  // Kubernetes
+  uint32_t replicas = 1;          // Kubernetes
 };
 
 struct TokenArguments {

@@ -15,9 +15,20 @@ namespace istmo::control {
 namespace {
 
 // The gateway first, so that it does not put back what goes after it; the rights last.
-constexpr const char* kKinds[] = {
-    "Deployment", "ReplicaSet",          "Pod",         "Service", "ConfigMap",      "Secret",
-    "Lease",      "PodDisruptionBudget", "RoleBinding", "Role",    "ServiceAccount", "Event"};
+constexpr const char* kKinds[] = {"Deployment",
+                                  "ReplicaSet",
+                                  "Pod",
+                                  "Service",
+                                  "ConfigMap",
+                                  "Secret",
+                                  "Lease",
+                                  "PodDisruptionBudget",
+                                  "HorizontalPodAutoscaler",
+                                  "NetworkPolicy",
+                                  "RoleBinding",
+                                  "Role",
+                                  "ServiceAccount",
+                                  "Event"};
 constexpr int kGraceSeconds = 10;  // for connections of the gateway's pods
 constexpr Duration kForceAfter = Duration::seconds(13);
 constexpr Duration kPatience = Duration::seconds(50);
@@ -90,12 +101,17 @@ class Removal {
 
 }  // namespace
 
-Result<> remove_cluster_site(const Arguments& arguments) {
+// The namespace that it was in.
+Result<std::string> remove_cluster_site(const Arguments& arguments) {
   const ClusterSite site = TRY(ClusterSite::of(arguments));
   print_notice("istmo: " + place_text(site) + "\n");
+  if (site.installer() == "Helm") {
+    return Error::config("the site of namespace '" + site.namespace_name() +
+                         "' was installed by Helm: remove it with `helm uninstall`");
+  }
   Removal removal(site);
   TRY(removal.run());
-  if (removal.refused().empty()) return {};
+  if (removal.refused().empty()) return site.namespace_name();
   std::string text = "not removed:";
   for (const auto& [name, why] : removal.refused()) text += "\n  " + name + ": " + why;
   return Error::config(text +
@@ -104,9 +120,8 @@ Result<> remove_cluster_site(const Arguments& arguments) {
 }
 
 Result<int> delete_cluster_site(const Arguments& arguments) {
-  const KubeAccess access = TRY(kube_access(arguments.kube, arguments.namespace_name));
-  TRY(remove_cluster_site(arguments));
-  print("Istmo is now removed from '" + access.namespace_name + "'.\n");
+  const std::string namespace_name = TRY(remove_cluster_site(arguments));
+  print("Istmo is now removed from '" + namespace_name + "'.\n");
   return kExitDone;
 }
 

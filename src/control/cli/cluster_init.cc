@@ -34,6 +34,7 @@ Result<> check_for_cluster(const RunArguments& run) {
   if (!run.service_host.empty()) return refuse("--service-host");
   if (!run.admin.empty()) return refuse("--admin");
   if (!run.tls_keylog.empty()) return refuse("--tls-keylog");
+  if (!run.health_address.empty()) return refuse("--health-address");
   return {};
 }
 
@@ -50,6 +51,11 @@ std::vector<std::string> run_words(const RunArguments& run) {
   return words;
 }
 
+Result<uint32_t> whole_seconds(const std::string& text) {
+  const Duration duration = TRY(parse_duration(text));
+  return static_cast<uint32_t>((duration.to_milliseconds() + 999) / 1000);
+}
+
 Result<SiteManifestOptions> manifest_options(const Arguments& arguments,
                                              const std::string& namespace_name,
                                              const NewSite& made) {
@@ -61,14 +67,14 @@ Result<SiteManifestOptions> manifest_options(const Arguments& arguments,
                               .service_type = TRY(service_type_of(made.ingress)),
                               .run_arguments = run_words(arguments.run),
                               .image = arguments.init.image,
-                              .image_pull_secret = arguments.init.image_pull_secret};
+                              .image_pull_secret = arguments.init.image_pull_secret,
+                              .replicas = arguments.init.replicas};
   if (options.link_access.empty()) {
     options.link_access = made.ingress.empty() ? "default" : made.ingress;
   }
-  if (!arguments.run.drain_timeout.empty()) {
-    const Duration drain = TRY(parse_duration(arguments.run.drain_timeout));
-    options.drain_seconds = static_cast<uint32_t>((drain.to_milliseconds() + 999) / 1000);
-  }
+  const RunArguments& run = arguments.run;
+  if (!run.drain_timeout.empty()) options.drain_seconds = TRY(whole_seconds(run.drain_timeout));
+  if (!run.drain_delay.empty()) options.drain_delay_seconds = TRY(whole_seconds(run.drain_delay));
   return options;
 }
 
@@ -224,7 +230,8 @@ Result<> wait_until_ready(const ClusterSite& site, const std::string& timeout) {
     const Value deployment = TRY(site.api().get({"Deployment", kGatewayName}));
     const bool is_current = text_at(deployment, "status", "observedGeneration") ==
                             text_at(deployment, "metadata", "generation");
-    if (is_current && !text_at(deployment, "status", "availableReplicas").empty()) return {};
+    const std::string& available = text_at(deployment, "status", "availableReplicas");
+    if (is_current && available == text_at(deployment, "spec", "replicas")) return {};
     const std::string awaited = what_is_awaited(site, deployment);
     if (awaited != told) print_notice("istmo: waiting for the gateway: " + awaited + "\n");
     told = awaited;
@@ -236,7 +243,8 @@ Result<> wait_until_ready(const ClusterSite& site, const std::string& timeout) {
                         "; what was made goes on trying, `istmo delete` removes it");
 }
 
-Result<> make_cluster_site(const Arguments& arguments, const NewSite& made) {
+// The namespace that it is in.
+Result<std::string> make_cluster_site(const Arguments& arguments, const NewSite& made) {
   const ClusterSite site = TRY(ClusterSite::of(arguments));
   print_notice("istmo: " + place_text(site) + "\n");
   const SiteManifestOptions options = TRY(manifest_options(arguments, site.namespace_name(), made));
@@ -252,7 +260,8 @@ Result<> make_cluster_site(const Arguments& arguments, const NewSite& made) {
     set_owner(object, owner);
     TRY(site.put(object));
   }
-  return wait_until_ready(site, made.timeout);
+  TRY(wait_until_ready(site, made.timeout));
+  return site.namespace_name();
 }
 
 }  // namespace
@@ -280,9 +289,8 @@ Result<int> print_attached_role(const Arguments& arguments) {
 }
 
 Result<int> init_cluster_site(const Arguments& arguments) {
-  TRY(make_cluster_site(arguments, new_site(arguments)));
-  const KubeAccess access = TRY(kube_access(arguments.kube, arguments.namespace_name));
-  print("Istmo is now installed in namespace '" + access.namespace_name +
+  const std::string namespace_name = TRY(make_cluster_site(arguments, new_site(arguments)));
+  print("Istmo is now installed in namespace '" + namespace_name +
         "'.  Use 'istmo status' to get more information.\n");
   return kExitDone;
 }
@@ -292,11 +300,10 @@ Result<int> create_cluster_site(const Arguments& arguments) {
   std::string access = wanted.link_access_type;
   if (access.empty()) access = wanted.enables_link_access ? "default" : "none";
   if (wanted.wait != "none") print("Waiting for status...\n");
-  const auto made = make_cluster_site(arguments, {.site_name = wanted.name,
-                                                  .link_access = access,
-                                                  .ingress = access,
-                                                  .timeout = wanted.timeout});
-  TRY(Result<>(made));
+  TRY(make_cluster_site(arguments, {.site_name = wanted.name,
+                                    .link_access = access,
+                                    .ingress = access,
+                                    .timeout = wanted.timeout}));
   print("Site \"" + wanted.name + "\" is ready.\n");
   return kExitDone;
 }

@@ -20,8 +20,6 @@ namespace {
 
 constexpr std::string_view kStatusSuffix = "-status";
 
-std::string ours_selector() { return std::string(kManagedByLabel) + "=" + kManagedBy; }
-
 // Of Secrets as of ConfigMaps: the text of one key.
 std::string data_text(const Value& object, std::string_view key) {
   const std::string& text = text_at(object, "data", key);
@@ -64,14 +62,20 @@ Result<ClusterSite> ClusterSite::open(const Arguments& arguments) {
 }
 
 Result<std::vector<Value>> ClusterSite::ours(std::string_view kind) const {
-  return api_->list(kind, ours_selector());
+  return api_->list(kind, managed_by_us());
 }
 
 Result<bool> ClusterSite::is_installed() const {
   const auto found = api_->get({"Deployment", kGatewayName});
-  if (found) return is_ours(*found);
+  if (found) return text_at(*found, "metadata", "labels", kPodLabel) == kPodLabelValue;
   if (is_absent(found.error())) return false;
   return std::unexpected(found.error());
+}
+
+std::string ClusterSite::installer() const {
+  const auto found = api_->get({"Deployment", kGatewayName});
+  if (!found || text_at(*found, "metadata", "labels", kPodLabel) != kPodLabelValue) return {};
+  return text_at(*found, "metadata", "labels", kManagedByLabel);
 }
 
 std::string ClusterSite::absence_text() const {
@@ -86,9 +90,9 @@ std::string ClusterSite::services_place(const Value&) const {
 
 Result<std::vector<Value>> ClusterSite::document_objects() const {
   std::vector<Value> objects;
-  const std::string selector = std::string(kDocumentsLabel) + "=true";
   for (const char* kind : {"ConfigMap", "Secret"}) {
-    for (Value& object : TRY(api_->list(kind, selector))) objects.push_back(std::move(object));
+    for (Value& object : TRY(api_->list(kind, documents_selector())))
+      objects.push_back(std::move(object));
   }
   for (Value& secret : TRY(ours("Secret"))) {
     if (text_at(secret, "type") == "kubernetes.io/tls") objects.push_back(std::move(secret));
@@ -109,8 +113,7 @@ Result<Desired> ClusterSite::documents() const {
 
 Result<std::optional<ObjectOwner>> ClusterSite::owner() const {
   ClusterDocuments documents;
-  const std::string selector = std::string(kDocumentsLabel) + "=true";
-  for (const Value& object : TRY(api_->list("ConfigMap", selector))) {
+  for (const Value& object : TRY(api_->list("ConfigMap", documents_selector()))) {
     documents.put_streams("ConfigMap", object);
   }
   DocumentStore store;

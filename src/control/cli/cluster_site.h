@@ -23,6 +23,9 @@ class ClusterSite final : public CommandSite {
   static Result<ClusterSite> of(const Arguments& arguments);
 
   ApiClient& api() const { return *api_; }
+  // Who made the Deployment of the gateway: "istmo", "Helm"; empty: there is none, or it is
+  // somebody else's.
+  std::string installer() const;
   // Objects of this kind that Istmo made here.
   Result<std::vector<Value>> ours(std::string_view kind) const;
   // Of the ConfigMap with the Site document; nothing: there is none.

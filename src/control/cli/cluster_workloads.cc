@@ -1,11 +1,11 @@
 #include "control/cli/cluster_workloads.h"
 
 #include <algorithm>
-#include <charconv>
 
 #include "control/cli/terminal.h"
 #include "control/kubernetes/label_selector.h"
 #include "control/kubernetes/object_keeper.h"
+#include "control/plain_text.h"
 
 namespace istmo::control {
 
@@ -28,11 +28,8 @@ const char* kind_of_type(const std::string& type) {
 void add_port(std::vector<uint16_t>& ports, const Value& entry, std::string_view key) {
   const std::string& protocol = text_at(entry, "protocol");
   if (!protocol.empty() && protocol != "TCP") return;
-  const std::string& text = text_at(entry, key);
-  uint16_t port = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), port);
-  const bool is_port = error == std::errc() && end == text.data() + text.size() && port != 0;
-  if (is_port && std::ranges::find(ports, port) == ports.end()) ports.push_back(port);
+  const uint16_t port = port_at(entry, key);
+  if (port != 0 && std::ranges::find(ports, port) == ports.end()) ports.push_back(port);
 }
 
 std::vector<uint16_t> container_ports(const Value& workload) {
@@ -90,26 +87,6 @@ Error missing(const ClusterSite& site, const ExposeTarget& target) {
 }
 
 }  // namespace
-
-std::string selector_text(const Value& label_selector) {
-  std::string text;
-  const auto add = [&](const std::string& term) { text += (text.empty() ? "" : ",") + term; };
-  for (const Value::Entry& entry : value_at(label_selector, {"matchLabels"}).entries()) {
-    add(entry.key + "=" + entry.value.text());
-  }
-  for (const Value& term : value_at(label_selector, {"matchExpressions"}).items()) {
-    const std::string& key = text_at(term, "key");
-    const std::string& verb = text_at(term, "operator");
-    std::string values;
-    for (const Value& value : value_at(term, {"values"}).items()) {
-      values += (values.empty() ? "" : ",") + value.text();
-    }
-    if (verb == "Exists") add(key);
-    else if (verb == "DoesNotExist") add("!" + key);
-    else add(key + (verb == "In" ? " in (" : " notin (") + values + ")");
-  }
-  return text;
-}
 
 Result<Workload> find_workload(const ClusterSite& site, const ExposeTarget& target) {
   Workload workload{.target = target};

@@ -23,7 +23,4 @@ struct Workload {
 // Error::config when it is not there; it says what else can be meant.
 Result<Workload> find_workload(const ClusterSite& site, const ExposeTarget& target);
 
-// "app=backend,tier in (a,b)": the text of the API's LabelSelector.
-std::string selector_text(const Value& label_selector);
-
 }  // namespace istmo::control

@@ -9,6 +9,7 @@
 #include "control/cli/usage.h"
 
 #include "dataplane/io/cores.h"
+#include "dataplane/proxy/replica.h"
 
 namespace istmo::control {
 
@@ -338,10 +339,11 @@ void Parser::with_running(CLI::App& app) {
                  "Serve /healthz, /readyz and /metrics here, to whoever reaches it: [ADDRESS]:PORT")
       ->check(usage::health_address, "");
   app.add_option("--drain-delay", run.drain_delay,
-                 "How long SIGTERM lets connections come, while /readyz refuses")
+                 "How long SIGTERM lets connections come, while /readyz refuses (a pod: 5s)")
       ->default_str("0s")
       ->check(usage::duration, "");
-  app.add_option("--drain-timeout", run.drain_timeout, "How long SIGTERM lets connections end")
+  app.add_option("--drain-timeout", run.drain_timeout,
+                 "How long SIGTERM lets connections end (a pod: 60s)")
       ->default_str(kDefaultDrainTimeout)
       ->check(usage::duration, "");
   app.add_option("--service-host", run.service_host,
@@ -366,6 +368,9 @@ void Parser::with_init(CLI::App& app) {
       ->check(usage::duration, "");
   app.add_option("--image", arguments_.init.image, "Kubernetes: image of the gateway")
       ->envname("ISTMO_IMAGE");
+  app.add_option("--replicas", arguments_.init.replicas, "Kubernetes: pods of the gateway")
+      ->check(CLI::Range(1U, proxy::kReplicasMax))
+      ->capture_default_str();
   app.add_option("--image-pull-secret", arguments_.init.image_pull_secret,
                  "Kubernetes: Secret with access to the image")
       ->check(usage::resource_name, "");

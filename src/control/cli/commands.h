@@ -34,7 +34,7 @@ Result<int> print_site_manifest(const Arguments& arguments);
 Result<int> init_cluster_site(const Arguments& arguments);
 Result<int> create_cluster_site(const Arguments& arguments);
 Result<int> delete_cluster_site(const Arguments& arguments);
-Result<> remove_cluster_site(const Arguments& arguments);
+Result<std::string> remove_cluster_site(const Arguments& arguments);
 // "context 'west', server https://..., namespace 'oeste'"
 std::string place_text(const ClusterSite& site);
 Result<int> print_attached_role(const Arguments& arguments);

@@ -1,20 +1,19 @@
 #include "control/cli/usage.h"
 
 #include <algorithm>
-#include <charconv>
 #include <numeric>
 
 #include "control/admin.h"
 #include "control/durations.h"
 #include "control/health_server.h"
 #include "control/paths.h"
+#include "control/plain_text.h"
 #include "dataplane/io/socket.h"
 
 namespace istmo::control {
 
 namespace {
 
-constexpr size_t kHostBytesMax = 253;
 constexpr size_t kTyposMax = 2;
 
 const std::vector<std::string> kTargetTypes{"host",      "deployment", "statefulset",
@@ -25,18 +24,9 @@ std::string wrong(const Result<T>& result) {
   return result ? std::string() : result.error().text();
 }
 
-Result<uint16_t> port_from(std::string_view text) {
-  uint16_t port = 0;
-  const auto [end, code] = std::from_chars(text.data(), text.data() + text.size(), port);
-  if (code != std::errc() || end != text.data() + text.size() || port == 0) {
-    return Error::config("'" + std::string(text) + "' is not a port (1 to 65535)");
-  }
-  return port;
-}
-
-bool is_host_octet(char octet) {
-  return (octet >= 'a' && octet <= 'z') || (octet >= 'A' && octet <= 'Z') ||
-         (octet >= '0' && octet <= '9') || octet == '-' || octet == '.' || octet == '_';
+Result<uint16_t> checked_port(std::string_view text) {
+  if (const auto port = port_from(text)) return *port;
+  return Error::config("'" + std::string(text) + "' is not a port (1 to 65535)");
 }
 
 // How many letters to add, drop or change (Levenshtein).
@@ -80,10 +70,7 @@ std::string waiting_time(const std::string& text) {
 std::string port_pair(const std::string& text) { return wrong(parse_port_pair(text)); }
 
 std::string host(const std::string& text) {
-  if (io::Address::parse(text, 0)) return {};
-  const bool is_name =
-      !text.empty() && text.size() <= kHostBytesMax && std::ranges::all_of(text, is_host_octet);
-  return is_name ? std::string() : "'" + text + "' is neither a host name nor an address";
+  return is_host(text) ? std::string() : "'" + text + "' is neither a host name nor an address";
 }
 
 std::string plain_text(const std::string& text) {
@@ -136,12 +123,7 @@ Result<Duration> parse_waiting_time(const std::string& text) {
 
 std::string usual_host(const std::string& host) {
   const auto address = io::Address::parse(host, 0);
-  if (address) return address->host();
-  std::string name = host;
-  for (char& octet : name) {
-    if (octet >= 'A' && octet <= 'Z') octet = static_cast<char>(octet - 'A' + 'a');
-  }
-  return name;
+  return address ? address->host() : in_lower_case(host);
 }
 
 Result<ExposeTarget> parse_target(const std::vector<std::string>& words) {
@@ -170,10 +152,10 @@ Result<ExposeTarget> parse_target(const std::vector<std::string>& words) {
 
 Result<PortPair> parse_port_pair(const std::string& text) {
   const size_t colon = text.find(':');
-  PortPair pair{.port = TRY(port_from(std::string_view(text).substr(0, colon)))};
+  PortPair pair{.port = TRY(checked_port(std::string_view(text).substr(0, colon)))};
   pair.target_port = pair.port;
   if (colon != std::string::npos) {
-    pair.target_port = TRY(port_from(std::string_view(text).substr(colon + 1)));
+    pair.target_port = TRY(checked_port(std::string_view(text).substr(colon + 1)));
   }
   return pair;
 }

@@ -7,6 +7,8 @@
 
 #include "control/document_read.h"
 #include "control/json.h"
+#include "control/kubernetes/label_selector.h"
+#include "control/plain_text.h"
 #include "control/settings.h"
 
 namespace istmo::control {
@@ -49,9 +51,8 @@ std::vector<PortTexts> ports_of_annotation(const std::string& text) {
   return ports;
 }
 
-void add_ports(const Value* list, std::string_view key, std::vector<PortTexts>& ports) {
-  if (!list) return;
-  for (const Value& entry : list->items()) {
+void add_ports(const Value& list, std::string_view key, std::vector<PortTexts>& ports) {
+  for (const Value& entry : list.items()) {
     const std::string& protocol = text_at(entry, "protocol");
     const std::string& port = text_at(entry, key);
     if ((!protocol.empty() && protocol != "TCP") || ports.size() >= kPortsMax) continue;
@@ -60,60 +61,17 @@ void add_ports(const Value* list, std::string_view key, std::vector<PortTexts>& 
   }
 }
 
-const Value* find_in(const Value& object, std::initializer_list<std::string_view> path) {
-  const Value* at = &object;
-  for (const std::string_view key : path) {
-    at = at->find(key);
-    if (!at) return nullptr;
-  }
-  return at;
-}
-
 std::vector<PortTexts> ports_of_object(const std::string& kind, const Value& object) {
   std::vector<PortTexts> ports;
   if (kind == "Service") {
-    add_ports(find_in(object, {"spec", "ports"}), "port", ports);
-  } else if (const Value* containers =
-                 find_in(object, {"spec", "template", "spec", "containers"})) {
-    for (const Value& container : containers->items()) {
-      add_ports(container.find("ports"), "containerPort", ports);
-    }
+    add_ports(value_at(object, {"spec", "ports"}), "port", ports);
+    return ports;
+  }
+  for (const Value& container :
+       value_at(object, {"spec", "template", "spec", "containers"}).items()) {
+    add_ports(value_at(container, {"ports"}), "containerPort", ports);
   }
   return ports;
-}
-
-// spec.selector as text (label_selector.h).
-std::string selector_of(const Value& object) {
-  std::string text;
-  const auto add = [&text](const std::string& requirement) {
-    if (!text.empty()) text += ',';
-    text += requirement;
-  };
-  if (const Value* labels = find_in(object, {"spec", "selector", "matchLabels"})) {
-    for (const Value::Entry& label : labels->entries()) add(label.key + "=" + label.value.text());
-  }
-  const Value* expressions = find_in(object, {"spec", "selector", "matchExpressions"});
-  if (!expressions) return text;
-  for (const Value& expression : expressions->items()) {
-    const std::string& key = text_at(expression, "key");
-    const std::string& op = text_at(expression, "operator");
-    std::string values;
-    if (const Value* list = expression.find("values")) {
-      for (const Value& value : list->items()) values += (values.empty() ? "" : ",") + value.text();
-    }
-    if (op == "In") add(key + " in (" + values + ")");
-    else if (op == "NotIn") add(key + " notin (" + values + ")");
-    else if (op == "Exists") add(key);
-    else if (op == "DoesNotExist") add("!" + key);
-  }
-  return text;
-}
-
-std::string in_lower_case(std::string text) {
-  std::ranges::transform(text, text.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
-  return text;
 }
 
 // A number where it is one: then the text of an error has no quotes either.
@@ -162,7 +120,7 @@ std::string annotated_connectors(const std::string& kind, const Value& object,
     Value& spec = document.set("spec", Value::map());
     spec.set("routingKey", is_first ? address : address + ":" + port.port);
     if (kind == "Service") spec.set("host", target + "." + namespace_name + ".svc");
-    else spec.set("selector", selector_of(object));
+    else spec.set("selector", selector_text(value_at(object, {"spec", "selector"})));
     if (!port.target.empty()) spec.set("port", number_or_text(port.target));
     spec.set("type", is_http ? "tcp" : proxy);
     if (!port.port.empty()) spec.set("settings", Value::map()).set(kSettingPublishPort, port.port);

@@ -103,6 +103,11 @@ void ApiCalls::stop() {
   for (const auto& channel : channels_) channel->cancel();
 }
 
+bool ApiCalls::is_waiting() const {
+  return !waiting_.empty() ||
+         std::ranges::any_of(channels_, [](const auto& channel) { return !channel->is_free(); });
+}
+
 bool ApiCalls::is_idle() const {
   return std::ranges::all_of(channels_, [](const auto& channel) { return channel->is_closed(); });
 }

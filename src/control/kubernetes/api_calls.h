@@ -45,6 +45,8 @@ class ApiCalls {
 
   void call(ApiRequest request, Done done);
   const std::string& namespace_name() const { return server_.access().namespace_name; }
+  bool is_waiting() const;  // for an answer
+  size_t waiting() const { return waiting_.size(); }
   void stop();
   bool is_idle() const;
 

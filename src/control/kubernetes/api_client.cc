@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "control/kubernetes/kube_kinds.h"
+#include "control/plain_text.h"
 #include "control/resolver.h"
 
 namespace istmo::control {
@@ -18,24 +19,6 @@ constexpr Duration kTurn = Duration::milliseconds(200);
 constexpr size_t kBlocks = 64;
 
 std::string text_of(const ObjectId& id) { return id.kind + " " + id.name; }
-
-std::string in_query(std::string_view text) {
-  constexpr char kDigits[] = "0123456789ABCDEF";
-  std::string encoded;
-  for (const char c : text) {
-    const auto octet = static_cast<uint8_t>(c);
-    const bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                          (c >= '0' && c <= '9') || c == '-' || c == '.' || c == '_';
-    if (is_plain) {
-      encoded += c;
-      continue;
-    }
-    encoded += '%';
-    encoded += kDigits[octet >> 4];
-    encoded += kDigits[octet & 15];
-  }
-  return encoded;
-}
 
 }  // namespace
 
@@ -108,7 +91,7 @@ Result<std::vector<Value>> ApiClient::list(std::string_view kind,
                                            const std::string& label_selector) {
   const KubeKind& known = *find_kube_kind(kind);
   std::string target = collection_path(known, access().namespace_name);
-  if (!label_selector.empty()) target += "?labelSelector=" + in_query(label_selector);
+  if (!label_selector.empty()) target += "?labelSelector=" + escaped_for_query(label_selector);
   const Value found =
       TRY(ask({.method = "GET", .target = std::move(target), .content_type = {}, .body = {}},
               "list " + std::string(known.plural)));

@@ -1,6 +1,7 @@
 #include "control/kubernetes/api_server.h"
 
 #include "control/base64.h"
+#include "control/kubernetes/exec_plugin.h"
 #include "control/private_file.h"
 
 namespace istmo::control {
@@ -32,6 +33,7 @@ bool is_header_value(const std::string& text) {
 }  // namespace
 
 Result<ApiServer> ApiServer::create(KubeAccess access, const transport::KeyLog* key_log) {
+  TRY(run_exec_plugin(access));
   using transport::RemoteCertificate;
   auto context = transport::TlsContext::create(
       {.role = transport::TlsRole::client,

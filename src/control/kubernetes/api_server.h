@@ -21,7 +21,8 @@ class ApiServer {
   // A token file is read again after so long: the kubelet changes it in place.
   static constexpr Duration kTokenTime = Duration::seconds(60);
 
-  // Error::config: a certificate or key of `access` cannot be used, or there is no CA.
+  // Runs the credential plugin that `access` names, and waits for it. Error::config: it failed, a
+  // certificate or key cannot be used, or there is no CA.
   static Result<ApiServer> create(KubeAccess access, const transport::KeyLog* key_log = nullptr);
 
   // What access().host resolves to; tried in turn. A host that is numeric needs none.

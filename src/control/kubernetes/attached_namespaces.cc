@@ -11,13 +11,9 @@
 
 namespace istmo::control {
 
-class AttachedNamespaces::Watch final : private CollectionSink {
+class AttachedNamespaces::Watch final : private CollectionSink, public WatchedCollection {
  public:
   Watch(Namespace& owner, AttachedNamespaces& all, const char* kind, std::string label_selector);
-  void start() { collection_.start(); }
-  void stop() { collection_.stop(); }
-  bool is_idle() const { return collection_.is_idle(); }
-  bool is_synced() const { return collection_.is_synced(); }
   const std::string& refusal() const { return refusal_; }
 
  private:
@@ -31,7 +27,6 @@ class AttachedNamespaces::Watch final : private CollectionSink {
   AttachedNamespaces& all_;
   const std::string kind_;
   std::string refusal_;
-  WatchedCollection collection_;
 };
 
 // What is known of one of them.
@@ -39,7 +34,7 @@ class AttachedNamespaces::Namespace {
  public:
   Namespace(AttachedNamespaces& all, std::string name)
       : name_(std::move(name)),
-        streams_(*this, all, "ConfigMap", std::string(kDocumentsLabel) + "=true"),
+        streams_(*this, all, "ConfigMap", documents_selector()),
         pod_watch_(*this, all, "Pod", "") {}
 
   void start() {
@@ -86,14 +81,14 @@ class AttachedNamespaces::Namespace {
 
 AttachedNamespaces::Watch::Watch(Namespace& owner, AttachedNamespaces& all, const char* kind,
                                  std::string label_selector)
-    : owner_(owner),
+    : WatchedCollection(all.loop_, all.server_,
+                        {.path = collection_path(*find_kube_kind(kind), owner.name()),
+                         .label_selector = std::move(label_selector),
+                         .field_selector = {}},
+                        *this, all.rng_),
+      owner_(owner),
       all_(all),
-      kind_(kind),
-      collection_(all.loop_, all.server_,
-                  {.path = collection_path(*find_kube_kind(kind), owner.name()),
-                   .label_selector = std::move(label_selector),
-                   .field_selector = {}},
-                  *this, all.rng_) {}
+      kind_(kind) {}
 
 void AttachedNamespaces::Watch::on_object(const std::string&, const Value& object) {
   if (owner_.put(kind_, object)) all_.on_changed();

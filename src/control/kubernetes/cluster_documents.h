@@ -21,6 +21,8 @@ namespace istmo::control {
 
 // ConfigMaps and Secrets with it hold documents.
 inline constexpr const char* kDocumentsLabel = "istmo.dev/documents";
+// The label selector of objects that hold documents.
+inline std::string documents_selector() { return std::string(kDocumentsLabel) + "=true"; }
 
 class ClusterDocuments {
  public:

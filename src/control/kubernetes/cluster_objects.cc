@@ -6,6 +6,7 @@
 #include "control/document_text.h"
 #include "control/kubernetes/document_objects.h"
 #include "control/pki.h"
+#include "control/plain_text.h"
 
 namespace istmo::control {
 namespace {
@@ -22,13 +23,6 @@ bool is_service_name(std::string_view name) {
          name.front() <= 'z' && name.back() != '-' && std::ranges::all_of(name, is_allowed);
 }
 
-std::string in_lower_case(std::string text) {
-  std::ranges::transform(text, text.begin(), [](char c) {
-    return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-  });
-  return text;
-}
-
 Value named(const std::string& name) {
   Value object = Value::map();
   object.set("metadata", Value::map()).set("name", name);
@@ -42,6 +36,18 @@ Value port_value(uint16_t port, uint16_t pod_port) {
   value.set("protocol", "TCP");
   value.set("targetPort", pod_port);
   return value;
+}
+
+ObjectId status_object_id(const ObjectStatus& status) {
+  return {holds_codes(status.id.kind) ? "Secret" : "ConfigMap", object_name(status.id, "-status")};
+}
+
+Value status_object(const ObjectStatus& status) {
+  const std::string text = write_value(status.to_value(), Format::yaml);
+  Value object = named(object_name(status.id, "-status"));
+  object.set("data", Value::map())
+      .set("status.yaml", holds_codes(status.id.kind) ? encode_base64(text) : text);
+  return object;
 }
 
 }  // namespace
@@ -84,19 +90,21 @@ std::map<ObjectId, Value> service_objects(const std::vector<ServiceOffer>& offer
   return objects;
 }
 
-std::map<ObjectId, Value> status_objects(const std::vector<ObjectStatus>& objects) {
+std::map<ObjectId, Value> StatusObjects::of(const std::vector<ObjectStatus>& objects) {
   std::map<ObjectId, Value> kept;
+  std::map<ObjectId, Written> written;
   for (const ObjectStatus& status : objects) {
     if (status.id.kind == SecretDocument::kKind) continue;
     // The name of an object that never was valid may be anything.
     if (!check_object_name(status.id.name)) continue;
-    const bool holds_code = holds_codes(status.id.kind);
-    const std::string text = write_value(status.to_value(), Format::yaml);
-    const std::string name = object_name(status.id, "-status");
-    Value object = named(name);
-    object.set("data", Value::map()).set("status.yaml", holds_code ? encode_base64(text) : text);
-    kept.emplace(ObjectId{holds_code ? "Secret" : "ConfigMap", name}, std::move(object));
+    const auto known = written_.find(status.id);
+    Written now = known != written_.end() && known->second.status == status
+                      ? std::move(known->second)
+                      : Written{status, status_object_id(status), status_object(status)};
+    kept.emplace(now.object, now.content);
+    written.emplace(status.id, std::move(now));
   }
+  written_ = std::move(written);
   return kept;
 }
 

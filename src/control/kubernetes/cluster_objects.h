@@ -32,8 +32,20 @@ std::map<ObjectId, Value> service_objects(const std::vector<ServiceOffer>& offer
                                           const std::map<ServicePlace, uint16_t>& ports,
                                           std::map<std::string, std::string>& problems);
 
-// ConfigMaps, and Secrets for what holds codes.
-std::map<ObjectId, Value> status_objects(const std::vector<ObjectStatus>& objects);
+// ConfigMaps, and Secrets for what holds codes. Remembers what it wrote last: of thousands a few
+// change at a time.
+class StatusObjects {
+ public:
+  std::map<ObjectId, Value> of(const std::vector<ObjectStatus>& objects);
+
+ private:
+  struct Written {
+    ObjectStatus status;
+    ObjectId object;
+    Value content;
+  };
+  std::map<ObjectId, Written> written_;  // by document
+};
 
 // `overview`: lists by verb. Left out where it is larger than an object may be.
 std::pair<ObjectId, Value> overview_object(

@@ -162,7 +162,8 @@ std::optional<ClusterState::Found> ClusterState::read_secret(const Value& secret
   const Value& owner = owners->items().front();
   auto record = decoded(secret, "record");
   auto text = decoded(secret, "content");
-  if (!record || !text || state_secret_name(*record) != metadata_text(secret, "name")) {
+  if (!record || !text || text->size() > kRecordBytesMax ||
+      state_secret_name(*record) != metadata_text(secret, "name")) {
     return std::nullopt;
   }
   return Found{.record = std::move(*record),
@@ -190,7 +191,7 @@ void ClusterState::on_object(const Value& secret) {
     return;
   }
   const bool is_known = records_.contains(found->record);
-  if (!is_known && records_.size() + unclaimed_.size() >= kForeignMax) {
+  if (!is_known && records_.size() + unclaimed_.size() >= kRecordsMax) {
     if (std::exchange(has_told_full_, true)) return;
     LOG_ERROR("the namespace has too many Secrets of the site's state: the rest is not read");
     return;
@@ -320,11 +321,6 @@ Value ClusterState::secret_of(const std::string& name, const Record& record) con
   Value& labels = metadata.set("labels", Value::map());
   labels.set(kManagedByLabel, kManagedBy);
   labels.set(kStateLabel, "true");
-  Value& owner = metadata.set("ownerReferences", Value::list()).add(Value::map());
-  owner.set("apiVersion", owner_->api_version);
-  owner.set("kind", owner_->kind);
-  owner.set("name", owner_->name);
-  owner.set("uid", owner_->uid);
   if (record.base) {
     metadata.set("uid", record.base->uid);
     metadata.set("resourceVersion", record.base->version);
@@ -333,6 +329,7 @@ Value ClusterState::secret_of(const std::string& name, const Record& record) con
   secret.set("apiVersion", "v1");
   secret.set("kind", "Secret");
   secret.set("metadata", std::move(metadata));
+  istmo::control::set_owner(secret, *owner_);
   Value& data = secret.set("data", Value::map());
   data.set("record", encode_base64(name));
   data.set("content", encode_base64(*record.local));

@@ -51,7 +51,7 @@ class ClusterState final : public StateStore {
   static constexpr uint32_t kWritesAtOnce = 100;
   static constexpr uint32_t kInFlightMax = 4;
   static constexpr size_t kRecordBytesMax = 512 * 1024;  // a Secret holds 1 MiB
-  static constexpr size_t kForeignMax = 20'000;          // records that others made
+  static constexpr size_t kRecordsMax = 20'000;
   static constexpr Duration kBackoffMin = Duration::milliseconds(250);
   static constexpr Duration kBackoffMax = Duration::seconds(10);
   static constexpr Duration kRefusedMin = Duration::milliseconds(500);  // of one record

@@ -12,9 +12,7 @@ namespace istmo::control {
 void DocumentMaker::make(const std::vector<Document>& documents, const ObjectOwner& owner) {
   for (const Document& document : documents) {
     const ObjectId id = id_of(document);
-    const auto asked = asked_.find(id);
-    if (asked != asked_.end() && asked->second > loop_.now()) continue;
-    asked_[id] = loop_.now() + kTryAgain;
+    if (!asked_.insert(id).second) continue;
     Value object = document_object(document);
     set_owner(object, owner);
     const std::string kind = text_at(object, "kind");
@@ -28,13 +26,25 @@ void DocumentMaker::make(const std::vector<Document>& documents, const ObjectOwn
 
 // What failed stays in the state, and acts from there.
 void DocumentMaker::on_reply(const ObjectId& id, const ApiReply& reply) {
-  constexpr int kConflict = 409;
+  if (!timer_.is_armed()) loop_.timers().arm(timer_, loop_.now() + kTryAgain);
   if (reply.is_done()) {
+    refused_.erase(id);
     LOG_INFO("document of a token made", "kind", id.kind, "name", id.name);
-  } else if (reply.status != kConflict) {  // else an earlier try made it
+  } else if (refused_.insert(id).second) {
     LOG_WARNING("document of a token not made, trying again", "kind", id.kind, "name", id.name,
                 "error", reply.message());
   }
+}
+
+void DocumentMaker::on_due() {
+  if (calls_.is_waiting()) return loop_.timers().arm(timer_, loop_.now() + kTryAgain);
+  asked_.clear();
+  sink_.on_documents_due();
+}
+
+void DocumentMaker::stop() {
+  loop_.timers().cancel(timer_);
+  calls_.stop();
 }
 
 }  // namespace istmo::control

@@ -1,28 +1,15 @@
 #include "control/kubernetes/endpoint_table.h"
 
 #include <algorithm>
-#include <charconv>
+
+#include "control/plain_text.h"
 
 namespace istmo::control {
 namespace {
 
-const std::vector<Value>& items_of(const Value& map, std::string_view key) {
-  static const std::vector<Value> kNone;
-  const Value* list = map.find(key);
-  return list ? list->items() : kNone;
-}
-
 bool is_tcp(const Value& port) {
   const std::string& protocol = text_at(port, "protocol");
   return protocol.empty() || protocol == "TCP";
-}
-
-// 0: it is none.
-uint16_t port_of(const std::string& text) {
-  uint16_t port = 0;
-  const char* end = text.data() + text.size();
-  const auto [at, failure] = std::from_chars(text.data(), end, port);
-  return failure == std::errc() && at == end ? port : uint16_t{0};
 }
 
 }  // namespace
@@ -42,7 +29,7 @@ std::vector<bool> preferred_places(const std::vector<EndpointPlace>& places,
 
 EndpointTable::Endpoint EndpointTable::read_endpoint(const Value& endpoint) {
   Endpoint known;
-  for (const Value& address : items_of(endpoint, "addresses")) {
+  for (const Value& address : value_at(endpoint, {"addresses"}).items()) {
     known.addresses.push_back(address.text());
   }
   if (text_at(endpoint, "targetRef", "kind") == "Pod") {
@@ -52,7 +39,7 @@ EndpointTable::Endpoint EndpointTable::read_endpoint(const Value& endpoint) {
   known.is_ready = text_at(endpoint, "conditions", "ready") != "false";
   known.place.zone = text_at(endpoint, "zone");
   if (const Value* hints = endpoint.find("hints")) {
-    for (const Value& zone : items_of(*hints, "forZones")) {
+    for (const Value& zone : value_at(*hints, {"forZones"}).items()) {
       known.place.hints.insert(text_at(zone, "name"));
     }
   }
@@ -62,11 +49,11 @@ EndpointTable::Endpoint EndpointTable::read_endpoint(const Value& endpoint) {
 EndpointTable::Slice EndpointTable::read_slice(const Value& slice) {
   Slice known;
   known.service = text_at(slice, "metadata", "labels", "kubernetes.io/service-name");
-  for (const Value& port : items_of(slice, "ports")) {
-    const uint16_t number = port_of(text_at(port, "port"));
+  for (const Value& port : value_at(slice, {"ports"}).items()) {
+    const uint16_t number = port_at(port, "port");
     if (number != 0 && is_tcp(port)) known.ports[text_at(port, "name")] = number;
   }
-  for (const Value& endpoint : items_of(slice, "endpoints")) {
+  for (const Value& endpoint : value_at(slice, {"endpoints"}).items()) {
     known.endpoints.push_back(read_endpoint(endpoint));
   }
   return known;
@@ -103,8 +90,8 @@ void EndpointTable::forget_pods(const std::string& slice_name) {
 bool EndpointTable::put_service(const Value& service) {
   PortNames ports;
   if (const Value* spec = service.find("spec")) {
-    for (const Value& port : items_of(*spec, "ports")) {
-      const uint16_t number = port_of(text_at(port, "port"));
+    for (const Value& port : value_at(*spec, {"ports"}).items()) {
+      const uint16_t number = port_at(port, "port");
       if (number != 0 && is_tcp(port)) ports[number] = text_at(port, "name");
     }
   }

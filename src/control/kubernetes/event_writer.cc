@@ -52,7 +52,7 @@ Value event_object(const ObjectOwner& about, const SiteNews& news,
 
 void EventWriter::write(const ObjectOwner& about, const SiteNews& news) {
   const Instant now = loop_.now();
-  if (rate_.due() > now) return;
+  if (rate_.due() > now || calls_.waiting() >= kEventsAtOnce) return;
   rate_.on_done(now);
   const std::string& namespace_name = calls_.namespace_name();
   calls_.call({.method = "POST",
@@ -60,7 +60,8 @@ void EventWriter::write(const ObjectOwner& about, const SiteNews& news) {
                .content_type = "application/json",
                .body = event_object(about, news, namespace_name, to_rfc3339(wall_now()))},
               [this](const ApiReply& reply) {
-                if (reply.is_done() || std::exchange(is_refused_, true)) return;
+                if (reply.is_done() || reply.status == 0) return;
+                if (std::exchange(is_refused_, true)) return;
                 LOG_WARNING("Events are not written", "error", reply.message());
               });
 }

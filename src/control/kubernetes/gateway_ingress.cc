@@ -1,18 +1,10 @@
 #include "control/kubernetes/gateway_ingress.h"
 
-#include <charconv>
-
 #include "control/kubernetes/site_manifest.h"
+#include "control/plain_text.h"
 
 namespace istmo::control {
 namespace {
-
-uint16_t port_at(const Value& port, std::string_view key) {
-  const std::string& text = text_at(port, key);
-  uint16_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  return error == std::errc() && end == text.data() + text.size() ? number : 0;
-}
 
 // Of the ports `links` and `grants`.
 struct Ports {

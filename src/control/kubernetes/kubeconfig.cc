@@ -1,12 +1,12 @@
 #include "control/kubernetes/kubeconfig.h"
 
-#include <charconv>
 #include <sstream>
 
 #include "control/access_documents.h"
 #include "control/base64.h"
 #include "control/document_text.h"
 #include "control/paths.h"
+#include "control/plain_text.h"
 #include "control/private_file.h"
 
 namespace istmo::control {
@@ -236,15 +236,14 @@ Result<KubeAccess> read_kubeconfig(const KubeconfigOptions& options) {
 Result<KubeAccess> read_service_account(const std::filesystem::path& folder,
                                         const std::string& host, const std::string& port) {
   KubeAccess access;
-  uint16_t number = 0;
-  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), number);
-  if (host.empty() || error != std::errc() || end != port.data() + port.size() || number == 0) {
+  const auto number = port_from(port);
+  if (host.empty() || !number) {
     return Error::config(
         "KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT do not name an API server: this is "
         "no pod, or it has enableServiceLinks off");
   }
   access.host = host;
-  access.port = number;
+  access.port = *number;
   access.ca_pem = TRY(read_private_file(folder / "ca.crt"));
   access.token_file = folder / "token";
   TRY(read_private_file(access.token_file));

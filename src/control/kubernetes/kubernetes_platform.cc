@@ -6,27 +6,24 @@
 #include "control/kubernetes/gateway_ingress.h"
 #include "control/kubernetes/kube_kinds.h"
 #include "control/kubernetes/site_manifest.h"
+#include "control/plain_text.h"
 #include "control/settings.h"
 
 namespace istmo::control {
 
 // One watch: of what the gateway keeps, or of what stands behind connectors.
-class KubernetesPlatform::Watch final : private CollectionSink {
+class KubernetesPlatform::Watch final : private CollectionSink, public WatchedCollection {
  public:
   Watch(KubernetesPlatform& platform, const std::string& kind, const std::string& label_selector)
-      : platform_(platform),
-        kind_(kind),
-        collection_(platform.loop_, platform.server_,
-                    {.path = collection_path(*find_kube_kind(kind),
-                                             platform.server_.access().namespace_name),
-                     .label_selector = label_selector,
-                     .field_selector = {}},
-                    *this, platform.rng_) {}
+      : WatchedCollection(platform.loop_, platform.server_,
+                          {.path = collection_path(*find_kube_kind(kind),
+                                                   platform.server_.access().namespace_name),
+                           .label_selector = label_selector,
+                           .field_selector = {}},
+                          *this, platform.rng_),
+        platform_(platform),
+        kind_(kind) {}
 
-  void start() { collection_.start(); }
-  void stop() { collection_.stop(); }
-  bool is_idle() const { return collection_.is_idle(); }
-  bool is_synced() const { return collection_.is_synced(); }
   const std::string& refusal() const { return refusal_; }
 
  private:
@@ -54,6 +51,7 @@ class KubernetesPlatform::Watch final : private CollectionSink {
     }
     if (kind_ == "Service") {
       platform_.source_.on_service_gone(name);
+      platform_.ports_.forget(name);
       if (name == kGatewayName) platform_.learn_gateway({});
       if (platform_.endpoints_.remove_service(name)) platform_.sink_.on_surroundings_changed();
     }
@@ -78,7 +76,6 @@ class KubernetesPlatform::Watch final : private CollectionSink {
   KubernetesPlatform& platform_;
   const std::string kind_;
   std::string refusal_;
-  WatchedCollection collection_;
 };
 
 Result<std::unique_ptr<SitePlatform>> KubernetesPlatform::make(io::Loop& loop, PlatformSink& sink,
@@ -104,7 +101,7 @@ KubernetesPlatform::KubernetesPlatform(io::Loop& loop, PlatformSink& sink, ApiSe
       writer_(loop, server_, keeper_, *this),
       lease_(server_.access().namespace_name, server_.access().pod_name),
       lease_calls_(loop, server_, 1),
-      document_maker_(loop, server_),
+      document_maker_(loop, server_, *this),
       event_writer_(loop, server_),
       state_(loop, server_, rng_, sink),
       attached_(loop, server_, sink, rng_) {
@@ -114,12 +111,12 @@ KubernetesPlatform::KubernetesPlatform(io::Loop& loop, PlatformSink& sink, ApiSe
 KubernetesPlatform::~KubernetesPlatform() = default;
 
 void KubernetesPlatform::start() {
-  const std::string ours = std::string(kManagedByLabel) + "=" + kManagedBy;
+  const std::string ours = managed_by_us();
   if (resolver_) resolver_->watch({server_.access().host});
   source_.start();
   state_.start();
   watch("ConfigMap", ours);
-  watch("Secret", ours);
+  watch("Secret", ours + "," + kStateLabel + "!=true");  // StateSecrets watches those
   watch("Service", "");  // all: one of somebody else's may have a name that we want
   service_watch_ = watches_.back().get();
 }
@@ -163,18 +160,12 @@ void KubernetesPlatform::on_host_resolved(const std::string&, const HostAddresse
 
 // A Service of ours from before: its pods' port stays, so that a new pod can stand in for an old.
 void KubernetesPlatform::learn_ports(const std::string& service_name, const Value& service) {
-  const Value* spec = service.find("spec");
-  const Value* list = spec ? spec->find("ports") : nullptr;
-  const Value* selector = spec ? spec->find("selector") : nullptr;
-  const Value* label = selector ? selector->find(kPodLabel) : nullptr;
-  if (!list || !label || label->text() != kPodLabelValue) return;
-  for (const Value& entry : list->items()) {
-    const Value* port = entry.find("port");
-    const Value* pod_port = entry.find("targetPort");
-    if (!port || !pod_port) continue;
-    ports_.learn(
-        {service_name, static_cast<uint16_t>(std::strtoul(port->text().c_str(), nullptr, 10))},
-        static_cast<uint16_t>(std::strtoul(pod_port->text().c_str(), nullptr, 10)));
+  if (text_at(service, "spec", "selector", kPodLabel) != kPodLabelValue) return;
+  for (const Value& entry : value_at(service, {"spec", "ports"}).items()) {
+    const uint16_t port = port_at(entry, "port");
+    const uint16_t pod_port = port_at(entry, "targetPort");
+    if (port == 0 || pod_port == 0) continue;
+    if (ports_.learn({service_name, port}, pod_port)) sink_.on_surroundings_changed();
   }
 }
 
@@ -282,7 +273,8 @@ void KubernetesPlatform::ask_for_lease() {
       lease_.on_reply(reply, loop_.now());
       if (lease_.is_forbidden() && !was_forbidden) {
         LOG_WARNING(
-            "Leases may not be used: for a moment two replicas may write status. Role istmo lacks "
+            "Leases may not be used: for a moment two replicas may write status. Role istmo-leases "
+            "gives "
             "get, create and update of leases in coordination.k8s.io",
             "error", reply.message());
       }
@@ -372,6 +364,7 @@ bool KubernetesPlatform::give_documents(const Desired& desired,
 
 std::vector<Problem> KubernetesPlatform::problems() const {
   std::vector<Problem> problems;
+  std::set<ObjectId> told;
   const auto tell = [&](const ServiceOffer& offer, const std::string& text) {
     Problem& problem = problems.emplace_back();
     problem.object = offer.object;
@@ -382,6 +375,14 @@ std::vector<Problem> KubernetesPlatform::problems() const {
     const auto service = keeper_.problems().find({"Service", offer.host});
     if (problem != offer_problems_.end()) tell(offer, problem->second);
     else if (service != keeper_.problems().end()) tell(offer, service->second);
+    told.insert({"Service", offer.host});
+  }
+  for (const auto& [id, text] : keeper_.problems()) {
+    if (told.contains(id)) continue;
+    Problem& problem = problems.emplace_back();
+    problem.severity = Severity::warning;
+    problem.object = id;
+    problem.text = text;
   }
   if (const std::string& text = state_.state().problem(); !text.empty() && !site_name_.empty()) {
     Problem& problem = problems.emplace_back();
@@ -428,7 +429,7 @@ Result<> KubernetesPlatform::write_status(const Desired& desired,
     return {};
   }
   keeper_.set_owner(std::move(owner));
-  std::map<ObjectId, Value> wanted = status_objects(objects);
+  std::map<ObjectId, Value> wanted = status_objects_.of(objects);
   wanted.insert(overview_object(overview()));
   wanted.insert(services_.begin(), services_.end());
   keeper_.want(wanted);

@@ -40,7 +40,8 @@ namespace istmo::control {
 
 class KubernetesPlatform final : public SitePlatform,
                                  private ResolverSink,
-                                 private ObjectWriterSink {
+                                 private ObjectWriterSink,
+                                 private DocumentMakerSink {
  public:
   // Error::config: what `access` names cannot be used.
   static Result<std::unique_ptr<SitePlatform>> make(io::Loop& loop, PlatformSink& sink,
@@ -70,6 +71,7 @@ class KubernetesPlatform final : public SitePlatform,
   KubernetesPlatform(io::Loop& loop, PlatformSink& sink, ApiServer server);
   void on_host_resolved(const std::string& host, const HostAddresses& addresses) override;
   void on_problems_changed() override { sink_.on_surroundings_changed(); }
+  void on_documents_due() override { sink_.on_surroundings_changed(); }
   void watch(const std::string& kind, const std::string& label_selector);
   std::optional<ObjectOwner> owner_of(const Desired& desired) const;
   void own_state(const ObjectOwner& owner);
@@ -90,6 +92,7 @@ class KubernetesPlatform final : public SitePlatform,
   std::unique_ptr<Resolver> resolver_;  // of the API server's name; none: it is an address
   KubernetesSource source_;
   ObjectKeeper keeper_;
+  StatusObjects status_objects_;
   ObjectWriter writer_;
   WriterLease lease_;
   ApiCalls lease_calls_;

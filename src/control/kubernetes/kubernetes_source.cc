@@ -98,7 +98,7 @@ class KubernetesSource::Watch final : private CollectionSink {
 
 KubernetesSource::KubernetesSource(io::Loop& loop, ApiServer& server, SourceSink& sink, Rng& rng)
     : loop_(loop), server_(server), sink_(sink), rng_(rng) {
-  const std::string selector = std::string(kDocumentsLabel) + "=true";
+  const std::string selector = documents_selector();
   for (const char* kind : {"ConfigMap", "Secret"}) {
     watches_.push_back(std::make_unique<Watch>(*this, kind, Watch::Content::streams, selector));
   }

@@ -111,4 +111,25 @@ bool LabelSelector::selects(const Labels& labels) const {
   });
 }
 
+std::string selector_text(const Value& label_selector) {
+  std::string text;
+  const auto add = [&](const std::string& term) { text += (text.empty() ? "" : ",") + term; };
+  for (const Value::Entry& label : value_at(label_selector, {"matchLabels"}).entries()) {
+    add(label.key + "=" + label.value.text());
+  }
+  for (const Value& term : value_at(label_selector, {"matchExpressions"}).items()) {
+    const std::string& key = text_at(term, "key");
+    const std::string& verb = text_at(term, "operator");
+    std::string values;
+    for (const Value& value : value_at(term, {"values"}).items()) {
+      values += (values.empty() ? "" : ",") + value.text();
+    }
+    if (verb == "In") add(key + " in (" + values + ")");
+    else if (verb == "NotIn") add(key + " notin (" + values + ")");
+    else if (verb == "Exists") add(key);
+    else if (verb == "DoesNotExist") add("!" + key);
+  }
+  return text;
+}
+
 }  // namespace istmo::control

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "control/value.h"
 
 namespace istmo::control {
 
@@ -36,5 +37,8 @@ class LabelSelector {
 
   std::vector<Requirement> requirements_;
 };
+
+// "app=backend,tier in (a,b)": a LabelSelector of the API as parse() reads it.
+std::string selector_text(const Value& label_selector);
 
 }  // namespace istmo::control

@@ -3,26 +3,13 @@
 #include <algorithm>
 #include <utility>
 
+#include "control/plain_text.h"
+
 namespace istmo::control {
 namespace {
 
 constexpr int kGone = 410;
 constexpr int kTooManyRequests = 429;
-
-// RFC 3986 2.3: what stands for itself in a query.
-std::string escaped(std::string_view text) {
-  constexpr std::string_view kPlain = "-._~";
-  constexpr char kDigits[] = "0123456789ABCDEF";
-  std::string query;
-  for (const char c : text) {
-    const auto octet = static_cast<uint8_t>(c);
-    const bool is_plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') ||
-                          (c >= '0' && c <= '9') || kPlain.contains(c);
-    if (is_plain) query += c;
-    else query.append({'%', kDigits[octet >> 4], kDigits[octet & 15]});
-  }
-  return query;
-}
 
 std::string key_of(const Value& object) {
   const std::string& place = text_at(object, "metadata", "namespace");
@@ -48,7 +35,10 @@ std::optional<ListWatch::Ask> ListWatch::next(Instant now) {
   std::string query;
   const auto add = [&](std::string_view name, std::string_view value) {
     if (value.empty()) return;
-    query.append(query.empty() ? "?" : "&").append(name).append("=").append(escaped(value));
+    query.append(query.empty() ? "?" : "&")
+        .append(name)
+        .append("=")
+        .append(escaped_for_query(value));
   };
   add("labelSelector", collection_.label_selector);
   add("fieldSelector", collection_.field_selector);

@@ -96,14 +96,16 @@ void ObjectKeeper::want(const std::map<ObjectId, Value>& objects) {
   for (auto at = objects_.begin(); at != objects_.end();) {
     auto& [id, kept] = *at++;
     if (!kept.wanted || objects.contains(id)) continue;
+    kept.content.reset();
     want(id, kept, {}, {});
   }
   for (const auto& [id, object] : objects) {
     ASSERT(kinds_.contains(id.kind));
-    std::string digest = sha256_hex(write_json(object, JsonStyle::compact));
     Kept& kept = objects_[id];
-    if (kept.digest == digest) continue;
+    if (kept.content == object) continue;  // all of them are asked for again and again
+    std::string digest = sha256_hex(write_json(object, JsonStyle::compact));
     Value whole = dressed(id, object, digest);
+    kept.content = object;
     want(id, kept, std::move(whole), std::move(digest));
   }
 }
@@ -138,13 +140,6 @@ void ObjectKeeper::on_synced(const std::string& kind) {
     auto& [id, kept] = *at++;
     if (id.kind == kind) reconsider(id, kept);
   }
-}
-
-const Value* ObjectKeeper::find(const ObjectId& id) const {
-  const auto found = objects_.find(id);
-  const bool is_ours =
-      found != objects_.end() && found->second.seen && is_owned(*found->second.seen);
-  return is_ours ? &*found->second.seen : nullptr;
 }
 
 // --- asking ----------------------------------------------------------------------------------
@@ -349,8 +344,8 @@ void ObjectKeeper::reconsider(const ObjectId& id, Kept& kept) {
   if (step != Step::none) {
     kept.queued = std::max(kept.pace_at, kept.retry_at);
     due_.emplace(*kept.queued, id);
-  } else if (!kept.wanted && !is_kept(kept)) {
-    objects_.erase(id);
+  } else if (!kept.wanted && (!is_kept(kept) || (owner_ && !is_owned(*kept.seen)))) {
+    objects_.erase(id);  // what is of another owner, too, is not ours to remember
   }
 }
 

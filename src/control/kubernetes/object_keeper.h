@@ -31,6 +31,8 @@ namespace istmo::control {
 
 inline constexpr const char* kManagedByLabel = "app.kubernetes.io/managed-by";
 inline constexpr const char* kManagedBy = "istmo";  // its value, and our field manager
+// The label selector of what is ours.
+inline std::string managed_by_us() { return std::string(kManagedByLabel) + "=" + kManagedBy; }
 inline constexpr const char* kContentAnnotation = "istmo.dev/content";
 
 class ObjectKeeper {
@@ -85,12 +87,11 @@ class ObjectKeeper {
   const std::map<ObjectId, std::string>& problems() const { return problems_; }
   // True, once: problems() is another than before.
   bool take_news() { return std::exchange(has_news_, false); }
-  // The object as it is if it is ours, else nullptr: a Service's addresses are the server's choice.
-  const Value* find(const ObjectId& id) const;
 
  private:
   enum class Step : uint8_t { none, look, make, take_over_fields, apply, remove };
   struct Kept {
+    std::optional<Value> content;   // as it was asked for
     std::optional<Value> wanted;    // with label, owner and digest
     std::string digest;             // of `wanted`
     std::optional<Value> seen;      // carries our label

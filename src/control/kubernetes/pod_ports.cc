@@ -18,9 +18,21 @@ uint32_t hash_of(const ServicePlace& place) {
 
 }  // namespace
 
-void PodPorts::learn(const ServicePlace& place, uint16_t port) {
-  if (port < kFirst || port > kLast || ports_.contains(place)) return;
-  if (taken_.insert(port).second) ports_[place] = port;
+bool PodPorts::learn(const ServicePlace& place, uint16_t port) {
+  if (port < kFirst || port > kLast) return false;
+  learned_[place] = port;
+  const auto known = ports_.find(place);
+  if (known == ports_.end() || known->second == port) return false;
+  if (!taken_.insert(port).second) {  // whoever has it gets another one
+    std::erase_if(ports_, [&](const auto& entry) { return entry.second == port; });
+  }
+  taken_.erase(known->second);
+  known->second = port;
+  return true;
+}
+
+void PodPorts::forget(const std::string& host) {
+  std::erase_if(learned_, [&](const auto& entry) { return entry.first.host == host; });
 }
 
 void PodPorts::assign(const std::set<ServicePlace>& places) {
@@ -29,6 +41,10 @@ void PodPorts::assign(const std::set<ServicePlace>& places) {
     taken_.erase(entry.second);
     return true;
   });
+  for (const auto& [place, port] : learned_) {
+    if (!places.contains(place) || ports_.contains(place)) continue;
+    if (taken_.insert(port).second) ports_[place] = port;
+  }
   for (const ServicePlace& place : places) {
     if (ports_.contains(place) || taken_.size() >= kCount) continue;
     uint32_t offset = hash_of(place) % kCount;

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <set>
+#include <string>
 
 #include "control/observed.h"
 
@@ -18,14 +19,17 @@ class PodPorts {
   static constexpr uint16_t kFirst = 10'000;
   static constexpr uint16_t kLast = 29'999;
 
-  // A Service that is there says so. It counts while nothing else has the port.
-  void learn(const ServicePlace& place, uint16_t port);
+  // A Service that is there says so, which all replicas see: it counts before what follows from the
+  // name. True: the port of a place is another than before.
+  bool learn(const ServicePlace& place, uint16_t port);
+  void forget(const std::string& host);  // the Service is gone
   // Each of `places` has a port; those that are not among them give theirs back. What does not fit
   // has none.
   void assign(const std::set<ServicePlace>& places);
   const std::map<ServicePlace, uint16_t>& ports() const { return ports_; }
 
  private:
+  std::map<ServicePlace, uint16_t> learned_;  // also of places that nobody asks for yet
   std::map<ServicePlace, uint16_t> ports_;
   std::set<uint16_t> taken_;
 };

@@ -2,6 +2,7 @@
 
 #include "control/compile.h"
 #include "control/document_text.h"
+#include "control/grant_server.h"
 #include "control/health_server.h"
 #include "control/kubernetes/cluster_documents.h"
 #include "control/kubernetes/cluster_objects.h"
@@ -12,7 +13,6 @@
 namespace istmo::control {
 namespace {
 
-constexpr uint16_t kGrantPort = 9090;
 constexpr const char* kHealthPortName = "admin";
 constexpr const char* kSiblingPortName = "replicas";
 constexpr const char* kStateFolder = "/state";

@@ -1,6 +1,7 @@
-// A ListWatch on a channel of its own: asks when it is time, and reads what comes as JSON.
+// A ListWatch on a channel of its own: asks when it is time, and reads what comes as JSON. Whoever
+// watches derives from it beside being its sink, or owns one.
 //
-// Owned by the Kubernetes source, on its loop's thread; borrows loop, server, sink and generator.
+// On its loop's thread; borrows loop, server, sink and generator.
 // Ends with stop(), then is_idle() on the loop.
 #pragma once
 
@@ -11,10 +12,11 @@
 
 namespace istmo::control {
 
-class WatchedCollection final : private HttpsSink {
+class WatchedCollection : private HttpsSink {
  public:
   WatchedCollection(io::Loop& loop, ApiServer& server, KubeCollection collection,
                     CollectionSink& sink, Rng& rng);
+  virtual ~WatchedCollection() = default;
 
   void start() { go_on(); }
   void stop();

@@ -5,6 +5,7 @@
 #include <ctime>
 #include <utility>
 
+#include "base/assert.h"
 #include "control/kubernetes/cluster_documents.h"
 #include "control/kubernetes/kube_kinds.h"
 #include "control/kubernetes/object_keeper.h"
@@ -29,12 +30,6 @@ std::string micro_time() {
   size += static_cast<size_t>(
       std::snprintf(text + size, sizeof text - size, ".%06ldZ", now.tv_nsec / 1000));
   return {text, size};
-}
-
-std::string text_in(const Value& object, std::string_view part, std::string_view key) {
-  const Value* map = object.find(part);
-  const Value* value = map ? map->find(key) : nullptr;
-  return value ? value->text() : std::string();
 }
 
 }  // namespace
@@ -63,15 +58,15 @@ void WriterLease::go_to(Step step, Instant at) {
 Instant WriterLease::wake_at() const {
   if (!is_contended_ || step_ == Step::released) return Instant::never();
   const Instant end = held_until_ == Instant{} ? Instant::never() : held_until_;
-  return is_asked_ ? end : std::min(next_at_, end);
+  return asked_ ? end : std::min(next_at_, end);
 }
 
 std::optional<ApiRequest> WriterLease::next(Instant now) {
   if (now >= held_until_) held_until_ = Instant{};
-  if (!is_contended_ || is_asked_ || step_ == Step::released || now < next_at_) {
+  if (!is_contended_ || asked_ || step_ == Step::released || now < next_at_) {
     return std::nullopt;
   }
-  is_asked_ = true;
+  asked_ = step_;
   asked_at_ = now;
   const KubeKind& kind = *find_kube_kind("Lease");
   ApiRequest request{.method = "GET",
@@ -100,7 +95,7 @@ Value WriterLease::changed_lease() const {
     if (const Value* known = lease_.find("spec")) spec = *known;
   }
   const std::string now = micro_time();
-  const std::string transitions = text_in(lease_, "spec", "leaseTransitions");
+  const std::string transitions = text_at(lease_, "spec", "leaseTransitions");
   if (step_ == Step::make || step_ == Step::take) {
     spec.set("acquireTime", now);
     spec.set("leaseTransitions", step_ == Step::make ? 0 : std::atoi(transitions.c_str()) + 1);
@@ -113,9 +108,13 @@ Value WriterLease::changed_lease() const {
 }
 
 void WriterLease::on_reply(const ApiReply& reply, Instant now) {
-  is_asked_ = false;
-  const Step asked = step_;
-  if (asked == Step::release || asked == Step::released) return go_to(Step::released, now);
+  ASSERT(asked_.has_value());
+  const Step asked = *std::exchange(asked_, std::nullopt);
+  if (asked == Step::release) return go_to(Step::released, now);
+  if (step_ == Step::release || step_ == Step::released) {  // it was to end meanwhile
+    if (reply.is_done() && asked != Step::look) lease_ = reply.body;
+    return;
+  }
   is_forbidden_ = reply.status == kForbidden;
   if (is_forbidden_) {
     held_until_ = Instant{};
@@ -125,7 +124,7 @@ void WriterLease::on_reply(const ApiReply& reply, Instant now) {
     return asked == Step::look ? on_seen(reply.body, now) : on_held(reply.body, now);
   if (reply.status == kNotFound) {
     held_until_ = Instant{};
-    return go_to(Step::make, now);
+    return go_to(Step::make, asked == Step::make ? now + kRetry : now);
   }
   if (reply.status == kConflict) {  // somebody was faster
     held_until_ = Instant{};
@@ -137,18 +136,18 @@ void WriterLease::on_reply(const ApiReply& reply, Instant now) {
 
 void WriterLease::on_held(const Value& lease, Instant now) {
   lease_ = lease;
-  version_ = text_in(lease, "metadata", "resourceVersion");
+  version_ = text_at(lease, "metadata", "resourceVersion");
   held_until_ = is_contended_ ? asked_at_ + kActs : Instant{};
   go_to(Step::renew, now + kPause);
 }
 
 // Its times are of other clocks: what counts is for how long it has been the same.
 void WriterLease::on_seen(const Value& lease, Instant now) {
-  const std::string version = text_in(lease, "metadata", "resourceVersion");
+  const std::string version = text_at(lease, "metadata", "resourceVersion");
   if (version != version_ || lease_.is_null()) seen_at_ = now;
   version_ = version;
   lease_ = lease;
-  const std::string holder = text_in(lease, "spec", "holderIdentity");
+  const std::string holder = text_at(lease, "spec", "holderIdentity");
   if (holder == identity_) return go_to(Step::renew, now);
   if (holder.empty() || now - seen_at_ >= kValid) return go_to(Step::take, now);
   go_to(Step::look, std::min(now + kPause, seen_at_ + kValid));

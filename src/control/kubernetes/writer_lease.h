@@ -34,7 +34,10 @@ class WriterLease {
   // When next() has something, or is_held() may be another than before; never(): after on_reply().
   Instant wake_at() const;
 
-  bool is_held(Instant now) const { return !is_contended_ || now < held_until_; }
+  bool is_held(Instant now) const {
+    const bool is_over = step_ == Step::release || step_ == Step::released;
+    return !is_over && (!is_contended_ || now < held_until_);
+  }
   // The gateway has no right to Leases; is_held() is false then.
   bool is_forbidden() const { return is_forbidden_; }
 
@@ -49,7 +52,7 @@ class WriterLease {
   const std::string identity_;
   bool is_contended_ = false;
   bool is_forbidden_ = false;
-  bool is_asked_ = false;
+  std::optional<Step> asked_;  // whose answer is awaited
   Step step_ = Step::look;
   Instant next_at_;
   Instant asked_at_;

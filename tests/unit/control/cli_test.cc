@@ -3,13 +3,13 @@
 
 #include <set>
 
-#include "control/cli/cluster_workloads.h"
 #include "control/cli/command_line.h"
 #include "control/cli/completion.h"
 #include "control/cli/platform.h"
 #include "control/cli/terminal.h"
 #include "control/cli/usage.h"
 #include "control_fixture.h"
+#include "control/kubernetes/label_selector.h"
 #include "control/yaml.h"
 
 namespace istmo::control {

@@ -64,7 +64,9 @@ class RedeemingWorld final : public TokenRedemptionSink {
   const TokenState& token(const std::string& name) const { return observed.tokens.at(name); }
   bool has_link(const std::string& name) const {
     Desired all;
-    tokens->add_redeemed(all);
+    for (const auto& [token, documents] : tokens->given()) {
+      for (const Document& document : documents) all.put(document);
+    }
     return all.links.contains(name) && all.secrets.contains(name);
   }
   void until(const std::function<bool()>& condition) { run_until(*issuer.loop, condition); }

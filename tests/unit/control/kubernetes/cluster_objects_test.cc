@@ -52,16 +52,38 @@ BOOST_AUTO_TEST_CASE(status_with_a_code_is_kept_in_a_secret) {
   Value status = Value::map();
   status.set("status", "Ready");
   const auto objects =
-      status_objects({{.id = {"Listener", "a"}, .document = {}, .status = status},
-                      {.id = {"AccessGrant", "g"}, .document = {}, .status = status},
-                      {.id = {"Secret", "s"}, .document = {}, .status = status},
-                      {.id = {"Listener", "B/"}, .document = {}, .status = status}});
+      StatusObjects().of({{.id = {"Listener", "a"}, .document = {}, .status = status},
+                          {.id = {"AccessGrant", "g"}, .document = {}, .status = status},
+                          {.id = {"Secret", "s"}, .document = {}, .status = status},
+                          {.id = {"Listener", "B/"}, .document = {}, .status = status}});
   BOOST_REQUIRE(objects.size() == 2u);
   const Value& map = objects.at({"ConfigMap", "listener-a-status"});
   BOOST_TEST(map.find("data")->find("status.yaml")->text().contains("  status: Ready\n"));
   const Value& secret = objects.at({"Secret", "accessgrant-g-status"});
   const auto text = decode_base64(secret.find("data")->find("status.yaml")->text());
   BOOST_TEST(text.value().contains("kind: AccessGrant\n"));
+}
+
+BOOST_AUTO_TEST_CASE(a_status_that_changes_is_written_again_and_one_that_is_gone_is_not) {
+  const auto ready = [](const char* text) {
+    Value status = Value::map();
+    status.set("status", text);
+    return status;
+  };
+  const auto text_of = [](const std::map<ObjectId, Value>& objects, const char* name) {
+    return text_at(objects.at({"ConfigMap", name}), "data", "status.yaml");
+  };
+  StatusObjects written;
+  const ObjectStatus a{.id = {"Listener", "a"}, .document = {}, .status = ready("Ready")};
+  const ObjectStatus b{.id = {"Listener", "b"}, .document = {}, .status = ready("Ready")};
+  const auto first = written.of({a, b});
+  ObjectStatus changed = a;
+  changed.status = ready("Pending");
+  const auto second = written.of({changed, b});
+  BOOST_TEST(text_of(second, "listener-a-status").contains("Pending"));
+  BOOST_TEST(text_of(second, "listener-b-status") == text_of(first, "listener-b-status"));
+  BOOST_TEST(written.of({changed}).size() == 1u);
+  BOOST_TEST(text_of(written.of({a, b}), "listener-a-status").contains("Ready"));
 }
 
 BOOST_AUTO_TEST_CASE(a_name_that_is_too_long_ends_with_a_digest_of_it) {
@@ -90,6 +112,35 @@ BOOST_AUTO_TEST_CASE(only_pods_that_are_there_and_ready_are_selected) {
   BOOST_TEST(pods.put(pod("a", "True", R"(,"deletionTimestamp":"2026-01-01T00:00:00Z")")));
   BOOST_TEST(pods.remove("b"));
   BOOST_TEST(names(NotReadyPods::included) == "");
+}
+
+BOOST_AUTO_TEST_CASE(replicas_that_hear_of_services_in_another_order_agree_by_what_is_there) {
+  PodPorts first;
+  const ServicePlace a{"a", 80};
+  const ServicePlace b{"b", 80};
+  first.assign({a});
+  const uint16_t port = first.ports().at(a);
+  // To another replica the port was already somebody else's when it heard of the Service.
+  PodPorts second;
+  BOOST_TEST(!second.learn(b, port));
+  second.assign({a, b});
+  BOOST_TEST(second.ports().at(b) == port);
+  const uint16_t elsewhere = second.ports().at(a);
+  BOOST_TEST(second.learn(a, port));
+  second.assign({a, b});
+  BOOST_TEST(second.ports().at(a) == port);
+  BOOST_TEST(second.ports().at(b) != port);
+  BOOST_TEST(!second.learn(a, port));
+  // A new pod knows what is there before it hears who offers it.
+  PodPorts third;
+  third.learn(a, elsewhere);
+  third.assign({});
+  third.assign({a});
+  BOOST_TEST(third.ports().at(a) == elsewhere);
+  third.assign({});
+  third.forget("a");
+  third.assign({a});
+  BOOST_TEST(third.ports().at(a) == port);
 }
 
 BOOST_AUTO_TEST_CASE(ports_follow_from_names_stay_and_are_given_back) {
