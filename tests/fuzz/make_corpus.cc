@@ -1,4 +1,5 @@
-// Writes the seed corpora of all targets but `documents`, most of it with our own encoders:
+// Writes the seed corpora of all targets but `documents` and `api_objects`, whose seeds are written
+// by hand, most of it with our own encoders:
 // make_corpus FOLDER.
 #include <algorithm>
 #include <array>
