@@ -49,6 +49,10 @@ const DocumentBase& base_of(const Document& document) {
   return std::visit([](const auto& d) -> const DocumentBase& { return d; }, document);
 }
 
+DocumentBase& base_of(Document& document) {
+  return std::visit([](auto& d) -> DocumentBase& { return d; }, document);
+}
+
 ObjectId id_of(const Document& document) {
   return {std::string(kind_of(document)), base_of(document).name()};
 }

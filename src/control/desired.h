@@ -25,13 +25,14 @@ struct Origin {
   int line = 0;
   int column = 0;
   std::string to_string() const;  // "site.yaml:12", or "" when made by us
-  friend bool operator==(const Origin&, const Origin&) = default;
+  friend auto operator<=>(const Origin&, const Origin&) = default;
 };
 
 struct Metadata {
   std::string name;  // RFC 1123 subdomain
   std::string namespace_name;
   std::string uid;
+  uint64_t generation = 0;  // of its spec, where an API server counts them
   std::map<std::string, std::string> labels;
   std::map<std::string, std::string> annotations;
   friend bool operator==(const Metadata&, const Metadata&) = default;
@@ -201,6 +202,7 @@ using Document =
 
 std::string_view kind_of(const Document& document);
 const DocumentBase& base_of(const Document& document);
+DocumentBase& base_of(Document& document);
 
 // Names an object of this site.
 struct ObjectId {

@@ -290,11 +290,12 @@ void read_metadata(const Value* tree, Position fallback, Metadata& metadata,
   fields.text("name", metadata.name, Need::required);
   fields.text("namespace", metadata.namespace_name);
   fields.text("uid", metadata.uid);
+  fields.number("generation", metadata.generation, 0, UINT32_MAX);
   fields.text_map("labels", metadata.labels);
   fields.text_map("annotations", metadata.annotations);
-  for (const auto key : {"creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds",
-                         "finalizers", "generateName", "generation", "managedFields",
-                         "ownerReferences", "resourceVersion", "selfLink"}) {
+  for (const auto key :
+       {"creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "finalizers",
+        "generateName", "managedFields", "ownerReferences", "resourceVersion", "selfLink"}) {
     fields.skip(key);  // what the Kubernetes API server adds
   }
   if (metadata.name.empty()) return fields.finish();

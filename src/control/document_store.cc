@@ -38,8 +38,12 @@ Desired DocumentStore::merge(const SourceState& source) {
   }
   for (const auto& [name, secret] : source.secrets) add(secret, merged);
   for (const ObjectId& id : doubled_) {
-    if (auto last = desired_.find(id)) merged.put(std::move(*last));
-    else merged.erase(id);
+    const auto first = merged.find(id);
+    merged.erase(id);
+    auto last = desired_.find(id);
+    if (!last) continue;
+    if (first) base_of(*last).origin = base_of(*first).origin;
+    merged.put(std::move(*last));
   }
   keep_last_valid(source, merged);
   // A folder has no status of its own: that of the site says it.
@@ -84,7 +88,8 @@ void DocumentStore::add(Document document, Desired& merged) {
 void DocumentStore::tell_doubled(const ObjectId& id, const Origin& one, const Origin& other) {
   const std::string instead = desired_.find(id) ? "what it was before stands" : "neither is used";
   problems_.push_back({Severity::error, one, id,
-                       "is defined at " + other.to_string() + " too: " + instead +
+                       "is defined at " + std::min(one, other).to_string() + " and at " +
+                           std::max(one, other).to_string() + ": " + instead +
                            " until one of them is taken away"});
 }
 

@@ -10,7 +10,8 @@ from harness.documents import document, text_of
 from harness.waiting import wait_until
 from harness.world import TOP
 
-CRDS = TOP / "config" / "kubernetes" / "crds"
+from kube.kinds import definition_files, install_kinds, remove_kinds
+
 EXAMPLES = sorted((TOP / "config" / "examples").glob("*.yaml"))
 GROUP = "skupper.io/v2alpha1"
 
@@ -60,12 +61,9 @@ WRONG = [
 
 @pytest.fixture(scope="module")
 def kinds(cluster):
-    """The definitions, in force while the tests of this file run."""
-    cluster.admin("apply", "-k", CRDS)
-    cluster.admin("wait", "--for=condition=Established", "--timeout=15s", "-f",
-                  *",-f,".join(map(str, definition_files())).split(","))
+    install_kinds(cluster)
     yield
-    cluster.admin("delete", "-k", CRDS, "--timeout=15s")
+    remove_kinds(cluster)
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +74,6 @@ def owner(kinds, cluster):
                         for kind in VALID] == [200] * len(VALID), "the rights to act")
     yield made
     made.delete()
-
-
-def definition_files():
-    return [CRDS / name for name in yaml.safe_load(
-        (CRDS / "kustomization.yaml").read_text())["resources"] if name != "access.yaml"]
 
 
 def definitions():

@@ -12,6 +12,7 @@
 #include "control/durations.h"
 #include "control/kubernetes/cluster_documents.h"
 #include "control/kubernetes/cluster_objects.h"
+#include "control/kubernetes/custom_resources.h"
 #include "control/kubernetes/kube_kinds.h"
 #include "control/kubernetes/object_keeper.h"
 #include "control/kubernetes/site_manifest.h"
@@ -148,19 +149,29 @@ Result<> check_may_make(const ClusterSite& site, const std::vector<Value>& objec
   return {};
 }
 
-// Roles beside the base Role, which a user may lack the right to grant: the site runs without.
+// A Role beside the base Role, which a user may lack the right to grant, and what the site cannot
+// do without it.
+struct OptionalRole {
+  const char* name;
+  const char* cost;
+};
+constexpr OptionalRole kOptionalRoles[] = {
+    {kLeasesRole, "two replicas may both write status for a moment as they come and go"},
+    {kCustomKindsRole, "documents are read from ConfigMaps, not from objects of skupper.io"}};
+
 void leave_out_roles(const ClusterSite& site, std::vector<Value>& objects) {
-  const auto is_of_leases = [](const Value& object) {
-    return id_of_object(object).name == kLeasesRole;
-  };
-  std::vector<Value> roles;
-  std::ranges::copy_if(objects, std::back_inserter(roles), is_of_leases);
-  const auto may = check_may_make(site, roles);
-  if (may || may.error().error_class() != ErrorClass::config) return;
-  std::erase_if(objects, is_of_leases);
-  print_notice("istmo: Role " + std::string(kLeasesRole) + " is left out: " + may.error().text() +
-               "; without it two replicas may both write status for a moment as they come and "
-               "go\n");
+  for (const OptionalRole& optional : kOptionalRoles) {
+    const auto is_of_it = [&](const Value& object) {
+      return id_of_object(object).name == optional.name;
+    };
+    std::vector<Value> roles;
+    std::ranges::copy_if(objects, std::back_inserter(roles), is_of_it);
+    const auto may = check_may_make(site, roles);
+    if (may || may.error().error_class() != ErrorClass::config) continue;
+    std::erase_if(objects, is_of_it);
+    print_notice("istmo: Role " + std::string(optional.name) +
+                 " is left out: " + may.error().text() + "; without it " + optional.cost + "\n");
+  }
 }
 
 // The manifest goes to stdout, so that it can be handed on.
@@ -247,9 +258,10 @@ Result<> wait_until_ready(const ClusterSite& site, const std::string& timeout) {
 Result<std::string> make_cluster_site(const Arguments& arguments, const NewSite& made) {
   const ClusterSite site = TRY(ClusterSite::of(arguments));
   print_notice("istmo: " + place_text(site) + "\n");
-  const SiteManifestOptions options = TRY(manifest_options(arguments, site.namespace_name(), made));
+  SiteManifestOptions options = TRY(manifest_options(arguments, site.namespace_name(), made));
   TRY(check_not_skuppers(site));
   TRY(check_not_installed(site));
+  options.has_custom_kinds = !TRY(site.custom_kinds()).empty();
   std::vector<Value> objects = gateway_objects(options);
   leave_out_roles(site, objects);
   std::vector<Value> all = objects;

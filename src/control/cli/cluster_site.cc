@@ -5,10 +5,13 @@
 
 #include "control/base64.h"
 #include "control/cli/terminal.h"
+#include "control/document_read.h"
 #include "control/document_store.h"
 #include "control/document_text.h"
+#include "control/json.h"
 #include "control/kubernetes/cluster_documents.h"
 #include "control/kubernetes/cluster_objects.h"
+#include "control/kubernetes/custom_resources.h"
 #include "control/kubernetes/document_objects.h"
 #include "control/kubernetes/object_keeper.h"
 #include "control/kubernetes/site_manifest.h"
@@ -43,6 +46,30 @@ bool is_ours(const Value& object) {
 
 std::string quoted(const Value& object) {
   return text_at(object, "kind") + " '" + text_at(object, "metadata", "name") + "'";
+}
+
+bool is_custom(const Value& object) { return is_custom_kind(text_at(object, "kind")); }
+
+void put_document(ClusterDocuments& documents, const Value& object) {
+  const std::string& kind = text_at(object, "kind");
+  if (is_custom_kind(kind)) documents.put_custom(kind, object);
+  else if (has_documents(object)) documents.put_streams(kind, object);
+  else documents.put_secret(object);
+}
+
+// As the gateway tells it: the document as it is read, and its status if it is of this version.
+Value told_by(Value custom_resource) {
+  const Value object = with_current_status(std::move(custom_resource));
+  const Value document = custom_resource_document(text_at(object, "kind"), object);
+  const ParsedDocuments parsed =
+      parse_documents(write_json(document, JsonStyle::compact), "of the cluster");
+  const Value& status = value_at(object, {"status"});
+  if (!parsed.documents.empty()) return to_value(parsed.documents.front(), status);
+  Value invalid = document;
+  if (status.is_null()) return {};
+  invalid.set("spec", Value());
+  invalid.set("status", status);
+  return invalid;
 }
 
 bool is_absent(const Error& error) { return error.error_class() == ErrorClass::closed; }
@@ -97,14 +124,41 @@ Result<std::vector<Value>> ClusterSite::document_objects() const {
   for (Value& secret : TRY(ours("Secret"))) {
     if (text_at(secret, "type") == "kubernetes.io/tls") objects.push_back(std::move(secret));
   }
+  for (Value& object : TRY(custom_resources())) objects.push_back(std::move(object));
+  return objects;
+}
+
+Result<std::vector<std::string>> ClusterSite::custom_kinds() const {
+  std::vector<std::string> kinds;
+  const ApiReply served = api_->call({.method = "GET",
+                                      .target = "/apis/" + std::string(kApiVersion),
+                                      .content_type = {},
+                                      .body = {}});
+  if (served.status == 0) return ApiClient::error_of(served, "ask for kinds of documents");
+  for (const Value& resource : value_at(served.body, {"resources"}).items()) {
+    const std::string& kind = text_at(resource, "kind");
+    const bool is_status = text_at(resource, "name").contains('/');
+    if (!is_status && is_custom_kind(kind)) kinds.push_back(kind);
+  }
+  return kinds;
+}
+
+// Who may not read them has none.
+Result<std::vector<Value>> ClusterSite::custom_resources() const {
+  std::vector<Value> objects;
+  for (const std::string& kind : TRY(custom_kinds())) {
+    auto found = api_->list(kind, "");
+    const bool may_not = !found && found.error().error_class() == ErrorClass::config;
+    if (may_not || (!found && is_absent(found.error()))) continue;
+    for (Value& object : TRY(std::move(found))) objects.push_back(std::move(object));
+  }
   return objects;
 }
 
 Result<Desired> ClusterSite::documents() const {
   ClusterDocuments documents;
   for (const Value& object : TRY(document_objects())) {
-    if (has_documents(object)) documents.put_streams(text_at(object, "kind"), object);
-    else documents.put_secret(object);
+    put_document(documents, object);
   }
   DocumentStore store;
   store.apply(documents.state());
@@ -113,9 +167,7 @@ Result<Desired> ClusterSite::documents() const {
 
 Result<std::optional<ObjectOwner>> ClusterSite::owner() const {
   ClusterDocuments documents;
-  for (const Value& object : TRY(api_->list("ConfigMap", documents_selector()))) {
-    documents.put_streams("ConfigMap", object);
-  }
+  for (const Value& object : TRY(document_objects())) put_document(documents, object);
   DocumentStore store;
   store.apply(documents.state());
   const SiteDocument* site = store.desired().site();
@@ -129,6 +181,7 @@ Result<Value> ClusterSite::holder_of(const ObjectId& id) const {
     return Value();
   }
   for (const Value& object : TRY(document_objects())) {
+    if (is_custom(object) && id_of_object(object) == id) return object;
     if (!has_documents(object)) continue;
     size_t count = 0;
     bool is_here = false;
@@ -184,6 +237,12 @@ Result<> ClusterSite::write(const Document& document) const {
   if (const auto site = TRY(owner())) set_owner(object, *site);
   const Value holder = TRY(holder_of(id));
   if (holder.is_null() || id.kind == SecretDocument::kKind) return put(object);
+  if (is_custom(holder)) {
+    Value changed = holder;
+    changed.set("spec", value_at(to_value(document), {"spec"}));
+    const auto replaced = api_->replace(changed);
+    return replaced ? Result<>() : std::unexpected(replaced.error());
+  }
   // It stays in the key and the object in which its author has it.
   const Value* data = holder.find("data");
   Value changed = holder;
@@ -199,7 +258,7 @@ Result<> ClusterSite::write(const Document& document) const {
 Result<> ClusterSite::remove(const ObjectId& id) const {
   const Value holder = TRY(holder_of(id));
   if (holder.is_null()) return Error::config("there is no " + id.kind + " '" + id.name + "'");
-  if (!is_ours(holder) && !has_documents(holder)) {
+  if (!is_ours(holder) && !has_documents(holder) && !is_custom(holder)) {
     return Error::config(quoted(holder) + " is not Istmo's");
   }
   return api_->remove(id_of_object(holder));
@@ -230,9 +289,12 @@ Result<std::vector<Value>> ClusterSite::ask(const Value& request) const {
 Result<Value> ClusterSite::look_at(const ObjectId& id) const {
   const char* kind = holds_codes(id.kind) ? "Secret" : "ConfigMap";
   auto found = api_->get({kind, object_name(id, kStatusSuffix)});
-  if (!found && is_absent(found.error())) return Value();
-  if (!found) return std::unexpected(found.error());
-  return read_status(*found);
+  if (found) return read_status(*found);
+  if (!is_absent(found.error())) return std::unexpected(found.error());
+  auto custom = api_->get(id);
+  // Also who may not read this kind, and a cluster without it.
+  if (!custom) return Value();
+  return told_by(std::move(*custom));
 }
 
 Result<std::vector<Value>> ClusterSite::documents_with_status(const std::string& kind) const {
@@ -248,6 +310,11 @@ Result<std::vector<Value>> ClusterSite::documents_with_status(const std::string&
       if (status.is_null() || (!kind.empty() && text_at(status, "kind") != kind)) continue;
       statuses.push_back(std::move(status));
     }
+  }
+  for (Value& object : is_running ? TRY(custom_resources()) : std::vector<Value>()) {
+    if (!kind.empty() && text_at(object, "kind") != kind) continue;
+    Value told = told_by(std::move(object));
+    if (!value_at(told, {"status"}).is_null()) statuses.push_back(std::move(told));
   }
   Value unseen = Value::map();
   unseen.set("status", "Pending");

@@ -1,6 +1,8 @@
 // A namespace of a cluster as commands see it. Documents are ConfigMaps (those that hold codes:
 // Secrets), one for each; what the gateway says of them it keeps in ConfigMaps and Secrets
-// `<kind>-<name>-status`, and what it says of itself in ConfigMap kOverviewName.
+// `<kind>-<name>-status`, and what it says of itself in ConfigMap kOverviewName. Documents that are
+// objects of their own kind are read, changed and removed too, where the user may; new ones are
+// not made so: a Skupper in the same cluster would take them for its own.
 #pragma once
 
 #include <memory>
@@ -28,7 +30,9 @@ class ClusterSite final : public CommandSite {
   std::string installer() const;
   // Objects of this kind that Istmo made here.
   Result<std::vector<Value>> ours(std::string_view kind) const;
-  // Of the ConfigMap with the Site document; nothing: there is none.
+  // Those kinds of documents of which the cluster has objects.
+  Result<std::vector<std::string>> custom_kinds() const;
+  // Of what holds the Site document; nothing: there is none.
   Result<std::optional<ObjectOwner>> owner() const;
   // Replaces what Istmo made, makes what is not there; Error::taken: it is somebody else's.
   Result<> put(const Value& object) const;
@@ -54,6 +58,7 @@ class ClusterSite final : public CommandSite {
   // The document's object; error when it holds others too. Null: it is not written.
   Result<Value> holder_of(const ObjectId& id) const;
   Result<std::vector<Value>> document_objects() const;
+  Result<std::vector<Value>> custom_resources() const;
 
   std::unique_ptr<ApiClient> api_;
 };

@@ -10,6 +10,12 @@
 #include "control/kubernetes/watched_collection.h"
 
 namespace istmo::control {
+namespace {
+
+// In another namespace it is all that concerns this site.
+constexpr const char* kCustomKind = "AttachedConnector";
+
+}  // namespace
 
 class AttachedNamespaces::Watch final : private CollectionSink, public WatchedCollection {
  public:
@@ -35,27 +41,34 @@ class AttachedNamespaces::Namespace {
   Namespace(AttachedNamespaces& all, std::string name)
       : name_(std::move(name)),
         streams_(*this, all, "ConfigMap", documents_selector()),
+        custom_(*this, all, kCustomKind, ""),
         pod_watch_(*this, all, "Pod", "") {}
 
   void start() {
     streams_.start();
     pod_watch_.start();
   }
+  void start_custom() {
+    if (!std::exchange(has_custom_, true)) custom_.start();
+  }
   void stop() {
     streams_.stop();
+    custom_.stop();
     pod_watch_.stop();
   }
-  bool is_idle() const { return streams_.is_idle() && pod_watch_.is_idle(); }
+  bool is_idle() const { return streams_.is_idle() && custom_.is_idle() && pod_watch_.is_idle(); }
   const std::string& name() const { return name_; }
 
   bool put(const std::string& kind, const Value& object) {
     if (kind == "Pod") return pods_.put(object);
-    is_new_ |= documents_.put_streams(kind, object);
+    is_new_ |= kind == kCustomKind ? documents_.put_custom(kind, object)
+                                   : documents_.put_streams(kind, object);
     return is_new_;
   }
   bool remove(const std::string& kind, const std::string& name) {
     if (kind == "Pod") return pods_.remove(name);
-    is_new_ |= documents_.remove_streams({kind, name});
+    is_new_ |= kind == kCustomKind ? documents_.remove_custom({kind, name})
+                                   : documents_.remove_streams({kind, name});
     return is_new_;
   }
   // Once for all that came: a namespace may tell much at once.
@@ -76,6 +89,8 @@ class AttachedNamespaces::Namespace {
   PodTable pods_;
   bool is_new_ = false;  // documents that store_ has not read
   Watch streams_;
+  Watch custom_;
+  bool has_custom_ = false;  // it was started
   Watch pod_watch_;
 };
 
@@ -137,6 +152,12 @@ AttachedSelection AttachedNamespaces::Namespace::select(const std::string& name,
     if (selection.error.empty()) {
       selection.waiting =
           is_known ? what + " is not there" : "Namespace " + name_ + " is not known yet";
+      if (!custom_.refusal().empty()) {
+        selection.waiting +=
+            ", or is not seen: attached-role-of-kinds.yaml, applied there, lets "
+            "this site read them (" +
+            custom_.refusal() + ")";
+      }
     }
     return selection;
   }
@@ -164,7 +185,8 @@ AttachedNamespaces::AttachedNamespaces(io::Loop& loop, ApiServer& server, Platfo
 
 AttachedNamespaces::~AttachedNamespaces() = default;
 
-void AttachedNamespaces::follow(const DocumentMap<AttachedConnectorBindingDocument>& bindings) {
+void AttachedNamespaces::follow(const DocumentMap<AttachedConnectorBindingDocument>& bindings,
+                                bool has_custom_kinds) {
   if (is_stopped_) return;
   std::erase_if(ending_, [](const auto& entry) { return entry->is_idle(); });
   std::set<std::string> wanted;
@@ -186,6 +208,7 @@ void AttachedNamespaces::follow(const DocumentMap<AttachedConnectorBindingDocume
       known = std::make_unique<Namespace>(*this, name);
       known->start();
     }
+    if (has_custom_kinds) known->start_custom();
     known->read_documents();
   }
 }

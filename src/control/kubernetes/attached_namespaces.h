@@ -2,8 +2,9 @@
 // AttachedConnectorBinding here): their documents and their pods.
 //
 // Owned by the Kubernetes platform, control thread only; borrows loop, server, sink and generator.
-// Only namespaces that a Binding names are watched, and only ConfigMaps with documents and pods
-// there; of Secrets nothing. Ends with stop(), then is_idle() on the loop.
+// Only namespaces that a Binding names are watched, and only ConfigMaps with documents, objects of
+// kind AttachedConnector, and pods there; of Secrets nothing. Ends with stop(), then is_idle() on
+// the loop.
 #pragma once
 
 #include <map>
@@ -28,8 +29,9 @@ class AttachedNamespaces {
   AttachedNamespaces(io::Loop& loop, ApiServer& server, PlatformSink& sink, Rng& rng);
   ~AttachedNamespaces();
 
-  // The namespaces that these Bindings name are watched, and no others.
-  void follow(const DocumentMap<AttachedConnectorBindingDocument>& bindings);
+  // The namespaces that these Bindings name are watched, and no others. `has_custom_kinds`: an
+  // AttachedConnector may be an object of its own kind.
+  void follow(const DocumentMap<AttachedConnectorBindingDocument>& bindings, bool has_custom_kinds);
   // What it binds, as far as that is known.
   AttachedSelection select(const AttachedConnectorBindingDocument& binding) const;
   void stop();

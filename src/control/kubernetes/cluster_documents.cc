@@ -3,12 +3,13 @@
 #include "control/base64.h"
 #include "control/json.h"
 #include "control/kubernetes/annotated.h"
+#include "control/kubernetes/custom_resources.h"
+#include "control/kubernetes/kube_kinds.h"
 
 namespace istmo::control {
 namespace {
 
 std::string name_of(const Value& object) { return text_at(object, "metadata", "name"); }
-std::string uid_of(const Value& object) { return text_at(object, "metadata", "uid"); }
 
 std::string prefix_of(const ObjectId& id) { return id.kind + "/" + id.name; }
 
@@ -44,10 +45,15 @@ bool ClusterDocuments::put_streams(const std::string& kind, const Value& object)
       files.emplace(prefix + entry.key, file_of(kind, entry.value));
     }
   }
-  // Another object of the same name is another owner.
-  const bool is_changed = uids_[prefix] != uid_of(object);
-  uids_[prefix] = uid_of(object);
-  return put_files(prefix, std::move(files)) || is_changed;
+  const bool is_another = put_object(prefix, kind, object);
+  return put_files(prefix, std::move(files)) || is_another;
+}
+
+bool ClusterDocuments::put_custom(const std::string& kind, const Value& object) {
+  const std::string path = custom_resource_file({kind, name_of(object)});
+  std::string text = write_json(custom_resource_document(kind, object), JsonStyle::compact);
+  const bool is_another = put_object(path, kind, object);
+  return put_files(path, {{path, {.text = std::move(text), .error = {}}}}) || is_another;
 }
 
 bool ClusterDocuments::put_secret(const Value& object) {
@@ -65,7 +71,7 @@ bool ClusterDocuments::put_annotated(const std::string& kind, const Value& objec
 }
 
 bool ClusterDocuments::remove_streams(const ObjectId& id) {
-  uids_.erase(prefix_of(id) + "/");
+  objects_.erase(prefix_of(id) + "/");
   return put_files(prefix_of(id) + "/", {});
 }
 
@@ -74,6 +80,12 @@ bool ClusterDocuments::remove_secret(const std::string& name) {
 }
 
 bool ClusterDocuments::remove_annotated(const ObjectId& id) { return put_files(prefix_of(id), {}); }
+
+bool ClusterDocuments::remove_custom(const ObjectId& id) {
+  const std::string path = custom_resource_file(id);
+  objects_.erase(path);
+  return put_files(path, {});
+}
 
 bool ClusterDocuments::set_unread(const std::string& place, const std::string& why) {
   const auto known = state_.unread.find(place);
@@ -87,11 +99,21 @@ bool ClusterDocuments::set_unread(const std::string& place, const std::string& w
 }
 
 std::optional<ObjectOwner> ClusterDocuments::owner_of(const std::string& file) const {
-  const size_t name = file.find('/') + 1;
-  const size_t end = file.find('/', name);
-  const auto uid = uids_.find(file.substr(0, end == std::string::npos ? end : end + 1));
-  if (uid == uids_.end()) return std::nullopt;
-  return ObjectOwner{"v1", file.substr(0, name - 1), file.substr(name, end - name), uid->second};
+  auto object = objects_.find(file);
+  if (object == objects_.end()) object = objects_.find(file.substr(0, file.rfind('/') + 1));
+  if (object == objects_.end()) return std::nullopt;
+  return object->second;
+}
+
+// True: it is another object than before, if of the same name.
+bool ClusterDocuments::put_object(const std::string& prefix, const std::string& kind,
+                                  const Value& object) {
+  ObjectOwner owner{std::string(find_kube_kind(kind)->api_version), kind, name_of(object),
+                    text_at(object, "metadata", "uid")};
+  ObjectOwner& known = objects_[prefix];
+  if (known == owner) return false;
+  known = std::move(owner);
+  return true;
 }
 
 // `files` are now all whose path is `prefix`, or begins with it where it ends with '/'.

@@ -40,10 +40,13 @@ class ClusterDocuments {
   // A workload or Service, which its annotations may expose (annotated.h).
   bool put_annotated(const std::string& kind, const Value& object,
                      const std::string& namespace_name);
+  // A document that is an object of its own kind (custom_resources.h).
+  bool put_custom(const std::string& kind, const Value& object);
   // They are gone.
   bool remove_streams(const ObjectId& id);
   bool remove_secret(const std::string& name);
   bool remove_annotated(const ObjectId& id);
+  bool remove_custom(const ObjectId& id);
   // What cannot be watched ("ConfigMaps with label ..."), and why; empty: it can.
   bool set_unread(const std::string& place, const std::string& why);
 
@@ -53,15 +56,16 @@ class ClusterDocuments {
 
  private:
   using Files = std::map<std::string, SourceFile>;
+  bool put_object(const std::string& prefix, const std::string& kind, const Value& object);
   bool put_files(const std::string& prefix, Files files);
   bool remove_files(const std::string& prefix, const Files& but);
   bool tell_left_out();
 
   const size_t files_max_;
   const size_t bytes_max_;
-  size_t bytes_ = 0;                         // of all texts
-  std::map<std::string, std::string> uids_;  // of objects with streams, by prefix
-  std::set<std::string> left_out_;           // prefixes of files for which there was no room
+  size_t bytes_ = 0;                            // of all texts
+  std::map<std::string, ObjectOwner> objects_;  // of documents, by the prefix of their files
+  std::set<std::string> left_out_;              // prefixes of files for which there was no room
   SourceState state_;
 };
 

@@ -4,6 +4,7 @@
 
 #include "control/base64.h"
 #include "control/document_text.h"
+#include "control/kubernetes/custom_resources.h"
 #include "control/kubernetes/document_objects.h"
 #include "control/pki.h"
 #include "control/plain_text.h"
@@ -50,6 +51,10 @@ Value status_object(const ObjectStatus& status) {
   return object;
 }
 
+bool has_own_status(const ObjectStatus& status) {
+  return status.document && is_custom_resource_file(base_of(*status.document).origin.file);
+}
+
 }  // namespace
 
 std::string object_name(const ObjectId& document, std::string_view suffix) {
@@ -94,7 +99,7 @@ std::map<ObjectId, Value> StatusObjects::of(const std::vector<ObjectStatus>& obj
   std::map<ObjectId, Value> kept;
   std::map<ObjectId, Written> written;
   for (const ObjectStatus& status : objects) {
-    if (status.id.kind == SecretDocument::kKind) continue;
+    if (status.id.kind == SecretDocument::kKind || has_own_status(status)) continue;
     // The name of an object that never was valid may be anything.
     if (!check_object_name(status.id.name)) continue;
     const auto known = written_.find(status.id);

@@ -32,7 +32,8 @@ std::map<ObjectId, Value> service_objects(const std::vector<ServiceOffer>& offer
                                           const std::map<ServicePlace, uint16_t>& ports,
                                           std::map<std::string, std::string>& problems);
 
-// ConfigMaps, and Secrets for what holds codes. Remembers what it wrote last: of thousands a few
+// ConfigMaps, and Secrets for what holds codes. A document that is an object of its own kind has
+// its status itself. Remembers what it wrote last: of thousands a few
 // change at a time.
 class StatusObjects {
  public:

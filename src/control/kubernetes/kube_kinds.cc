@@ -28,6 +28,17 @@ constexpr KubeKind kKinds[] = {
     {"PodDisruptionBudget", "policy/v1", "poddisruptionbudgets"},
     {"Role", "rbac.authorization.k8s.io/v1", "roles"},
     {"RoleBinding", "rbac.authorization.k8s.io/v1", "rolebindings"},
+    {"AccessGrant", "skupper.io/v2alpha1", "accessgrants"},
+    {"AccessToken", "skupper.io/v2alpha1", "accesstokens"},
+    {"AttachedConnector", "skupper.io/v2alpha1", "attachedconnectors"},
+    {"AttachedConnectorBinding", "skupper.io/v2alpha1", "attachedconnectorbindings"},
+    {"Certificate", "skupper.io/v2alpha1", "certificates"},
+    {"Connector", "skupper.io/v2alpha1", "connectors"},
+    {"Link", "skupper.io/v2alpha1", "links"},
+    {"Listener", "skupper.io/v2alpha1", "listeners"},
+    {"MultiKeyListener", "skupper.io/v2alpha1", "multikeylisteners"},
+    {"RouterAccess", "skupper.io/v2alpha1", "routeraccesses"},
+    {"Site", "skupper.io/v2alpha1", "sites"},
 };
 
 }  // namespace

@@ -96,7 +96,8 @@ KubernetesPlatform::KubernetesPlatform(io::Loop& loop, PlatformSink& sink, ApiSe
       sink_(sink),
       server_(std::move(server)),
       rng_(static_cast<uint64_t>(monotonic_now().ns)),
-      source_(loop, server_, sink, rng_),
+      custom_statuses_(loop, server_, rng_),
+      source_(loop, server_, sink, rng_, custom_statuses_),
       keeper_(server_.access().namespace_name, {"ConfigMap", "Secret", "Service"}, rng_),
       writer_(loop, server_, keeper_, *this),
       lease_(server_.access().namespace_name, server_.access().pod_name),
@@ -126,6 +127,7 @@ void KubernetesPlatform::stop() {
   attached_.stop();
   for (const auto& watch : watches_) watch->stop();
   writer_.stop();
+  custom_statuses_.stop();
   document_maker_.stop();
   event_writer_.stop();
   state_.stop();
@@ -135,9 +137,9 @@ void KubernetesPlatform::stop() {
 }
 
 bool KubernetesPlatform::is_idle() const {
-  return source_.is_idle() && attached_.is_idle() && writer_.is_idle() && lease_calls_.is_idle() &&
-         document_maker_.is_idle() && event_writer_.is_idle() && state_.is_idle() &&
-         (!resolver_ || resolver_->is_idle()) &&
+  return source_.is_idle() && attached_.is_idle() && writer_.is_idle() &&
+         custom_statuses_.is_idle() && lease_calls_.is_idle() && document_maker_.is_idle() &&
+         event_writer_.is_idle() && state_.is_idle() && (!resolver_ || resolver_->is_idle()) &&
          std::ranges::all_of(watches_, [](const auto& watch) { return watch->is_idle(); });
 }
 
@@ -189,7 +191,7 @@ void KubernetesPlatform::observe(const Desired& desired, Observed& observed) {
   lease_.set_contended(!siblings.empty(), loop_.now());
   ask_for_lease();
   select_services(desired, *observed.cluster);
-  attached_.follow(desired.attached_bindings);
+  attached_.follow(desired.attached_bindings, source_.has_custom_kinds());
   for (const auto& [name, binding] : desired.attached_bindings) {
     observed.cluster->attached[name] = attached_.select(binding);
   }
@@ -426,6 +428,7 @@ Result<> KubernetesPlatform::write_status(const Desired& desired,
   if (owner) own_state(*owner);
   if (!acts_for_site()) {
     writer_.pause();
+    custom_statuses_.pause();
     return {};
   }
   keeper_.set_owner(std::move(owner));
@@ -434,6 +437,7 @@ Result<> KubernetesPlatform::write_status(const Desired& desired,
   wanted.insert(services_.begin(), services_.end());
   keeper_.want(wanted);
   writer_.resume();
+  custom_statuses_.want(objects);
   return {};
 }
 

@@ -3,12 +3,12 @@
 //
 //   KubernetesSource ----------------------------> documents
 //   Watch of Services, of what is ours, of Pods -> ObjectKeeper, PodTable -> observe(), problems()
-//   write_status() -> ObjectKeeper -> ObjectWriter
+//   write_status() -> ObjectKeeper -> ObjectWriter; CustomStatusWriter
 //   state_store() <-> StateSecrets
 //
-// The objects that it keeps belong to the ConfigMap that holds the Site document: they go with it,
-// and without one nothing is written. Its uid is the site's id, which all processes of the site
-// agree on without a word.
+// The objects that it keeps belong to the Site, or to the ConfigMap that holds its document: they
+// go with it, and without one nothing is written. Its uid is the site's id, which all processes of
+// the site agree on without a word.
 #pragma once
 
 #include <map>
@@ -23,6 +23,7 @@
 #include "control/kubernetes/api_server.h"
 #include "control/kubernetes/attached_namespaces.h"
 #include "control/kubernetes/cluster_objects.h"
+#include "control/kubernetes/custom_status_writer.h"
 #include "control/kubernetes/document_maker.h"
 #include "control/kubernetes/endpoint_table.h"
 #include "control/kubernetes/event_writer.h"
@@ -90,6 +91,7 @@ class KubernetesPlatform final : public SitePlatform,
   ApiServer server_;
   Rng rng_;
   std::unique_ptr<Resolver> resolver_;  // of the API server's name; none: it is an address
+  CustomStatusWriter custom_statuses_;
   KubernetesSource source_;
   ObjectKeeper keeper_;
   StatusObjects status_objects_;

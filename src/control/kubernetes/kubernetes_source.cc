@@ -3,14 +3,20 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "control/kubernetes/custom_resources.h"
 #include "control/kubernetes/kube_kinds.h"
 
 namespace istmo::control {
+namespace {
+
+constexpr int kForbidden = 403;
+
+}  // namespace
 
 // One watch and what it is for.
 class KubernetesSource::Watch final : private CollectionSink {
  public:
-  enum class Content : uint8_t { streams, secret, annotated };
+  enum class Content : uint8_t { streams, secret, annotated, custom };
 
   Watch(KubernetesSource& source, const std::string& kind, Content content,
         const std::string& selector)
@@ -34,7 +40,8 @@ class KubernetesSource::Watch final : private CollectionSink {
     switch (content) {
       case Content::streams: return kind + "s with label " + selector;
       case Content::secret: return kind + " " + selector;
-      case Content::annotated: return kind + "s";
+      case Content::annotated:
+      case Content::custom: return kind + "s";
     }
     return kind;
   }
@@ -61,6 +68,9 @@ class KubernetesSource::Watch final : private CollectionSink {
       case Content::secret: return documents.put_secret(object);
       case Content::annotated:
         return documents.put_annotated(kind_, object, source_.server_.access().namespace_name);
+      case Content::custom:
+        source_.custom_statuses_.on_object({kind_, text_at(object, "metadata", "name")}, object);
+        return documents.put_custom(kind_, object);
     }
     return false;
   }
@@ -70,11 +80,28 @@ class KubernetesSource::Watch final : private CollectionSink {
       case Content::streams: return documents.remove_streams({kind_, name});
       case Content::secret: return documents.remove_secret(name);
       case Content::annotated: return documents.remove_annotated({kind_, name});
+      case Content::custom:
+        source_.custom_statuses_.on_gone({kind_, name});
+        return documents.remove_custom({kind_, name});
     }
     return false;
   }
-  void on_synced() override { on_answered(""); }
+  void on_synced() override {
+    has_been_read_ = true;
+    if (content_ == Content::custom) source_.watch_custom_kinds();
+    on_answered("");
+  }
   void on_refused(int status, const std::string& text) override {
+    // A site can do without these kinds; what was read of them stands.
+    if (content_ == Content::custom && !has_been_read_) {
+      if (status == kForbidden) {
+        LOG_WARNING(
+            "objects of this kind are no documents of the site: Role istmo-kinds would give get, "
+            "list and watch of all kinds of skupper.io, and get, patch and update of their status",
+            "kind", kind_, "error", text);
+      }
+      return on_answered("");
+    }
     LOG_ERROR("documents cannot be watched", "what", place_, "status", status, "error", text);
     // Without workloads only their annotations are without effect: no word about documents.
     on_answered(content_ == Content::annotated ? "" : text);
@@ -93,11 +120,13 @@ class KubernetesSource::Watch final : private CollectionSink {
   const Content content_;
   const std::string place_;
   bool is_answered_ = false;
+  bool has_been_read_ = false;
   WatchedCollection collection_;
 };
 
-KubernetesSource::KubernetesSource(io::Loop& loop, ApiServer& server, SourceSink& sink, Rng& rng)
-    : loop_(loop), server_(server), sink_(sink), rng_(rng) {
+KubernetesSource::KubernetesSource(io::Loop& loop, ApiServer& server, SourceSink& sink, Rng& rng,
+                                   CustomStatusWriter& custom_statuses)
+    : loop_(loop), server_(server), sink_(sink), rng_(rng), custom_statuses_(custom_statuses) {
   const std::string selector = documents_selector();
   for (const char* kind : {"ConfigMap", "Secret"}) {
     watches_.push_back(std::make_unique<Watch>(*this, kind, Watch::Content::streams, selector));
@@ -105,12 +134,25 @@ KubernetesSource::KubernetesSource(io::Loop& loop, ApiServer& server, SourceSink
   for (const char* kind : {"Deployment", "StatefulSet", "DaemonSet"}) {
     watches_.push_back(std::make_unique<Watch>(*this, kind, Watch::Content::annotated, ""));
   }
+  // Where this kind is not installed, or not for us, the others are not asked for either.
+  watches_.push_back(std::make_unique<Watch>(*this, std::string(kCustomKinds.front()),
+                                             Watch::Content::custom, ""));
 }
 
 KubernetesSource::~KubernetesSource() = default;
 
 void KubernetesSource::start() {
   for (const auto& watch : watches_) watch->start();
+}
+
+void KubernetesSource::watch_custom_kinds() {
+  if (is_stopped_ || std::exchange(has_custom_kinds_, true)) return;
+  for (const std::string_view kind : kCustomKinds) {
+    if (kind == kCustomKinds.front()) continue;
+    watches_.push_back(
+        std::make_unique<Watch>(*this, std::string(kind), Watch::Content::custom, ""));
+    watches_.back()->start();
+  }
 }
 
 bool KubernetesSource::is_complete() const {

@@ -1,8 +1,9 @@
 // Documents from a namespace of a cluster: what its labelled ConfigMaps and Secrets hold, the
-// Secrets that these documents name (never all of a namespace's), and the Connectors that
-// annotations stand for.
+// Secrets that these documents name (never all of a namespace's), the Connectors that annotations
+// stand for, and objects of skupper.io where these kinds are installed.
 //
-// Owned by the Kubernetes platform, control thread only; borrows loop, server and sink. What cannot
+// Owned by the Kubernetes platform, control thread only; borrows loop, server, sink, generator and
+// statuses, which are told of the objects that can have one. What cannot
 // be watched is told once, in the log and in the state; what was read before stands. Changes are
 // told at a pace (NewsPace): each one means to look at all documents.
 #pragma once
@@ -17,6 +18,7 @@
 #include "control/document_source.h"
 #include "control/kubernetes/api_server.h"
 #include "control/kubernetes/cluster_documents.h"
+#include "control/kubernetes/custom_status_writer.h"
 #include "control/kubernetes/watched_collection.h"
 #include "control/news_pace.h"
 
@@ -24,7 +26,8 @@ namespace istmo::control {
 
 class KubernetesSource final : public DocumentSource {
  public:
-  KubernetesSource(io::Loop& loop, ApiServer& server, SourceSink& sink, Rng& rng);
+  KubernetesSource(io::Loop& loop, ApiServer& server, SourceSink& sink, Rng& rng,
+                   CustomStatusWriter& custom_statuses);
   ~KubernetesSource() override;
 
   void start() override;
@@ -37,6 +40,8 @@ class KubernetesSource final : public DocumentSource {
   std::optional<ObjectOwner> owner_of(const std::string& file) const {
     return documents_.owner_of(file);
   }
+  // Documents may be objects of their own kind here, as far as is known.
+  bool has_custom_kinds() const { return has_custom_kinds_; }
   // The Secrets that documents refer to now, all of them; they are watched one by one.
   void follow_secrets(const std::set<std::string>& names);
   // Of the watch of all Services, which somebody else has.
@@ -45,6 +50,7 @@ class KubernetesSource final : public DocumentSource {
 
  private:
   class Watch;
+  void watch_custom_kinds();
   void on_changed();
   void tell();
 
@@ -52,8 +58,11 @@ class KubernetesSource final : public DocumentSource {
   ApiServer& server_;
   SourceSink& sink_;
   Rng& rng_;
+  CustomStatusWriter& custom_statuses_;
   ClusterDocuments documents_;
-  std::vector<std::unique_ptr<Watch>> watches_;            // by label, and of workloads
+  // By label, of workloads, and of kinds of documents. A kind is looked for once, by its first.
+  std::vector<std::unique_ptr<Watch>> watches_;
+  bool has_custom_kinds_ = false;
   std::map<std::string, std::unique_ptr<Watch>> secrets_;  // by name
   std::vector<std::unique_ptr<Watch>> ending_;
   bool is_stopped_ = false;

@@ -6,6 +6,7 @@
 #include "control/health_server.h"
 #include "control/kubernetes/cluster_documents.h"
 #include "control/kubernetes/cluster_objects.h"
+#include "control/kubernetes/custom_resources.h"
 #include "control/kubernetes/kube_kinds.h"
 #include "control/kubernetes/object_keeper.h"
 #include "control/settings.h"
@@ -48,6 +49,26 @@ Value rule(const char* group, std::initializer_list<const char*> resources,
            std::initializer_list<const char*> verbs) {
   return map_of(
       {{"apiGroups", texts({group})}, {"resources", texts(resources)}, {"verbs", texts(verbs)}});
+}
+
+// All kinds of documents, and writing their status.
+Value custom_kinds_rules() {
+  Value kinds = Value::list();
+  Value statuses = Value::list();
+  for (const std::string_view kind : kCustomKinds) {
+    const std::string plural(find_kube_kind(kind)->plural);
+    kinds.add(plural);
+    statuses.add(plural + "/status");
+  }
+  Value rules = Value::list();
+  const auto add = [&rules](Value resources, std::initializer_list<const char*> verbs) {
+    rules.add(map_of({{"apiGroups", texts({"skupper.io"})},
+                      {"resources", std::move(resources)},
+                      {"verbs", texts(verbs)}}));
+  };
+  add(std::move(kinds), {"get", "list", "watch"});
+  add(std::move(statuses), {"get", "patch", "update"});
+  return rules;
 }
 
 Value named_port(const char* name, uint16_t port) {
@@ -233,14 +254,19 @@ std::vector<Value> gateway_objects(const SiteManifestOptions& options) {
   Value leases = object("Role", kLeasesRole);
   leases.set("rules", one(rule("coordination.k8s.io", {"leases"}, {"get", "create", "update"})));
   const std::string& namespace_name = options.namespace_name;
-  return {object("ServiceAccount", kGatewayName),
-          std::move(role),
-          role_binding(kGatewayName, namespace_name),
-          std::move(leases),
-          role_binding(kLeasesRole, namespace_name),
-          service(options),
-          replicas_service(),
-          deployment(options)};
+  std::vector<Value> objects{object("ServiceAccount", kGatewayName), std::move(role),
+                             role_binding(kGatewayName, namespace_name), std::move(leases),
+                             role_binding(kLeasesRole, namespace_name)};
+  if (options.has_custom_kinds) {
+    Value kinds = object("Role", kCustomKindsRole);
+    kinds.set("rules", custom_kinds_rules());
+    objects.push_back(std::move(kinds));
+    objects.push_back(role_binding(kCustomKindsRole, namespace_name));
+  }
+  objects.push_back(service(options));
+  objects.push_back(replicas_service());
+  objects.push_back(deployment(options));
+  return objects;
 }
 
 }  // namespace istmo::control

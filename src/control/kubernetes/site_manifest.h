@@ -29,6 +29,7 @@ struct SiteManifestOptions {
   std::vector<std::string> run_arguments;  // of `istmo run`, beside its own
   std::string image;                       // empty: "istmo:<version>"
   std::string image_pull_secret;
+  bool has_custom_kinds = false;  // documents may be objects of their own kind in the cluster
   uint32_t replicas = 1;
   // For how long a pod that is told to end takes connections, until everybody knows that it goes.
   uint32_t drain_delay_seconds = 5;

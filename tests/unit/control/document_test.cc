@@ -304,10 +304,11 @@ BOOST_AUTO_TEST_CASE(of_two_definitions_neither_is_used_and_both_are_errors) {
   BOOST_TEST(store.unread().may_hold({"Listener", "backend"}));
   BOOST_TEST(store.problems().size() == 2u);
   BOOST_TEST(has_problem(store.problems(),
-                         "a.yaml:1: error: Listener backend: is defined at b.yaml:1 too: neither "
-                         "is used until one of them is taken away"));
+                         "a.yaml:1: error: Listener backend: is defined at a.yaml:1 and at "
+                         "b.yaml:1: neither is used until one of them is taken away"));
   BOOST_TEST(has_problem(store.problems(),
-                         "b.yaml:1: error: Listener backend: is defined at a.yaml:1 too"));
+                         "b.yaml:1: error: Listener backend: is defined at a.yaml:1 and at "
+                         "b.yaml:1"));
   store.apply(source({{"b.yaml", other}}));
   BOOST_TEST(store.desired().listeners.at("backend").port == 9);
   BOOST_TEST(store.problems().empty());
@@ -321,7 +322,7 @@ BOOST_AUTO_TEST_CASE(a_second_definition_leaves_the_object_as_it_was) {
   BOOST_TEST(store.desired().listeners.at("backend").port == 80);
   BOOST_TEST(has_problem(store.problems(),
                          "a.yaml:1: error: Listener backend: is defined at "
-                         "b.yaml:1 too: what it was before stands"));
+                         "a.yaml:1 and at b.yaml:1: what it was before stands"));
   store.apply(source({{"a.yaml", other}, {"b.yaml", other}, {"c.yaml", other}}));
   BOOST_TEST(store.desired().listeners.at("backend").port == 80);
   BOOST_TEST(store.problems().size() == 3u);

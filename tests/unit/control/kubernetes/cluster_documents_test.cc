@@ -3,6 +3,7 @@
 #include <boost/test/unit_test.hpp>
 
 #include "control/document_store.h"
+#include "control/kubernetes/custom_resources.h"
 #include "json_text.h"
 
 using namespace istmo;
@@ -47,6 +48,54 @@ BOOST_AUTO_TEST_CASE(streams_of_a_secret_are_decoded_and_what_is_no_base64_is_to
   BOOST_TEST(files.at("Secret/t/a").text == "hi");
   BOOST_TEST(!files.at("Secret/t/b").error.empty());
   BOOST_TEST(files.at("Secret/t/c").error == "it is no text");
+}
+
+BOOST_AUTO_TEST_CASE(object_of_its_own_kind_is_a_document_whatever_the_server_changes_in_it) {
+  ClusterDocuments documents;
+  const auto listener = [](const char* generation, const char* port, const char* status) {
+    return json(std::string(R"({"metadata":{"name":"web","uid":"u1","resourceVersion":"9",)") +
+                R"("labels":{"a":"b"},"annotations":{"c":"d",)" +
+                R"("kubectl.kubernetes.io/last-applied-configuration":"{}"},"generation":)" +
+                generation + R"(},"spec":{"routingKey":"web","host":"web","port":)" + port +
+                R"(},"status":{"status":")" + status + R"("}})");
+  };
+  BOOST_TEST(documents.put_custom("Listener", listener("1", "80", "")));
+  BOOST_TEST(!documents.put_custom("Listener", listener("1", "80", "Ready")));
+  DocumentStore store;
+  store.apply(documents.state());
+  BOOST_TEST(store.problems().empty());
+  const ListenerDocument& read = store.desired().listeners.at("web");
+  BOOST_TEST(read.port == 80u);
+  BOOST_TEST(read.metadata.generation == 1u);
+  BOOST_TEST(read.metadata.labels.at("a") == "b");
+  BOOST_TEST(read.metadata.annotations.size() == 1u);
+  BOOST_CHECK(documents.owner_of(read.origin.file) ==
+              (ObjectOwner{"skupper.io/v2alpha1", "Listener", "web", "u1"}));
+  BOOST_TEST(documents.put_custom("Listener", listener("2", "81", "Ready")));
+  BOOST_TEST(documents.remove_custom({"Listener", "web"}));
+  BOOST_TEST(documents.state().files.empty());
+}
+
+// Where the status of such a document is written, by where it comes from.
+BOOST_AUTO_TEST_CASE(document_of_a_config_map_and_of_its_own_kind_counts_as_of_the_config_map) {
+  const std::string text =
+      R"({"apiVersion":"skupper.io/v2alpha1","kind":"Listener","metadata":{"name":"web"},)"
+      R"("spec":{"routingKey":"web","host":"web","port":80}})";
+  ClusterDocuments documents;
+  DocumentStore store;
+  documents.put_custom("Listener", json(text));
+  store.apply(documents.state());
+  BOOST_TEST(is_custom_resource_file(store.desired().listeners.at("web").origin.file));
+  Value map = config_map("listener-web", "{}");
+  map.set("data", Value::map()).set("x", text);
+  documents.put_streams("ConfigMap", map);
+  store.apply(documents.state());
+  BOOST_TEST(store.problems().size() == 2u);
+  BOOST_TEST(store.desired().listeners.at("web").origin.file == "ConfigMap/listener-web/x");
+  documents.remove_streams({"ConfigMap", "listener-web"});
+  store.apply(documents.state());
+  BOOST_TEST(store.problems().empty());
+  BOOST_TEST(is_custom_resource_file(store.desired().listeners.at("web").origin.file));
 }
 
 BOOST_AUTO_TEST_CASE(a_secret_that_is_referred_to_is_a_document) {
