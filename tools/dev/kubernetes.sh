@@ -129,6 +129,15 @@ wait_for_kube_tools() {
   return "$code"
 }
 
+bench_kubernetes() {
+  want_packages build kubernetes
+  begin_kube_tools
+  wait_for_kube_tools || { say "the programs of a cluster could not be built"; exit 1; }
+  build_release
+  exec env ISTMO="$build/istmo" ISTMO_KUBE_TOOLS="$(kube_folder)/bin" "$python" \
+    "$top/perf/kubernetes" "$@"
+}
+
 kubernetes_group() {
   local bin code=0
   bin=$(kube_folder)/bin

@@ -11,17 +11,24 @@ CONNECTIONS = 6
 
 def post_many(api, path, bodies):
     """POSTs each body; every one is accepted."""
-    bodies = list(bodies)
+    ask_many(api, "POST", [(path, body) for body in bodies], "application/json", 201)
 
-    def post(part):
+
+def patch_many(api, patches):
+    """Merges (path, body) each; every one is accepted."""
+    ask_many(api, "PATCH", patches, "application/merge-patch+json", 200)
+
+
+def ask_many(api, method, requests, content_type, expected):
+    def ask(part):
         with contextlib.closing(api.connection()) as connection:
-            for body in part:
-                connection.request("POST", path, json.dumps(body),
-                                   {**api.headers, "Content-Type": "application/json"})
+            for path, body in part:
+                connection.request(method, path, json.dumps(body),
+                                   {**api.headers, "Content-Type": content_type})
                 response = connection.getresponse()
                 text = response.read()
-                if response.status != 201:
-                    raise RequestFailed(f"POST {path}", response.status, text.decode())
+                if response.status != expected:
+                    raise RequestFailed(f"{method} {path}", response.status, text.decode())
 
     with concurrent.futures.ThreadPoolExecutor(CONNECTIONS) as pool:
-        list(pool.map(post, [bodies[i::CONNECTIONS] for i in range(CONNECTIONS)]))
+        list(pool.map(ask, [requests[i::CONNECTIONS] for i in range(CONNECTIONS)]))
