@@ -4,7 +4,9 @@ One cluster serves the session; each test takes namespaces of its own. What a te
 the cluster (sites, backends) comes from the harness of the integration tests.
 """
 
+import ctypes
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from kube.amount import IS_LONG  # noqa: E402
 from kube.cluster import Cluster  # noqa: E402
 from kube.node import Node  # noqa: E402
 
+CLONE_NEWNET = 0x40000000
 TOOLS = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl", "helm")
 
 clusters = []
@@ -36,7 +39,19 @@ def pytest_sessionstart(session):
                     "makes them and says where, ISTMO_KUBE_TOOLS names the folder", 1)
 
 
+def leave_network():
+    """From here on this process has a network of its own, with nothing but loopback in it.
+
+    The ports of a gateway follow from the names of its Services, and others use the same names.
+    """
+    if ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+        pytest.exit(f"no network of its own: {os.strerror(ctypes.get_errno())}", 1)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+
+
 def pytest_configure(config):
+    if hasattr(config, "workerinput"):  # one of several processes, of pytest-xdist
+        leave_network()
     config.addinivalue_line("markers", "long: takes minutes, and needs ISTMO_TEST_LONG=1")
 
 

@@ -41,8 +41,8 @@ packages_of() {
     bench) echo nginx-light libnginx-mod-stream haproxy wrk curl iperf3 openssl procps python3 ;;
     lint) echo clang-format-19 shellcheck python3 python3-pyflakes ;;
     kubernetes)
-      echo openssl procps python3 python3-pytest python3-yaml util-linux iproute2 nftables curl \
-        postgresql postgresql-contrib
+      echo openssl procps python3 python3-pytest python3-pytest-xdist python3-yaml util-linux \
+        iproute2 nftables curl postgresql postgresql-contrib
       # Debian 12's own Go does not know how to fetch the one that a go.mod asks for.
       if ! has_kube_tools && [[ -z $(find_go) ]]; then
         [[ $codename == bookworm ]] && echo golang-1.23-go/bookworm-backports || echo golang-go

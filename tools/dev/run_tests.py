@@ -196,10 +196,13 @@ def command_record(options):
 def command_pytest(options):
     began = time.monotonic()
     tally = Tally()
+    # Each file stays with one process, for what its tests share.
+    several = ["-n", str(options.processes), "--dist", "loadfile"] if options.processes > 1 else []
     with tempfile.TemporaryDirectory() as scratch:
         junit = os.path.join(scratch, "junit.xml")
         done = subprocess.run([sys.executable, "-m", "pytest", "-q", "-rs", "--durations=10",
-                               "-p", "no:cacheprovider", f"--junitxml={junit}", options.folder])
+                               "-p", "no:cacheprovider", f"--junitxml={junit}", *several,
+                               options.folder])
         found = read_junit(junit, tally, "")
     if not found or (done.returncode != 0 and not tally.failures):
         tally.failures.append(f"pytest (exit code {done.returncode})")
@@ -301,6 +304,7 @@ def main():
     added.add_argument("outcome", choices=["failed", "skipped"])
     added.add_argument("reason")
     added = command("pytest", command_pytest)
+    added.add_argument("--processes", type=int, default=1, help="more than 1 needs pytest-xdist")
     added.add_argument("folder")
     added = command("fuzz", command_fuzz)
     added.add_argument("--jobs", type=int, default=1)

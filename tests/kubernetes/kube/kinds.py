@@ -1,4 +1,4 @@
-"""The custom resource definitions of config/kubernetes/crds, in a cluster while a test needs them."""
+"""The definitions of config/kubernetes/crds, in a cluster while tests need them."""
 
 import yaml
 
