@@ -148,9 +148,12 @@ Result<std::vector<Value>> ClusterSite::custom_resources() const {
   std::vector<Value> objects;
   for (const std::string& kind : TRY(custom_kinds())) {
     auto found = api_->list(kind, "");
-    const bool may_not = !found && found.error().error_class() == ErrorClass::config;
-    if (may_not || (!found && is_absent(found.error()))) continue;
-    for (Value& object : TRY(std::move(found))) objects.push_back(std::move(object));
+    if (found) {
+      for (Value& object : *found) objects.push_back(std::move(object));
+      continue;
+    }
+    const bool may_not = found.error().error_class() == ErrorClass::config;
+    if (!may_not && !is_absent(found.error())) return std::unexpected(found.error());
   }
   return objects;
 }
