@@ -154,6 +154,7 @@ void Controller::stop() {
   phase_ = Phase::ended;
   loop_.timers().cancel(timer_);
   loop_.timers().cancel(drain_timer_);
+  loop_.timers().cancel(status_timer_);
   refresh_.unlink();
   if (platform_) platform_->stop();
   admin_.stop();
@@ -219,10 +220,16 @@ void Controller::on_published(uint64_t generation, std::vector<proxy::Problem> p
   }
   if (is_new || problems.empty()) bind_pace_.reset();
   if (!problems.empty()) bind_pace_.on_failed(loop_.now());
+  const bool is_as_hoped =
+      problems.empty() && observed_.running_problems.empty() && observed_.published_generation != 0;
   observed_.running_problems = std::move(problems);
   observed_.published_generation = generation;
   if (generation == publishing_) publishing_ = 0;
-  mark_dirty();
+  if (!is_as_hoped) return mark_dirty();
+  // Nothing to compile anew, but what was compiled in the meantime.
+  publish_if_changed();
+  tell_status();
+  arm_timer();
 }
 
 void Controller::on_link_changed(const proxy::LinkChange& change) {
@@ -373,11 +380,30 @@ void Controller::refresh() {
   tell_of_links();
   compiled_ = compiler_.run(desired_, observed_);
   publish_if_changed();
-  if (publishing_ == 0) refresh_status();  // else when the workers have said what they run
   announce();
   const Instant ended = monotonic_now();
   news_.on_acted(ended, ended - began);
+  tell_status();
   arm_timer();
+}
+
+void Controller::tell_status() {
+  status_pace_.on_news();
+  refresh_status_if_due();
+}
+
+// Not before the workers have said what they run.
+void Controller::refresh_status_if_due() {
+  if (publishing_ != 0 || phase_ == Phase::draining || phase_ == Phase::ended) return;
+  if (!status_pace_.take(loop_.now())) {
+    const Instant due = status_pace_.due();
+    if (due != Instant::never()) loop_.timers().arm(status_timer_, due);
+    return;
+  }
+  const Instant began = monotonic_now();
+  refresh_status();
+  const Instant ended = monotonic_now();
+  status_pace_.on_acted(ended, ended - began);
 }
 
 void Controller::refresh_observed() {

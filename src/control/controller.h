@@ -114,6 +114,8 @@ class Controller final : private DataplaneSink,
   void refresh_sibling_credentials();
   bool has_heard_siblings() const;
   void publish_if_changed();
+  void tell_status();
+  void refresh_status_if_due();
   void refresh_status();
   void write_status();
   void announce();
@@ -148,6 +150,9 @@ class Controller final : private DataplaneSink,
   MeshAnnouncer announcer_;
   MeshAnnouncer sibling_announcer_;
   NewsPace news_;
+  // Of telling status: with thousands of documents it costs more than serving them, and nobody's
+  // connection waits for it.
+  NewsPace status_pace_;
   AdminServer admin_;
   HealthServer health_;
 
@@ -196,6 +201,7 @@ class Controller final : private DataplaneSink,
   io::DeferredOf<Controller, &Controller::refresh> refresh_{*this};
   io::TimerOf<Controller, &Controller::on_timer> timer_{*this};
   io::TimerOf<Controller, &Controller::drain> drain_timer_{*this};
+  io::TimerOf<Controller, &Controller::refresh_status_if_due> status_timer_{*this};
 };
 
 }  // namespace istmo::control

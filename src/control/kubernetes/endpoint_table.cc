@@ -63,8 +63,9 @@ bool EndpointTable::put_slice(const Value& slice) {
   Slice known = read_slice(slice);
   const auto [at, is_new] = slices_.try_emplace(text_at(slice, "metadata", "name"));
   if (!is_new && at->second == known) return false;
-  forget_pods(at->first);
+  forget_slice(at->first);
   at->second = std::move(known);
+  by_service_[at->second.service].insert(at->first);
   for (const Endpoint& endpoint : at->second.endpoints) {
     if (!endpoint.pod.empty()) pods_[endpoint.pod][at->first] = endpoint.place;
   }
@@ -72,13 +73,28 @@ bool EndpointTable::put_slice(const Value& slice) {
 }
 
 bool EndpointTable::remove_slice(const std::string& name) {
-  forget_pods(name);
+  forget_slice(name);
   return slices_.erase(name) > 0;
 }
 
-void EndpointTable::forget_pods(const std::string& slice_name) {
+std::string EndpointTable::service_of_slice(const std::string& name) const {
+  const auto slice = slices_.find(name);
+  return slice == slices_.end() ? std::string() : slice->second.service;
+}
+
+const std::set<std::string>& EndpointTable::slices_of(const std::string& service) const {
+  static const std::set<std::string> kNone;
+  const auto found = by_service_.find(service);
+  return found == by_service_.end() ? kNone : found->second;
+}
+
+void EndpointTable::forget_slice(const std::string& slice_name) {
   const auto slice = slices_.find(slice_name);
   if (slice == slices_.end()) return;
+  if (const auto of = by_service_.find(slice->second.service); of != by_service_.end()) {
+    of->second.erase(slice_name);
+    if (of->second.empty()) by_service_.erase(of);
+  }
   for (const Endpoint& endpoint : slice->second.endpoints) {
     const auto pod = pods_.find(endpoint.pod);
     if (pod == pods_.end()) continue;
@@ -108,9 +124,8 @@ EndpointPlace EndpointTable::place_of_pod(const std::string& pod) const {
 
 std::map<std::string, std::string> EndpointTable::pods_of(const std::string& service) const {
   std::map<std::string, std::string> pods;
-  for (const auto& [name, slice] : slices_) {
-    if (slice.service != service) continue;
-    for (const Endpoint& endpoint : slice.endpoints) {
+  for (const std::string& name : slices_of(service)) {
+    for (const Endpoint& endpoint : slices_.at(name).endpoints) {
       if (endpoint.pod.empty() || endpoint.addresses.empty()) continue;
       pods.emplace(endpoint.pod, endpoint.addresses.front());
     }
@@ -126,8 +141,8 @@ std::optional<ServiceSelection> EndpointTable::select(const std::string& service
   ServiceSelection selection{.service = service, .is_known = true};
   bool has_slices = false;
   std::vector<EndpointPlace> places;
-  for (const auto& [name, slice] : slices_) {
-    if (slice.service != service) continue;
+  for (const std::string& name : slices_of(service)) {
+    const Slice& slice = slices_.at(name);
     has_slices = true;
     if (port_name == ports->second.end()) continue;
     const auto number = slice.ports.find(port_name->second);

@@ -33,6 +33,8 @@ class EndpointTable {
   // True, of these: what the questions below are answered may be another than before.
   bool put_slice(const Value& slice);
   bool remove_slice(const std::string& name);
+  // The Service that a slice is of; empty: there is no such slice.
+  std::string service_of_slice(const std::string& name) const;
   // The names of a Service's ports, which lead to the ports of its slices.
   bool put_service(const Value& service);
   bool remove_service(const std::string& name) { return services_.erase(name) > 0; }
@@ -65,9 +67,12 @@ class EndpointTable {
   static Endpoint read_endpoint(const Value& endpoint);
   static Slice read_slice(const Value& slice);
 
-  void forget_pods(const std::string& slice_name);
+  void forget_slice(const std::string& slice_name);
+
+  const std::set<std::string>& slices_of(const std::string& service) const;
 
   std::map<std::string, Slice> slices_;
+  std::map<std::string, std::set<std::string>> by_service_;           // names of slices
   std::map<std::string, std::map<std::string, EndpointPlace>> pods_;  // by pod, then by slice
   std::map<std::string, PortNames> services_;
 };

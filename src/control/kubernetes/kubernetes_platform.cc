@@ -5,7 +5,6 @@
 #include "base/log.h"
 #include "control/kubernetes/gateway_ingress.h"
 #include "control/kubernetes/kube_kinds.h"
-#include "control/kubernetes/site_manifest.h"
 #include "control/plain_text.h"
 #include "control/settings.h"
 
@@ -31,15 +30,25 @@ class KubernetesPlatform::Watch final : private CollectionSink, public WatchedCo
 
   void on_object(const std::string& key, const Value& object) override {
     if (is_of_backends()) {
-      const bool is_changed =
-          kind_ == "Pod" ? platform_.pods_.put(object) : platform_.endpoints_.put_slice(object);
-      if (is_changed) platform_.sink_.on_surroundings_changed();
+      if (kind_ == "EndpointSlice") return put_slice(object);
+      if (platform_.pods_.put(object)) platform_.sink_.on_surroundings_changed();
       return;
     }
     const std::string name = name_in_key(key);
     if (kind_ == "Service") platform_.on_service(name, object);
     platform_.keeper_.on_object({kind_, name}, object);
     platform_.writer_.go_on();
+  }
+  // A slice says where pods are, and what is behind a Service; of most Services nobody asks.
+  void put_slice(const Value& slice) {
+    EndpointTable& endpoints = platform_.endpoints_;
+    const std::string& name = text_at(slice, "metadata", "name");
+    const bool was_wanted = platform_.is_wanted(endpoints.service_of_slice(name));
+    if (!endpoints.put_slice(slice)) return;
+    const bool is_empty = value_at(slice, {"endpoints"}).items().empty();
+    if (was_wanted || !is_empty || platform_.is_wanted(endpoints.service_of_slice(name))) {
+      platform_.sink_.on_surroundings_changed();
+    }
   }
   void on_object_gone(const std::string& key) override {
     const std::string name = name_in_key(key);
@@ -216,8 +225,7 @@ void KubernetesPlatform::on_service(const std::string& name, const Value& servic
   if (name == kGatewayName) learn_gateway(service);
   source_.on_service(service);
   const bool is_changed = endpoints_.put_service(service);
-  const bool is_wanted = backend_services_.contains(name) || name == kReplicasService;
-  if (is_changed && is_wanted) sink_.on_surroundings_changed();
+  if (is_changed && is_wanted(name)) sink_.on_surroundings_changed();
 }
 
 // Once each: a namespace may have many.

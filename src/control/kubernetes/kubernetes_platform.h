@@ -32,6 +32,7 @@
 #include "control/kubernetes/object_writer.h"
 #include "control/kubernetes/pod_ports.h"
 #include "control/kubernetes/pod_table.h"
+#include "control/kubernetes/site_manifest.h"
 #include "control/kubernetes/state_secrets.h"
 #include "control/kubernetes/writer_lease.h"
 #include "control/resolver.h"
@@ -82,6 +83,9 @@ class KubernetesPlatform final : public SitePlatform,
   void watch_backends_if_wanted(const Desired& desired);
   PodSelection select(const ConnectorDocument& connector) const;
   void select_services(const Desired& desired, ClusterView& cluster) const;
+  bool is_wanted(const std::string& service) const {
+    return backend_services_.contains(service) || service == kReplicasService;
+  }
   void find_own_zone();
   void find_siblings(ClusterView& cluster);
   void ask_for_lease();

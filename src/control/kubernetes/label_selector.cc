@@ -97,6 +97,14 @@ Result<LabelSelector::Requirement> LabelSelector::parse_requirement(std::string_
                      TRY(values_from(rest.substr(is_not ? 5 : 2)))};
 }
 
+std::vector<std::string> LabelSelector::labels_wanted() const {
+  const auto equal = std::ranges::find(requirements_, Operator::in, &Requirement::op);
+  std::vector<std::string> labels;
+  if (equal == requirements_.end()) return labels;
+  for (const std::string& value : equal->values) labels.push_back(equal->key + "=" + value);
+  return labels;
+}
+
 bool LabelSelector::selects(const Labels& labels) const {
   return std::ranges::all_of(requirements_, [&](const Requirement& requirement) {
     const auto label = labels.find(requirement.key);

@@ -25,6 +25,8 @@ class LabelSelector {
   static Result<LabelSelector> parse(std::string_view text);
 
   bool selects(const Labels& labels) const;
+  // Whatever is selected has one of these labels ("app=backend"); empty: it may have none.
+  std::vector<std::string> labels_wanted() const;
 
  private:
   enum class Operator : uint8_t { in, not_in, exists, does_not_exist };

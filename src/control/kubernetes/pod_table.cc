@@ -38,18 +38,48 @@ bool PodTable::put(const Value& pod) {
   if (known.ip.empty()) return remove(name);
   const auto [at, is_new] = pods_.try_emplace(name);
   if (!is_new && at->second == known) return false;
+  set_indexed(at->first, at->second.labels, false);
   at->second = std::move(known);
+  set_indexed(at->first, at->second.labels, true);
   return true;
 }
 
-bool PodTable::remove(const std::string& name) { return pods_.erase(name) > 0; }
+bool PodTable::remove(const std::string& name) {
+  const auto at = pods_.find(name);
+  if (at == pods_.end()) return false;
+  set_indexed(at->first, at->second.labels, false);
+  pods_.erase(at);
+  return true;
+}
+
+void PodTable::set_indexed(const std::string& name, const Labels& labels, bool is_indexed) {
+  for (const auto& [key, value] : labels) {
+    const auto at = by_label_.try_emplace(key + "=" + value).first;
+    if (is_indexed) at->second.insert(name);
+    else at->second.erase(name);
+    if (at->second.empty()) by_label_.erase(at);
+  }
+}
+
+PodTable::Names PodTable::candidates(const LabelSelector& selector) const {
+  Names names;
+  const std::vector<std::string> wanted = selector.labels_wanted();
+  for (const std::string& label : wanted) {
+    const auto found = by_label_.find(label);
+    if (found != by_label_.end()) names.insert(found->second.begin(), found->second.end());
+  }
+  if (!wanted.empty()) return names;
+  for (const auto& [name, pod] : pods_) names.insert(names.end(), name);
+  return names;
+}
 
 std::vector<PodSelection::Pod> PodTable::select(const LabelSelector& selector,
                                                 NotReadyPods not_ready) const {
   std::vector<PodSelection::Pod> selected;
-  for (const auto& [name, pod] : pods_) {
+  for (const std::string_view name : candidates(selector)) {
+    const auto& [key, pod] = *pods_.find(std::string(name));
     if (!pod.is_ready && not_ready == NotReadyPods::left_out) continue;
-    if (selector.selects(pod.labels)) selected.push_back({name, pod.ip});
+    if (selector.selects(pod.labels)) selected.push_back({key, pod.ip});
   }
   return selected;
 }

@@ -4,7 +4,9 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "control/kubernetes/label_selector.h"
@@ -32,9 +34,13 @@ class PodTable {
     Labels labels;
     friend bool operator==(const Known&, const Known&) = default;
   };
+  using Names = std::set<std::string_view>;  // keys of pods_
   static Known read(const Value& pod);
+  void set_indexed(const std::string& name, const Labels& labels, bool is_indexed);
+  Names candidates(const LabelSelector& selector) const;
 
   std::map<std::string, Known> pods_;
+  std::map<std::string, Names> by_label_;  // "app=backend": a namespace may have thousands
 };
 
 }  // namespace istmo::control

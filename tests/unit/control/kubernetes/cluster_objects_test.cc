@@ -114,6 +114,36 @@ BOOST_AUTO_TEST_CASE(only_pods_that_are_there_and_ready_are_selected) {
   BOOST_TEST(names(NotReadyPods::included) == "");
 }
 
+BOOST_AUTO_TEST_CASE(selectors_of_every_form_select_as_the_labels_are_now) {
+  PodTable pods;
+  const auto labelled = [](const std::string& name, const std::string& labels) {
+    return json(
+        R"({"metadata":{"name":")" + name + R"(","labels":{)" + labels +
+        R"(}},"status":{"podIP":"10.0.0.1","conditions":[{"type":"Ready","status":"True"}]}})");
+  };
+  const auto names = [&](const char* selector) {
+    std::string text;
+    for (const auto& selected :
+         pods.select(LabelSelector::parse(selector).value(), NotReadyPods::left_out)) {
+      text += selected.name + " ";
+    }
+    return text;
+  };
+  pods.put(labelled("b", R"("app":"web","tier":"one")"));
+  pods.put(labelled("a", R"("app":"web","tier":"two")"));
+  pods.put(labelled("c", R"("app":"db")"));
+  BOOST_TEST(names("app=web") == "a b ");
+  BOOST_TEST(names("app in (web,db)") == "a b c ");
+  BOOST_TEST(names("tier,app=web,tier=two") == "a ");
+  BOOST_TEST(names("app notin (web)") == "c ");
+  BOOST_TEST(names("!tier") == "c ");
+  pods.put(labelled("a", R"("app":"db","tier":"two")"));
+  BOOST_TEST(names("app=web") == "b ");
+  BOOST_TEST(names("app=db") == "a c ");
+  pods.remove("c");
+  BOOST_TEST(names("app=db") == "a ");
+}
+
 BOOST_AUTO_TEST_CASE(replicas_that_hear_of_services_in_another_order_agree_by_what_is_there) {
   PodPorts first;
   const ServicePlace a{"a", 80};
