@@ -74,7 +74,7 @@ void block_signals() {
 
 PlatformMaker linux_platform(const SourcePaths& paths, const fs::path& state) {
   return [paths, state](io::Loop& loop, PlatformSink& sink) {
-    return std::make_unique<LinuxPlatform>(loop, sink, paths, (state / "resources").string());
+    return std::make_unique<LinuxPlatform>(loop, sink, paths, state);
   };
 }
 
@@ -125,6 +125,7 @@ std::vector<Problem> compile_problems(const Desired& desired) {
     if (!makes_credentials(access, desired)) continue;
     observed.credentials[access.tls_credentials] = {};
   }
+  for (const auto& [name, certificate] : desired.certificates) observed.credentials[name] = {};
   return compile(desired, observed).problems;
 }
 

@@ -63,6 +63,7 @@ class KubernetesPlatform final : public SitePlatform,
   void tell(const Desired& desired, const SiteNews& news) override;
   bool give_documents(const Desired& desired, const std::vector<Document>& documents) override;
   std::vector<Problem> problems() const override;
+  Result<> keep_secrets(const std::map<std::string, proxy::Credentials>& secrets) override;
   Result<> write_status(const Desired& desired, const std::vector<ObjectStatus>& objects,
                         const std::function<Overview()>& overview) override;
 
@@ -117,6 +118,7 @@ class KubernetesPlatform final : public SitePlatform,
   std::vector<ServiceOffer> offers_;
   std::map<std::string, std::string> offer_problems_;  // by listener
   std::map<ObjectId, Value> services_;                 // wanted
+  std::map<ObjectId, Value> secrets_;                  // wanted, of Certificates
   std::string site_name_;                              // of the Site document
   bool has_told_no_owner_ = false;
   bool has_told_other_owner_ = false;
