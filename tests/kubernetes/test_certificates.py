@@ -4,10 +4,14 @@ import base64
 import json
 import shutil
 
+import pytest
+import yaml
+
 from harness.documents import document
 from harness.waiting import wait_until
 
 from kube.gateway import Gateway
+from kube.node import istmo_image
 
 
 def certificate(name, **spec):
@@ -108,3 +112,62 @@ def test_a_secret_of_somebody_else_is_left_alone_and_the_certificate_is_an_error
     status = gateway.wait_kept_status("Certificate", "web", "Error")["status"]
     assert status["message"] == "Secret web is there and is not Istmo's"
     assert secret_of(namespace, "web") == before
+
+
+# --- commands ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def installed(world, new_namespace, new_node):
+    """Two namespaces with a gateway as `istmo init` makes it, and istmo(namespace, ...)."""
+    made = new_namespace("oeste"), new_namespace("leste")
+    version = world.run_istmo("--version").stdout.split()[-1]
+    new_node({f"istmo:{version}": istmo_image(world)}, *made)
+
+    def istmo(namespace, *words, expect=0):
+        return world.run_istmo("--kubeconfig", namespace.kubeconfig, *words, expect=expect).stdout
+
+    for namespace in made:
+        istmo(namespace, "init")
+    return (*made, istmo)
+
+
+def state_of(namespace):
+    """Names of what a command could leave behind: no status, no records of the site."""
+    kept = namespace.kubectl("get", "configmaps,secrets", "-o", "name").stdout.split()
+    return {name for name in kept if "istmo-state-" not in name}
+
+
+def test_a_generated_link_links_the_namespace_that_applies_it(world, installed):
+    oeste, leste, istmo = installed
+    before = state_of(oeste)
+    text = istmo(oeste, "link", "generate", "to-oeste", "--cost", "3")
+    link, secret = yaml.safe_load_all(text)
+    assert (link["kind"], link["metadata"]["name"]) == ("Link", "to-oeste")
+    assert (secret["kind"], secret["metadata"]["name"]) == ("Secret", "to-oeste")
+    assert link["spec"]["tlsCredentials"] == "to-oeste" and int(link["spec"]["cost"]) == 3
+    assert f"istmo.{oeste.name}.svc" in [made["host"] for made in link["spec"]["endpoints"]]
+    wait_until(lambda: state_of(oeste) == before, "nothing to be left")
+    (issued,) = records(oeste, "issued/")
+    assert issued["subject"] == "to-oeste"
+
+    leste.kubectl("apply", "-f", "-", input={
+        "apiVersion": "v1", "kind": "Secret", "stringData": {"link.yaml": text},
+        "metadata": {"name": "link", "labels": {"istmo.dev/documents": "true"}}})
+    assert "Link to-oeste is connected" in istmo(leste, "link", "status", "--wait", "30")
+    assert "Incoming link from site" in istmo(oeste, "link", "status")
+
+
+def test_a_token_of_type_cert_makes_links_and_names_the_hosts_that_it_is_given(world, installed):
+    oeste, leste, istmo = installed
+    token = world.folder / "cert.token"
+    host = f"istmo.{oeste.name}.svc"
+    assert istmo(oeste, "token", "create", token, "-t", "cert", "--ingress-host", host) == (
+        f"Token written to {token}\n")
+    assert token.stat().st_mode & 0o777 == 0o600
+    secret, link = yaml.safe_load_all(token.read_text())
+    assert [made["host"] for made in link["spec"]["endpoints"]] == [host]
+    assert "Certificate: for any number of links" in istmo(oeste, "token", "status", token)
+    said = istmo(leste, "link", "create", token)
+    assert said.startswith(f"Site configured to link to amqps://{host}:")
+    assert "Link link1 is connected" in istmo(leste, "link", "status", "--wait", "30")
