@@ -33,15 +33,30 @@ std::string request_of(const CertificateDocument& document) {
   return sha256_hex(text);
 }
 
-Result<> check_hosts(const CertificateDocument& document) {
+}  // namespace
+
+Result<> check_certificate(const CertificateDocument& document, const Desired& desired) {
   for (const std::string& host : document.hosts) {
     if (is_certificate_host(host)) continue;
     return Error::config("spec.hosts: '" + host + "' is neither a host name nor an address");
   }
+  if (document.is_signing) return {};  // by itself
+  const auto named = desired.certificates.find(document.ca);
+  if (named == desired.certificates.end() && !is_site_ca(document.ca)) {
+    return Error::config("spec.ca: there is no CA '" + document.ca +
+                         "': name a Certificate with signing, or istmo-site-ca");
+  }
+  if (named != desired.certificates.end() && !named->second.is_signing) {
+    return Error::config("spec.ca: Certificate '" + document.ca + "' is none that signs");
+  }
   return {};
 }
 
-}  // namespace
+Result<> check_secret_is_free(const CertificateDocument& document, const Desired& desired) {
+  if (!desired.secrets.contains(document.name())) return {};
+  return Error::taken("there is a Secret '" + document.name() +
+                      "' already, which acts; rename one of them");
+}
 
 void CertificateIssuer::update(const Desired& desired, Observed& observed, WallTime now) {
   has_failed_ = false;
@@ -107,11 +122,9 @@ Result<> CertificateIssuer::bring_in_line(const CertificateDocument& document,
                                           WallTime now) {
   const std::string& name = document.name();
   // In a cluster the Secret may be ours: ObjectKeeper knows.
-  if (!observed.cluster && desired.secrets.contains(name)) {
-    return Error::taken("there is a Secret '" + name + "' already, which acts; rename one of them");
-  }
-  TRY(check_hosts(document));
-  const Signer signer = TRY(signer_for(document, desired));
+  if (!observed.cluster) TRY(check_secret_is_free(document, desired));
+  TRY(check_certificate(document, desired));
+  const Signer signer = signer_for(document, desired);
   if (signer.pem.empty() && !document.is_signing) return {};
   CertificateRecord wanted{.name = name, .request = request_of(document), .credentials = {}};
   const auto known = state_.certificates().find(name);
@@ -138,23 +151,18 @@ Result<> CertificateIssuer::bring_in_line(const CertificateDocument& document,
   return stored;
 }
 
-Result<CertificateIssuer::Signer> CertificateIssuer::signer_for(const CertificateDocument& document,
-                                                                const Desired& desired) const {
-  if (document.is_signing) return Signer{};  // itself
-  const auto named = desired.certificates.find(document.ca);
-  if (named == desired.certificates.end()) {
-    if (is_site_ca(document.ca)) return Signer{.ca = {}, .pem = state_.ca_certificates()};
-    return Error::config("spec.ca: there is no CA '" + document.ca +
-                         "': name a Certificate with signing, or istmo-site-ca");
-  }
-  if (!named->second.is_signing) {
-    return Error::config("spec.ca: Certificate '" + document.ca + "' is none that signs");
+// Of a document that check_certificate() has nothing against.
+CertificateIssuer::Signer CertificateIssuer::signer_for(const CertificateDocument& document,
+                                                        const Desired& desired) const {
+  if (document.is_signing) return {};  // itself
+  if (!desired.certificates.contains(document.ca)) {
+    return {.ca = {}, .pem = state_.ca_certificates()};
   }
   const CertificateRecord* record = find_stored(document.ca);
-  if (!record) return Signer{};
+  if (!record) return {};
   const proxy::Credentials& ca = record->credentials;
-  return Signer{.ca = {.certificate = ca.certificate, .private_key = ca.private_key},
-                .pem = ca.certificate};
+  return {.ca = {.certificate = ca.certificate, .private_key = ca.private_key},
+          .pem = ca.certificate};
 }
 
 bool CertificateIssuer::is_good(const CertificateRecord& record, const std::string& ca,

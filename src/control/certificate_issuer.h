@@ -19,6 +19,12 @@
 
 namespace istmo::control {
 
+// What is wrong with it among these documents: hosts that are none, a CA that is not there.
+// Error::config names the field.
+Result<> check_certificate(const CertificateDocument& document, const Desired& desired);
+// A Secret document of its name acts, and nothing is issued: Error::taken.
+Result<> check_secret_is_free(const CertificateDocument& document, const Desired& desired);
+
 class CertificateIssuer {
  public:
   // What was found good is not looked at again for so long.
@@ -46,7 +52,7 @@ class CertificateIssuer {
   void remove_without_document(const Desired& desired, const Observed& observed, WallTime now);
   Result<> bring_in_line(const CertificateDocument& document, const Desired& desired,
                          const Observed& observed, WallTime now);
-  Result<Signer> signer_for(const CertificateDocument& document, const Desired& desired) const;
+  Signer signer_for(const CertificateDocument& document, const Desired& desired) const;
   bool is_good(const CertificateRecord& record, const std::string& ca, WallTime now);
   Result<proxy::Credentials> issue(const CertificateDocument& document, const Signer& signer,
                                    WallTime now);

@@ -475,6 +475,13 @@ void Controller::refresh_status() {
   std::vector<Problem> problems = store_.problems();
   problems.insert(problems.end(), compiled_.problems.begin(), compiled_.problems.end());
   for (Problem& problem : platform_->problems()) problems.push_back(std::move(problem));
+  for (const auto& [name, state] : observed_.certificates) {
+    const auto document = desired_.certificates.find(name);
+    if (state.error.empty() || document == desired_.certificates.end()) continue;
+    problems.push_back({.origin = document->second.origin,
+                        .object = id_of(document->second),
+                        .text = state.error});
+  }
   for (const Problem& problem : problems) {
     if (std::ranges::find(told_problems_, problem) != told_problems_.end()) continue;
     const bool is_error = problem.severity == Severity::error;

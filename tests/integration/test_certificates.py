@@ -67,6 +67,9 @@ def test_a_change_is_issued_anew_and_a_mistake_leaves_what_was(world, doc):
     message = site.wait_status("Certificate", "web", "Error")["message"]
     assert message.startswith("spec.ca: there is no CA 'nobody'")
     assert credentials(site, "web") == first
+    problem = f"error: Certificate web: {message}"
+    assert problem in site.log()
+    assert problem in world.run_istmo("check", site.folder, expect=1).stdout
     site.put(certificate(doc, "web", ca="istmo-site-ca", server=True, hosts=["two.test"]))
     wait_until(lambda: credentials(site, "web") not in ({}, first), "another certificate")
     site.wait_status("Certificate", "web")

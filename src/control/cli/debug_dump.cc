@@ -185,7 +185,7 @@ void add_pod(Dump& dump, ApiClient& api, const Value& pod) {
     const auto add_log = [&](const std::string& suffix, const std::string& query) {
       const std::string file = "logs/" + name + "-" + container + suffix + ".txt";
       dump.add(file, api.text(path + "/log?container=" + container + "&limitBytes=" +
-                                  std::to_string(kLogBytesMax) + "&tailLines=100000" + query,
+                                  std::to_string(kLogBytesMax) + "&tailLines=20000" + query,
                               "log of pod " + name));
     };
     add_log("", "");

@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/log.h"
+#include "control/certificate_issuer.h"
 #include "control/cli/command_line.h"
 #include "control/cli/commands.h"
 #include "control/cli/local_site.h"
@@ -126,7 +127,15 @@ std::vector<Problem> compile_problems(const Desired& desired) {
     observed.credentials[access.tls_credentials] = {};
   }
   for (const auto& [name, certificate] : desired.certificates) observed.credentials[name] = {};
-  return compile(desired, observed).problems;
+  std::vector<Problem> problems = compile(desired, observed).problems;
+  for (const auto& [name, document] : desired.certificates) {
+    Result<> checked = check_certificate(document, desired);
+    if (checked) checked = check_secret_is_free(document, desired);
+    if (checked) continue;
+    problems.push_back(
+        {.origin = document.origin, .object = id_of(document), .text = checked.error().text()});
+  }
+  return problems;
 }
 
 std::string connections_text(const std::vector<Value>& connections) {

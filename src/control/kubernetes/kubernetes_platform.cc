@@ -420,6 +420,8 @@ void KubernetesPlatform::own_state(const ObjectOwner& owner) {
 // write_status() hands them to the keeper.
 Result<> KubernetesPlatform::keep_secrets(
     const std::map<std::string, proxy::Credentials>& secrets) {
+  if (credentials_ == secrets) return {};
+  credentials_ = secrets;
   secrets_.clear();
   for (const auto& [name, credentials] : secrets) {
     secrets_.insert(credentials_object(name, credentials));

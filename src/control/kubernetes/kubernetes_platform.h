@@ -116,10 +116,11 @@ class KubernetesPlatform final : public SitePlatform,
   PodPorts ports_;
   Value gateway_;  // the Service in front of us; null: there is none
   std::vector<ServiceOffer> offers_;
-  std::map<std::string, std::string> offer_problems_;  // by listener
-  std::map<ObjectId, Value> services_;                 // wanted
-  std::map<ObjectId, Value> secrets_;                  // wanted, of Certificates
-  std::string site_name_;                              // of the Site document
+  std::map<std::string, std::string> offer_problems_;      // by listener
+  std::map<ObjectId, Value> services_;                     // wanted
+  std::map<std::string, proxy::Credentials> credentials_;  // of Certificates, by Secret
+  std::map<ObjectId, Value> secrets_;                      // wanted, of these
+  std::string site_name_;                                  // of the Site document
   bool has_told_no_owner_ = false;
   bool has_told_other_owner_ = false;
 };
