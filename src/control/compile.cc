@@ -498,7 +498,8 @@ DocumentMap<RouterAccessDocument> router_accesses(const Desired& desired,
 bool makes_credentials(const RouterAccessDocument& access, const Desired& desired) {
   const bool is_ours = access.name() == kImpliedAccess || access.generates_tls_credentials ||
                        access.tls_credentials == kSiteServerSecret;
-  return is_ours && !desired.secrets.contains(access.tls_credentials);
+  return is_ours && !desired.secrets.contains(access.tls_credentials) &&
+         !desired.certificates.contains(access.tls_credentials);
 }
 
 namespace {

@@ -51,7 +51,8 @@ std::set<std::string> hosts_to_resolve(const Desired& desired, const Observed& o
 // for them.
 DocumentMap<RouterAccessDocument> router_accesses(const Desired& desired, const Observed& observed);
 
-// PKI of this site makes the certificate of this RouterAccess (no Secret document does).
+// PKI of this site makes the certificate of this RouterAccess (no Secret or Certificate document
+// does).
 bool makes_credentials(const RouterAccessDocument& access, const Desired& desired);
 
 // What this site tells its neighbours.

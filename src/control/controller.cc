@@ -87,6 +87,7 @@ Result<> Controller::start() {
       loop_, *state_, access_sink,
       SiteAccessOptions{.ingress_hosts = options_.ingress_hosts, .key_log = options_.key_log});
   renewal_ = std::make_unique<CertificateRenewal>(*state_);
+  certificates_ = std::make_unique<CertificateIssuer>(*state_);
   TokenRedemptionSink& token_sink = *this;
   tokens_ = std::make_unique<TokenRedemption>(loop_, *state_, token_sink, options_.key_log);
   DataplaneSink& dataplane_sink = *this;
@@ -429,8 +430,9 @@ void Controller::refresh_observed() {
   platform_->observe(desired_, observed_);
   observed_.acts_for_site = platform_->acts_for_site();
   access_->update(desired_, observed_);
+  certificates_->update(desired_, observed_, wall_now());
   refresh_sibling_credentials();
-  if (access_->has_failed()) access_pace_.on_failed(loop_.now());
+  if (access_->has_failed() || certificates_->has_failed()) access_pace_.on_failed(loop_.now());
   else access_pace_.reset();
   std::set<std::string> hosts = hosts_to_resolve(desired_, observed_);
   hosts.merge(tokens_->hosts_to_resolve(desired_));
@@ -499,6 +501,13 @@ void Controller::refresh_status() {
   std::vector<Problem> problems = store_.problems();
   problems.insert(problems.end(), compiled_.problems.begin(), compiled_.problems.end());
   for (Problem& problem : platform_->problems()) problems.push_back(std::move(problem));
+  for (const auto& [name, state] : observed_.certificates) {
+    const auto document = desired_.certificates.find(name);
+    if (state.error.empty() || document == desired_.certificates.end()) continue;
+    problems.push_back({.origin = document->second.origin,
+                        .object = id_of(document->second),
+                        .text = state.error});
+  }
   for (const Problem& problem : problems) {
     if (std::ranges::find(told_problems_, problem) != told_problems_.end()) continue;
     const bool is_error = problem.severity == Severity::error;
@@ -519,7 +528,9 @@ void Controller::refresh_status() {
 
 // A full disk is told once; arm_timer() sees to the next try.
 void Controller::write_status() {
-  const auto written = platform_->write_status(desired_, status_, [this] { return overview(); });
+  auto written = platform_->keep_secrets(certificates_->secrets());
+  const auto status = platform_->write_status(desired_, status_, [this] { return overview(); });
+  if (written) written = status;
   const std::string error = written ? std::string() : written.error().text();
   if (error == status_error_) return;
   if (!error.empty()) LOG_WARNING("status not written, trying again", "error", error);

@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "control/admin_server.h"
+#include "control/certificate_issuer.h"
 #include "control/certificate_renewal.h"
 #include "control/compiler.h"
 #include "control/document_store.h"
@@ -164,6 +165,7 @@ class Controller final : private DataplaneSink,
   std::optional<Siblings> siblings_;
   std::unique_ptr<SiteAccess> access_;
   std::unique_ptr<CertificateRenewal> renewal_;
+  std::unique_ptr<CertificateIssuer> certificates_;
   std::unique_ptr<TokenRedemption> tokens_;
   std::unique_ptr<Dataplane> dataplane_;
 
@@ -171,7 +173,7 @@ class Controller final : private DataplaneSink,
   std::vector<Problem> told_problems_;        // logged already
   std::string status_error_;                  // why status is not on disk; empty: it is
   RetryPace bind_pace_;                       // of what the workers could not bind
-  RetryPace access_pace_;                     // of what SiteAccess could not do
+  RetryPace access_pace_;    // of what SiteAccess and CertificateIssuer could not do
   uint64_t publishing_ = 0;  // generation that the workers have not all applied; 0: none
   std::set<proxy::Replica> open_meshes_;
   std::map<std::string, std::string> told_links_;          // sites that are linked, name by id

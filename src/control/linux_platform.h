@@ -4,6 +4,7 @@
 #include <string>
 
 #include "control/directory_source.h"
+#include "control/secret_files.h"
 #include "control/site_platform.h"
 #include "control/status_writer.h"
 
@@ -11,10 +12,12 @@ namespace istmo::control {
 
 class LinuxPlatform final : public SitePlatform {
  public:
-  // `status_folder`: runtime/resources.
+  // `runtime`: the state folder.
   LinuxPlatform(io::Loop& loop, PlatformSink& sink, const SourcePaths& paths,
-                std::string status_folder)
-      : source_(loop, sink, paths), status_writer_(std::move(status_folder)) {}
+                const std::filesystem::path& runtime)
+      : source_(loop, sink, paths),
+        secret_files_(runtime / "certs"),
+        status_writer_(runtime / "resources") {}
 
   std::string_view name() const override { return "linux"; }
   DocumentSource& source() override { return source_; }
@@ -26,6 +29,9 @@ class LinuxPlatform final : public SitePlatform {
   bool is_idle() const override { return source_.is_idle(); }
   void observe(const Desired&, Observed&) override {}
   std::vector<Problem> problems() const override { return {}; }
+  Result<> keep_secrets(const std::map<std::string, proxy::Credentials>& secrets) override {
+    return secret_files_.write(secrets);
+  }
   // Commands ask the admin socket.
   Result<> write_status(const Desired&, const std::vector<ObjectStatus>& objects,
                         const std::function<Overview()>&) override {
@@ -34,6 +40,7 @@ class LinuxPlatform final : public SitePlatform {
 
  private:
   DirectorySource source_;
+  SecretFiles secret_files_;
   StatusWriter status_writer_;
 };
 

@@ -259,18 +259,40 @@ Result<WallTime> parse_rfc3339(std::string_view text) {
   return WallTime(std::chrono::seconds(timegm(&parts)));
 }
 
-Result<KeyPair> make_ca(const std::string& common_name, WallTime now) {
-  const KeyPointer key = TRY(make_key());
+namespace {
+
+Result<std::string> ca_certificate(EVP_PKEY* key, const std::string& common_name, WallTime now) {
   const CertificatePointer certificate(X509_new());
   if (!certificate) return openssl_failed("make CA");
-  TRY(set_basics(certificate.get(), key.get(), common_name,
+  TRY(set_basics(certificate.get(), key, common_name,
                  {.not_before = now - kBackdate, .not_after = now + kCaLifetime}));
   if (X509_set_issuer_name(certificate.get(), X509_get_subject_name(certificate.get())) != 1) {
     return openssl_failed("make CA");
   }
   TRY(set_ca_extensions(certificate.get()));
-  if (X509_sign(certificate.get(), key.get(), EVP_sha256()) == 0) return openssl_failed("sign CA");
-  return to_pem(certificate.get(), key.get());
+  if (X509_sign(certificate.get(), key, EVP_sha256()) == 0) return openssl_failed("sign CA");
+  return certificate_to_pem(certificate.get());
+}
+
+}  // namespace
+
+Result<KeyPair> make_ca(const std::string& common_name, WallTime now) {
+  const KeyPointer key = TRY(make_key());
+  return KeyPair{.certificate = TRY(ca_certificate(key.get(), common_name, now)),
+                 .private_key = TRY(key_to_pem(key.get()))};
+}
+
+Result<std::string> renew_ca(const KeyPair& ca, const std::string& common_name, WallTime now) {
+  const KeyPointer key = TRY(read_private_key(ca.private_key, common_name));
+  return ca_certificate(key.get(), common_name, now);
+}
+
+bool is_certificate_host(std::string_view host) {
+  ASN1_OCTET_STRING* octets = a2i_IPADDRESS(std::string(host).c_str());
+  const bool is_address = octets != nullptr;
+  ASN1_STRING_free(octets);
+  if (!is_address) ERR_clear_error();
+  return is_address || is_dns_name(host);
 }
 
 Result<KeyPair> issue_certificate(const KeyPair& ca, const CertificateRequest& request,

@@ -50,6 +50,10 @@ struct CertificateRequest {
 };
 
 Result<KeyPair> make_ca(const std::string& common_name, WallTime now);
+// A new certificate for the same key: what the CA signed before stays good. PEM.
+Result<std::string> renew_ca(const KeyPair& ca, const std::string& common_name, WallTime now);
+// A DNS name or a numeric address, as certificates have them.
+bool is_certificate_host(std::string_view host);
 // Never outlives the CA. Error::config when the CA is expired or its key is another's.
 Result<KeyPair> issue_certificate(const KeyPair& ca, const CertificateRequest& request,
                                   WallTime now);

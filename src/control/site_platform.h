@@ -74,6 +74,9 @@ class SitePlatform {
   virtual bool give_documents(const Desired&, const std::vector<Document>&) { return false; }
   // What stands in the way of these documents here.
   virtual std::vector<Problem> problems() const = 0;
+  // Credentials that the site made for Certificate documents, by the name of the Secret: all that
+  // should be there. Error: not all are written; asking again tries again.
+  virtual Result<> keep_secrets(const std::map<std::string, proxy::Credentials>& secrets) = 0;
   // What the site says of itself, by verb: "site", "links", "services". Costly, so it is made only
   // where somebody keeps it for commands that cannot ask the site.
   using Overview = std::map<std::string, std::vector<Value>>;

@@ -35,6 +35,7 @@ Result<> remove_in(StateStore& store, std::string_view folder, const std::string
 std::string key_of(const Grant& grant) { return grant.uid; }
 std::string key_of(const IssuedCertificate& issued) { return issued.serial; }
 std::string key_of(const RedeemedToken& token) { return token.name; }
+std::string key_of(const CertificateRecord& certificate) { return certificate.name; }
 std::string key_of(const Renewal& renewal) { return renewal.secret; }
 
 std::string folder_of(const std::string& name) { return name.substr(0, name.find('/')); }
@@ -67,6 +68,7 @@ Result<SiteState> SiteState::open(const SiteStateOptions& options, WallTime now)
   TRY(state.read_all("issued", state.issued_));
   TRY(state.read_all("links", state.redeemed_));
   TRY(state.read_all("renewals", state.renewals_));
+  TRY(state.read_all("certificates", state.certificates_));
   return state;
 }
 
@@ -139,6 +141,11 @@ Result<> SiteState::read_one(const std::string& name, RedeemedToken& token) cons
   token = TRY(read_redeemed(record));
   return {};
 }
+Result<> SiteState::read_one(const std::string& name, CertificateRecord& certificate) const {
+  const RecordText record = TRY(read_record(name));
+  certificate = TRY(read_certificate_record(record));
+  return {};
+}
 Result<> SiteState::read_one(const std::string& name, Renewal& renewal) const {
   const RecordText record = TRY(read_record(name));
   renewal = TRY(read_renewal(record));
@@ -172,6 +179,7 @@ void SiteState::reload(const std::string& name) {
   else if (folder == "issued") read = reload_one(name, issued_);
   else if (folder == "links") read = reload_one(name, redeemed_);
   else if (folder == "renewals") read = reload_one(name, renewals_);
+  else if (folder == "certificates") read = reload_one(name, certificates_);
   if (!read) LOG_ERROR("what another process wrote is not used", "error", read.error().text());
 }
 
@@ -249,7 +257,9 @@ Result<proxy::Credentials> SiteState::server_credentials(const std::string& name
 Result<proxy::Credentials> SiteState::issue_for(const CertificateRequest& request,
                                                 const std::string& reason, WallTime now) {
   KeyPair pair = TRY(issue_certificate(ca_->signer(now), request, now));
-  TRY(remember_issued(pair.certificate, request, reason, now));
+  if (request.use != CertificateUse::server) {
+    TRY(remember_issued(pair.certificate, request, reason, now));
+  }
   return proxy::Credentials{.certificate = std::move(pair.certificate),
                             .private_key = std::move(pair.private_key),
                             .ca = ca_->bundle()};
@@ -297,6 +307,22 @@ std::optional<WallTime> SiteState::issued_until(WallTime now) const {
     if (issued.expires > now && (!last || issued.expires > *last)) last = issued.expires;
   }
   return last;
+}
+
+Result<> SiteState::put_certificate(const CertificateRecord& certificate) {
+  TRY(write_in(*store_, "certificates", certificate.name, to_record(certificate)));
+  certificates_[certificate.name] = certificate;
+  return {};
+}
+
+Result<> SiteState::remove_certificate(const std::string& name) {
+  TRY(remove_in(*store_, "certificates", name));
+  certificates_.erase(name);
+  return {};
+}
+
+bool SiteState::is_stored(const CertificateRecord& certificate) const {
+  return store_->is_stored("certificates/" + certificate.name + std::string(kRecordExtension));
 }
 
 // --- the ledger of grants ----------------------------------------------------------------------

@@ -5,6 +5,7 @@
 //   issuers/istmo-site-ca.pem certificate and key of the site's CA, in one record (site_ca.h)
 //   grants/<uid>.json         the ledger: one grant with its code and every redemption
 //   issued/<serial>.json      what was signed for others: for whom, when, until when
+//   certificates/<name>.json  what was issued for a Certificate document, with its key
 //   renewals/<secret>.json    newer credentials than a Secret document has
 //   links/<token>.json        tokens that were redeemed here, with the documents that they gave
 //
@@ -74,7 +75,8 @@ class SiteState {
   Result<proxy::Credentials> server_credentials(const std::string& name,
                                                 const std::vector<std::string>& hosts,
                                                 WallTime now);
-  // Signs for another site and remembers it. The record is on disk before this returns.
+  // Signs for another site and remembers it, unless it is a server's, with which nobody links. The
+  // record is on disk before this returns.
   Result<proxy::Credentials> issue_for(const CertificateRequest& request, const std::string& reason,
                                        WallTime now);
   // The same for a key that the other site made: the certificate alone, PEM.
@@ -86,6 +88,15 @@ class SiteState {
   std::vector<IssuedCertificate> issued() const;
   // When the last certificate that others hold ends; nothing: they hold none that is valid.
   std::optional<WallTime> issued_until(WallTime now) const;
+
+  // --- what was issued for Certificate documents ---------------------------------------------
+  Result<> put_certificate(const CertificateRecord& certificate);
+  Result<> remove_certificate(const std::string& name);
+  const std::map<std::string, CertificateRecord, std::less<>>& certificates() const {
+    return certificates_;
+  }
+  // It is there after a crash.
+  bool is_stored(const CertificateRecord& certificate) const;
 
   // --- the ledger of grants ------------------------------------------------------------------
   // A new grant, or the existing one of this name with the number of redemptions, the window and
@@ -148,6 +159,7 @@ class SiteState {
   Result<> read_one(const std::string& name, Grant& grant) const;
   Result<> read_one(const std::string& name, IssuedCertificate& issued) const;
   Result<> read_one(const std::string& name, RedeemedToken& token) const;
+  Result<> read_one(const std::string& name, CertificateRecord& certificate) const;
   Result<> read_one(const std::string& name, Renewal& renewal) const;
   template <class T>
   Result<> reload_one(const std::string& name, std::map<std::string, T, std::less<>>& into);
@@ -166,10 +178,11 @@ class SiteState {
   std::optional<SiteCa> ca_;
   std::vector<std::string> ingress_hosts_;
   PortsRecord ports_;
-  std::map<std::string, Grant, std::less<>> grants_;              // by uid
-  std::map<std::string, IssuedCertificate, std::less<>> issued_;  // by serial
-  std::map<std::string, RedeemedToken, std::less<>> redeemed_;    // by token
-  std::map<std::string, Renewal, std::less<>> renewals_;          // by Secret
+  std::map<std::string, Grant, std::less<>> grants_;                    // by uid
+  std::map<std::string, IssuedCertificate, std::less<>> issued_;        // by serial
+  std::map<std::string, RedeemedToken, std::less<>> redeemed_;          // by token
+  std::map<std::string, Renewal, std::less<>> renewals_;                // by Secret
+  std::map<std::string, CertificateRecord, std::less<>> certificates_;  // by name
 };
 
 }  // namespace istmo::control

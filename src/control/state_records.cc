@@ -173,6 +173,25 @@ Result<RedeemedToken> read_redeemed(const RecordText& text) {
                        .time = TRY(record.time("time"))};
 }
 
+std::string to_record(const CertificateRecord& certificate) {
+  Value value = new_record();
+  value.set("name", certificate.name);
+  value.set("request", certificate.request);
+  value.set("ca", certificate.credentials.ca);
+  value.set("certificate", certificate.credentials.certificate);
+  value.set("privateKey", certificate.credentials.private_key);
+  return text_of(value);
+}
+
+Result<CertificateRecord> read_certificate_record(const RecordText& text) {
+  const Record record = TRY(Record::of(text));
+  return CertificateRecord{.name = TRY(record.text("name")),
+                           .request = TRY(record.text("request")),
+                           .credentials = {.certificate = TRY(record.text("certificate")),
+                                           .private_key = TRY(record.text("privateKey")),
+                                           .ca = TRY(record.text("ca"))}};
+}
+
 std::string to_record(const Renewal& renewal) {
   Value value = new_record();
   value.set("secret", renewal.secret);

@@ -44,8 +44,8 @@ struct Grant {
 // A certificate that this site's CA signed for others.
 struct IssuedCertificate {
   std::string serial;
-  std::string subject;  // site id, or the name given to `link generate`
-  std::string reason;   // "grant <uid>", "link generate"
+  std::string subject;  // site id, or the name given to `link generate` or a Certificate
+  std::string reason;   // "grant <uid>", "link generate", "certificate <name>"
   std::string fingerprint_sha256;
   WallTime issued;
   WallTime expires;
@@ -58,6 +58,14 @@ struct RedeemedToken {
   std::string code_sha256;  // a document of the same name with another code is another token
   std::string documents;    // Secret and Links, YAML; empty once the link was deleted
   WallTime time;
+};
+
+// What was issued for a Certificate document.
+struct CertificateRecord {
+  std::string name;     // of the document and of the Secret
+  std::string request;  // SHA-256 of what the document asked for then
+  proxy::Credentials credentials;
+  friend bool operator==(const CertificateRecord&, const CertificateRecord&) = default;
 };
 
 // What a Secret of a Link was renewed to.
@@ -84,6 +92,7 @@ struct RecordText {
 std::string to_record(const Grant& grant);
 std::string to_record(const IssuedCertificate& issued);
 std::string to_record(const RedeemedToken& token);
+std::string to_record(const CertificateRecord& certificate);
 std::string to_record(const Renewal& renewal);
 std::string to_record(const SiteRecord& site);
 std::string to_record(const PortsRecord& ports);
@@ -91,6 +100,7 @@ std::string to_record(const PortsRecord& ports);
 Result<Grant> read_grant(const RecordText& record);
 Result<IssuedCertificate> read_issued(const RecordText& record);
 Result<RedeemedToken> read_redeemed(const RecordText& record);
+Result<CertificateRecord> read_certificate_record(const RecordText& record);
 Result<Renewal> read_renewal(const RecordText& record);
 Result<SiteRecord> read_site(const RecordText& record);
 // Also of what an earlier version wrote together with the site.

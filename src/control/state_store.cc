@@ -46,7 +46,7 @@ Result<std::string> record_name(std::string_view folder, const std::string& name
 
 Result<DiskStateStore> DiskStateStore::open(const fs::path& folder) {
   TRY(make_private_folder(folder));
-  for (const char* name : {"issuers", "grants", "issued", "links", "renewals"}) {
+  for (const char* name : {"issuers", "grants", "issued", "links", "renewals", "certificates"}) {
     TRY(make_private_folder(folder / name));
     for (const fs::path& file : TRY(files_in(folder / name))) {
       if (file.extension() == kRoomExtension) TRY(remove_private_file(file));

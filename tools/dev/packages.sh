@@ -29,7 +29,8 @@ packages_of() {
         echo liburing-dev libllhttp-dev libboost-test-dev
       fi
       echo g++ meson ninja-build pkgconf ccache ca-certificates libssl-dev libjemalloc-dev \
-        libyaml-cpp-dev libfmt-dev libcli11-dev nlohmann-json3-dev libc-ares-dev python3
+        libyaml-cpp-dev libfmt-dev libcli11-dev nlohmann-json3-dev libc-ares-dev zlib1g-dev \
+        python3
       [[ $(dpkg --print-architecture) != amd64 ]] || echo libipsec-mb-dev
       ;;
     demo) echo curl procps python3 ;;

@@ -35,6 +35,7 @@ enum class Verb : uint8_t {
   run,
   check,
   attached_role,
+  debug_dump,
   version,
   completion,
 };
@@ -125,6 +126,7 @@ struct Arguments {
   Output output = Output::text;
   bool is_verbose = false;
   std::string shell;              // completion
+  std::string dump_file;          // debug dump; empty: named by namespace and time
   std::string connection_id;      // connection delete
   std::string namespace_of_site;  // generate attached-role
   KubeArguments kube;

@@ -7,7 +7,6 @@
 #include <memory>
 
 #include "control/cli/usage.h"
-
 #include "dataplane/io/cores.h"
 #include "dataplane/proxy/replica.h"
 
@@ -51,8 +50,8 @@ class HelpFormatter : public CLI::Formatter {
 };
 
 UsageAnswer usage_error(const std::string& command, const std::string& text) {
-  return {kExitUsage,
-          command + ": " + text + "\nRun `" + command + " --help` to see what it takes.\n"};
+  const std::string hint = "Run `" + command + " --help` to see what it takes.\n";
+  return {kExitUsage, command + ": " + text + "\n" + hint};
 }
 
 // `help link create` is `link create --help`. In the order in which CLI11 takes them: backwards.
@@ -126,6 +125,7 @@ class Parser {
   void with_resource_name(CLI::App& app);
   void with_resource_status(CLI::App& app);
   void with_connection_id(CLI::App& app);
+  void with_debug_dump(CLI::App& app);
   void with_shell(CLI::App& app);
 
   CommandNode node_of(const CLI::App& app) const;
@@ -245,9 +245,8 @@ void Parser::add_v1_verbs() {
   verb(app_, "expose", "Offer a workload to all linked sites", Verb::expose, &Parser::with_expose);
   verb(app_, "unexpose", "Take a workload out of a service", Verb::unexpose,
        &Parser::with_unexpose);
-  CLI::App& service = group("service", "Services of the application network");
-  verb(service, "status", "Show services and who serves them", Verb::service_status,
-       &Parser::with_verbose_output);
+  verb(group("service", "Services of the application network"), "status",
+       "Show services and who serves them", Verb::service_status, &Parser::with_verbose_output);
 }
 
 void Parser::add_links_and_tokens() {
@@ -293,10 +292,12 @@ void Parser::add_own_verbs() {
   verb(app_, "run", "Run a site in the foreground from documents", Verb::run, &Parser::with_run);
   verb(app_, "check", "Validate documents and print every problem", Verb::check,
        &Parser::with_check);
-  CLI::App& generate = group("generate", "Manifests to be applied in a cluster");
-  verb(generate, "attached-role",
+  verb(group("generate", "Manifests to be applied in a cluster"), "attached-role",
        "Print what lets the site of another namespace use this one's AttachedConnectors",
        Verb::attached_role, &Parser::with_attached_role);
+  verb(group("debug", "To look into what is wrong"), "dump",
+       "Write documents, status and logs, without secrets, to an archive", Verb::debug_dump,
+       &Parser::with_debug_dump);
   verb(app_, "version", "Show versions", Verb::version, &Parser::with_output);
   CLI::App& help = *app_.add_subcommand("help", "Show what a command takes");
   help.callback([] { throw CLI::CallForHelp(); });
@@ -548,6 +549,11 @@ void Parser::with_resource_status(CLI::App& app) {
 
 void Parser::with_connection_id(CLI::App& app) {
   app.add_option("id", arguments_.connection_id, "As `connection list` shows it")->required();
+}
+
+void Parser::with_debug_dump(CLI::App& app) {
+  app.add_option("file", arguments_.dump_file, "Default: istmo-dump-NAMESPACE-TIME.tar.gz")
+      ->type_name(kFile);
 }
 
 void Parser::with_shell(CLI::App& app) {

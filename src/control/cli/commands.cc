@@ -52,6 +52,7 @@ Result<int> run_verb(const Arguments& arguments) {
     case Verb::run: return run_site(arguments);
     case Verb::check: return check_documents(arguments);
     case Verb::attached_role: return print_attached_role(arguments);
+    case Verb::debug_dump: return dump_for_debugging(arguments);
     case Verb::version: return show_version(arguments);
     case Verb::completion: return print_completion(arguments);
   }

@@ -61,6 +61,9 @@ Result<int> show_resources(const Arguments& arguments);
 Result<int> delete_resource(const Arguments& arguments);
 Result<int> generate_resource(const Arguments& arguments);
 
+// debug_dump.cc
+Result<int> dump_for_debugging(const Arguments& arguments);
+
 // run_commands.cc
 Result<int> run_site(const Arguments& arguments);
 Result<int> check_documents(const Arguments& arguments);

@@ -2,6 +2,8 @@
 #include <algorithm>
 #include <map>
 
+#include "control/cli/cluster_ingress.h"
+#include "control/cli/cluster_link.h"
 #include "control/cli/command_line.h"
 #include "control/cli/commands.h"
 #include "control/cli/local_site.h"
@@ -27,7 +29,10 @@ Result<std::string> first_free_name(const CommandSite& site) {
   const Desired documents = TRY(site.documents());
   for (int number = 1;; ++number) {
     const std::string name = "link" + std::to_string(number);
-    if (!documents.links.contains(name) && !documents.secrets.contains(name)) return name;
+    if (!documents.links.contains(name) && !documents.secrets.contains(name) &&
+        !documents.certificates.contains(name)) {
+      return name;
+    }
   }
 }
 
@@ -181,6 +186,9 @@ Result<int> create_link(const Arguments& arguments) {
   if (TRY(site->find({"Link", name})) || TRY(site->find({"AccessToken", name}))) {
     return Error::config("there is a link '" + name + "' already; choose another --name");
   }
+  if (TRY(site->find({"Certificate", name}))) {
+    return Error::config("the Secret '" + name + "' is a Certificate's; choose another --name");
+  }
   TRY(site->check_takes_changes());
   std::string url;
   if (file.token) {
@@ -244,7 +252,8 @@ Result<int> delete_link(const Arguments& arguments) {
       return other.first != id.name && other.second.tls_credentials == link->second.tls_credentials;
     });
     const ObjectId secret{"Secret", link->second.tls_credentials};
-    if (!is_secret_shared && documents.find(secret)) TRY(site->remove(secret));
+    const bool is_kept = is_secret_shared || documents.certificates.contains(secret.name);
+    if (!is_kept && documents.find(secret)) TRY(site->remove(secret));
   } else if (!has_token) {
     // Not a written document: perhaps an AccessToken document gave it.
     Value request = request_of("forget-link");
@@ -258,15 +267,40 @@ Result<int> delete_link(const Arguments& arguments) {
   return kExitDone;
 }
 
-Result<int> generate_link(const Arguments& arguments) {
-  TRY(require_linux(arguments, "link generate"));
+namespace {
+
+std::string link_name(const CommandSite& site, const Arguments& arguments) {
+  return arguments.link.name.empty() ? "link-" + site.namespace_name() : arguments.link.name;
+}
+
+Result<std::vector<Value>> generate_here(const Arguments& arguments) {
   const LocalSite site = TRY(LocalSite::open(arguments));
   Value request = request_of("generate-link");
-  request.set("name",
-              arguments.link.name.empty() ? "link-" + site.namespace_name() : arguments.link.name);
+  request.set("name", link_name(site, arguments));
   request.set("host", arguments.link.host);
   request.set("cost", arguments.link.cost);
-  std::vector<Value> documents = TRY(site.ask(request));
+  return site.ask(request);
+}
+
+Result<std::vector<Value>> generate_in_cluster(Arguments arguments) {
+  const ClusterSite site = TRY(ClusterSite::open(arguments));
+  TRY(site.check_takes_changes());
+  LinkRequest request{.name = link_name(site, arguments), .cost = arguments.link.cost};
+  if (!arguments.link.host.empty()) request.hosts = {arguments.link.host};
+  arguments.run.ingress_hosts = request.hosts;
+  request.awaited_hosts = TRY(wait_for_address(site, arguments));
+  std::vector<Value> documents;
+  for (const Document& document : TRY(make_cluster_link(site, request))) {
+    documents.push_back(to_value(document));
+  }
+  return documents;
+}
+
+}  // namespace
+
+Result<int> generate_link(const Arguments& arguments) {
+  std::vector<Value> documents =
+      TRY(is_in_cluster(arguments) ? generate_in_cluster(arguments) : generate_here(arguments));
   // v2 prints the Link first.
   std::ranges::stable_partition(
       documents, [](const Value& document) { return text_at(document, "kind") == "Link"; });

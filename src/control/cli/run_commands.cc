@@ -5,6 +5,7 @@
 #include <filesystem>
 
 #include "base/log.h"
+#include "control/certificate_issuer.h"
 #include "control/cli/command_line.h"
 #include "control/cli/commands.h"
 #include "control/cli/local_site.h"
@@ -74,7 +75,7 @@ void block_signals() {
 
 PlatformMaker linux_platform(const SourcePaths& paths, const fs::path& state) {
   return [paths, state](io::Loop& loop, PlatformSink& sink) {
-    return std::make_unique<LinuxPlatform>(loop, sink, paths, (state / "resources").string());
+    return std::make_unique<LinuxPlatform>(loop, sink, paths, state);
   };
 }
 
@@ -125,7 +126,16 @@ std::vector<Problem> compile_problems(const Desired& desired) {
     if (!makes_credentials(access, desired)) continue;
     observed.credentials[access.tls_credentials] = {};
   }
-  return compile(desired, observed).problems;
+  for (const auto& [name, certificate] : desired.certificates) observed.credentials[name] = {};
+  std::vector<Problem> problems = compile(desired, observed).problems;
+  for (const auto& [name, document] : desired.certificates) {
+    Result<> checked = check_certificate(document, desired);
+    if (checked) checked = check_secret_is_free(document, desired);
+    if (checked) continue;
+    problems.push_back(
+        {.origin = document.origin, .object = id_of(document), .text = checked.error().text()});
+  }
+  return problems;
 }
 
 std::string connections_text(const std::vector<Value>& connections) {

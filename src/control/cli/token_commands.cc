@@ -4,6 +4,7 @@
 
 #include "control/access_documents.h"
 #include "control/cli/cluster_ingress.h"
+#include "control/cli/cluster_link.h"
 #include "control/cli/command_line.h"
 #include "control/cli/commands.h"
 #include "control/cli/local_site.h"
@@ -121,11 +122,14 @@ Result<> open_link_access(const CommandSite& site) {
   return {};
 }
 
+std::string certificate_token_name(const CommandSite& site, const Arguments& arguments) {
+  return arguments.token.name.empty() ? "link-" + site.namespace_name() : arguments.token.name;
+}
+
 Result<MadeToken> certificate_token(const CommandSite& site, const Arguments& arguments) {
   TRY(open_link_access(site));
   Value request = request_of("generate-link");
-  request.set("name", arguments.token.name.empty() ? "link-" + site.namespace_name()
-                                                   : arguments.token.name);
+  request.set("name", certificate_token_name(site, arguments));
   request.set("hosts", hosts_value(arguments.run.ingress_hosts));
   return MadeToken{joined_documents(TRY(site.ask(request))), std::nullopt};
 }
@@ -181,12 +185,17 @@ Result<MadeToken> token_here(const CommandSite& site, const Arguments& arguments
 }
 
 Result<MadeToken> token_in_cluster(const ClusterSite& site, const Arguments& arguments) {
-  if (arguments.token.type == "cert") {
-    return Error::config("tokens of type cert can only be made on a machine so far; leave -t out");
-  }
   TRY(site.check_takes_changes());
   const std::vector<std::string> hosts = TRY(wait_for_address(site, arguments));
-  return claim_token(site, arguments, hosts);
+  if (arguments.token.type != "cert") return claim_token(site, arguments, hosts);
+  const LinkRequest request{.name = certificate_token_name(site, arguments),
+                            .hosts = arguments.run.ingress_hosts,
+                            .awaited_hosts = hosts};
+  std::vector<Value> documents;
+  for (const Document& document : TRY(make_cluster_link(site, request))) {
+    documents.push_back(to_value(document));
+  }
+  return MadeToken{joined_documents(documents), std::nullopt};
 }
 
 }  // namespace

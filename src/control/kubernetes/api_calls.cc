@@ -51,8 +51,9 @@ class ApiCalls::Channel final : private HttpsSink {
   void on_https_line(std::string_view) override {}
   void on_https_reply(int status, std::string body) override {
     if (status == kUnauthorized) calls_.server_.forget_authorization();
-    ApiReply reply{.status = status, .body = {}, .error = {}};
+    ApiReply reply{.status = status, .body = {}, .plain = {}, .error = {}};
     if (auto value = read_api_json(body)) reply.body = std::move(*value);
+    else reply.plain = std::move(body);
     answer(std::move(reply));
   }
   void on_https_failed(HttpsFailure, const Error& error) override {
@@ -60,7 +61,9 @@ class ApiCalls::Channel final : private HttpsSink {
              (error.text().empty() ? "its host is not known" : error.text());
     on_failed();
   }
-  void on_failed() { answer({.status = 0, .body = {}, .error = std::exchange(error_, {})}); }
+  void on_failed() {
+    answer({.status = 0, .body = {}, .plain = {}, .error = std::exchange(error_, {})});
+  }
   // The one who asked may ask again.
   void answer(ApiReply reply) {
     Done done = std::exchange(done_, {});

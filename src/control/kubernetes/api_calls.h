@@ -29,6 +29,7 @@ struct ApiRequest {
 struct ApiReply {
   int status = 0;     // 0: there is no answer; it may have been done
   Value body;         // null: it is no JSON
+  std::string plain;  // then what it is
   std::string error;  // why there is no answer
   bool is_done() const { return status >= 200 && status < 300; }
   // For people: what the server says, or why it says nothing.

@@ -3,6 +3,7 @@
 #include <optional>
 #include <utility>
 
+#include "control/json.h"
 #include "control/kubernetes/kube_kinds.h"
 #include "control/plain_text.h"
 #include "control/resolver.h"
@@ -105,6 +106,13 @@ Result<std::vector<Value>> ApiClient::list(std::string_view kind,
     objects.push_back(std::move(object));
   }
   return objects;
+}
+
+Result<std::string> ApiClient::text(const std::string& target, const std::string& doing) {
+  ApiReply reply = call({.method = "GET", .target = target, .content_type = {}, .body = {}});
+  if (!reply.is_done()) return error_of(reply, doing);
+  return reply.body.is_null() ? std::move(reply.plain)
+                              : write_json(reply.body, JsonStyle::indented);
 }
 
 Result<Value> ApiClient::create(const Value& object) {

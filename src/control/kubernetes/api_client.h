@@ -32,6 +32,8 @@ class ApiClient {
   Result<Value> get(const ObjectId& id);
   // Empty: all of the kind. Items have their kind and apiVersion. `kind`: of find_kube_kind().
   Result<std::vector<Value>> list(std::string_view kind, const std::string& label_selector);
+  // What is no object: `target` is a path with its query, `doing` for errors.
+  Result<std::string> text(const std::string& target, const std::string& doing);
   // Error::taken: there is one of this name.
   Result<Value> create(const Value& object);
   // Replaces what get() gave: Error::taken when it was changed since.

@@ -113,6 +113,17 @@ std::map<ObjectId, Value> StatusObjects::of(const std::vector<ObjectStatus>& obj
   return kept;
 }
 
+std::pair<ObjectId, Value> credentials_object(const std::string& name,
+                                              const proxy::Credentials& credentials) {
+  Value object = named(name);
+  object.set("type", "kubernetes.io/tls");
+  Value& data = object.set("data", Value::map());
+  data.set("ca.crt", encode_base64(credentials.ca));
+  data.set("tls.crt", encode_base64(credentials.certificate));
+  data.set("tls.key", encode_base64(credentials.private_key));
+  return {{"Secret", name}, std::move(object)};
+}
+
 std::pair<ObjectId, Value> overview_object(
     const std::map<std::string, std::vector<Value>>& overview) {
   // Of a ConfigMap's 1 MiB; the rest is for what is around it.

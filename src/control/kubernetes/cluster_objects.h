@@ -48,6 +48,10 @@ class StatusObjects {
   std::map<ObjectId, Written> written_;  // by document
 };
 
+// A Secret of type kubernetes.io/tls.
+std::pair<ObjectId, Value> credentials_object(const std::string& name,
+                                              const proxy::Credentials& credentials);
+
 // `overview`: lists by verb. Left out where it is larger than an object may be.
 std::pair<ObjectId, Value> overview_object(
     const std::map<std::string, std::vector<Value>>& overview);

@@ -389,9 +389,11 @@ std::vector<Problem> KubernetesPlatform::problems() const {
   }
   for (const auto& [id, text] : keeper_.problems()) {
     if (told.contains(id)) continue;
+    const bool is_of_certificate = secrets_.contains(id);
     Problem& problem = problems.emplace_back();
-    problem.severity = Severity::warning;
-    problem.object = id;
+    problem.severity = is_of_certificate ? Severity::error : Severity::warning;
+    problem.object =
+        is_of_certificate ? ObjectId{std::string(CertificateDocument::kKind), id.name} : id;
     problem.text = text;
   }
   if (const std::string& text = state_.state().problem(); !text.empty() && !site_name_.empty()) {
@@ -425,6 +427,18 @@ void KubernetesPlatform::own_state(const ObjectOwner& owner) {
   LOG_WARNING("the Site document is in another ConfigMap: this is another site after a restart");
 }
 
+// write_status() hands them to the keeper.
+Result<> KubernetesPlatform::keep_secrets(
+    const std::map<std::string, proxy::Credentials>& secrets) {
+  if (credentials_ == secrets) return {};
+  credentials_ = secrets;
+  secrets_.clear();
+  for (const auto& [name, credentials] : secrets) {
+    secrets_.insert(credentials_object(name, credentials));
+  }
+  return {};
+}
+
 Result<> KubernetesPlatform::write_status(const Desired& desired,
                                           const std::vector<ObjectStatus>& objects,
                                           const std::function<Overview()>& overview) {
@@ -443,6 +457,7 @@ Result<> KubernetesPlatform::write_status(const Desired& desired,
   std::map<ObjectId, Value> wanted = status_objects_.of(objects);
   wanted.insert(overview_object(overview()));
   wanted.insert(services_.begin(), services_.end());
+  wanted.insert(secrets_.begin(), secrets_.end());
   keeper_.want(wanted);
   writer_.resume();
   custom_statuses_.want(objects);

@@ -65,6 +65,7 @@ class KubernetesPlatform final : public SitePlatform,
   void tell(const Desired& desired, const SiteNews& news) override;
   bool give_documents(const Desired& desired, const std::vector<Document>& documents) override;
   std::vector<Problem> problems() const override;
+  Result<> keep_secrets(const std::map<std::string, proxy::Credentials>& secrets) override;
   Result<> write_status(const Desired& desired, const std::vector<ObjectStatus>& objects,
                         const std::function<Overview()>& overview) override;
 
@@ -121,9 +122,11 @@ class KubernetesPlatform final : public SitePlatform,
   PodPorts ports_;
   Value gateway_;  // the Service in front of us; null: there is none
   std::vector<ServiceOffer> offers_;
-  std::map<std::string, std::string> offer_problems_;  // by listener
-  std::map<ObjectId, Value> services_;                 // wanted
-  std::string site_name_;                              // of the Site document
+  std::map<std::string, std::string> offer_problems_;      // by listener
+  std::map<ObjectId, Value> services_;                     // wanted
+  std::map<std::string, proxy::Credentials> credentials_;  // of Certificates, by Secret
+  std::map<ObjectId, Value> secrets_;                      // wanted, of these
+  std::string site_name_;                                  // of the Site document
   bool has_told_no_owner_ = false;
   bool has_told_other_owner_ = false;
 };

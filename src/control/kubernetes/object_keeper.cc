@@ -167,7 +167,7 @@ Instant ObjectKeeper::wake_at(Instant now) const {
 ObjectKeeper::Step ObjectKeeper::step_of(const ObjectId& id, const Kept& kept) const {
   if (!synced_.contains(id.kind) || !owner_) return Step::none;
   if (kept.must_look && (kept.wanted || kept.seen)) return Step::look;
-  if (is_somebody_elses(kept)) return Step::none;
+  if (is_somebody_elses(id, kept)) return Step::none;
   if (!kept.wanted) {
     if (!is_kept(kept)) return Step::none;
     const bool is_going = !metadata_text(*kept.seen, "deletionTimestamp").empty();
@@ -249,7 +249,7 @@ void ObjectKeeper::on_done(const ObjectId& id, Kept& kept, Step step, const Valu
   if (step == Step::take_over_fields) kept.pace_at = now;
   see(kept, body);
   // No watch need tell when it goes: it is looked for again.
-  if (step != Step::look || !is_somebody_elses(kept)) return;
+  if (step != Step::look || !is_somebody_elses(id, kept)) return;
   kept.must_look = true;
   kept.retry_at = now + kRefusedPause;
 }
@@ -298,6 +298,11 @@ bool ObjectKeeper::is_owned(const Value& object) const {
          });
 }
 
+bool ObjectKeeper::is_somebody_elses(const ObjectId& id, const Kept& kept) const {
+  if (kept.is_foreign || !kept.seen) return kept.is_foreign;
+  return !is_owned(*kept.seen) || (id.kind == SecretDocument::kKind && !is_kept(kept));
+}
+
 Value ObjectKeeper::dressed(const ObjectId& id, const Value& object,
                             const std::string& digest) const {
   const Value* given = object.find("metadata");
@@ -336,8 +341,11 @@ void ObjectKeeper::reconsider(const ObjectId& id, Kept& kept) {
   kept.queued.reset();
   if (kept.asked != Step::none) return;
   const Step step = step_of(id, kept);
-  if (kept.wanted && owner_ && is_somebody_elses(kept)) {
-    set_problem(id, id.kind + " " + id.name + " is there and is not Istmo's");
+  if (kept.wanted && owner_ && is_somebody_elses(id, kept)) {
+    const bool is_foreign = kept.is_foreign || !is_owned(*kept.seen);
+    set_problem(id,
+                id.kind + " " + id.name +
+                    (is_foreign ? " is there and is not Istmo's" : " is there for something else"));
   } else if (step == Step::none) {
     set_problem(id, "");
   }

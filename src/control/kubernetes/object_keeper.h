@@ -7,9 +7,10 @@
 // and an answer may be lost: nothing depends on it.
 //
 // An object is ours if it carries our label and our owner; of those, the kept ones carry a digest
-// of what was wanted. New ones are made by POST, so that an object of the same name is never taken
-// over. Ours are changed by server-side apply, with their uid and never by force.
-// Source: Kubernetes API Concepts and Server-Side Apply (managedFields, conflicts).
+// of what was wanted. A Secret without it is somebody's whose content must not be lost (a link's,
+// or a record of the state), and counts as foreign. New ones are made by POST, so that an object of
+// the same name is never taken over. Ours are changed by server-side apply, with their uid and
+// never by force. Source: Kubernetes API Concepts and Server-Side Apply (managedFields, conflicts).
 #pragma once
 
 #include <cstdint>
@@ -111,9 +112,7 @@ class ObjectKeeper {
   void want(const ObjectId& id, Kept& kept, std::optional<Value> wanted, std::string digest);
   static bool is_kept(const Kept& kept);
   bool is_owned(const Value& object) const;
-  bool is_somebody_elses(const Kept& kept) const {
-    return kept.is_foreign || (kept.seen && !is_owned(*kept.seen));
-  }
+  bool is_somebody_elses(const ObjectId& id, const Kept& kept) const;
   Value dressed(const ObjectId& id, const Value& object, const std::string& digest) const;
   Step step_of(const ObjectId& id, const Kept& kept) const;
   Request request_for(const ObjectId& id, const Kept& kept, Step step) const;

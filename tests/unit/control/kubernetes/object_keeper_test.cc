@@ -135,7 +135,7 @@ struct World {
 
   Rng rng{1};
   Server server;
-  ObjectKeeper keeper{"oeste", {"Service", "ConfigMap"}, rng};
+  ObjectKeeper keeper{"oeste", {"Service", "ConfigMap", "Secret"}, rng};
   Instant now{Duration::seconds(1000).ns};
   std::vector<std::string> asked;
 };
@@ -352,6 +352,22 @@ BOOST_AUTO_TEST_CASE(an_object_that_others_keep_changing_is_fought_ever_more_slo
 }
 
 // Secrets of the site's state carry label and owner, too (cluster_state.h).
+BOOST_AUTO_TEST_CASE(a_secret_that_another_part_of_the_site_made_is_not_written_over) {
+  World w;
+  w.keeper.on_synced("Secret");
+  const ObjectId id{"Secret", "link1"};
+  Value made = json(R"({"data":{"tls.key":"of a token"},"metadata":{"name":"link1",
+      "labels":{"app.kubernetes.io/managed-by":"istmo"},"ownerReferences":[{"uid":"u-owner"}]}})");
+  made = w.server.store(id, made, "Update");
+  w.keeper.want({{id, json(R"({"data":{"tls.key":"of a certificate"}})")}});
+  w.settle();
+  BOOST_TEST((w.there(id) == made));
+  BOOST_TEST(w.keeper.problems().at(id) == "Secret link1 is there for something else");
+  w.server.erase(id);
+  w.settle();
+  BOOST_TEST(text_at(w.there(id), "data", "tls.key") == "of a certificate");
+}
+
 BOOST_AUTO_TEST_CASE(what_another_part_of_the_site_made_is_left_alone) {
   World w;
   const Value made = json(R"({"metadata":{"name":"istmo-state-site","labels":{)"
