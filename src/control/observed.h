@@ -116,12 +116,17 @@ struct ServicePlace {
   friend auto operator<=>(const ServicePlace&, const ServicePlace&) = default;
 };
 
+// To which ports of the gateway's pods a host leads.
+enum class IngressUse : uint8_t { both, links, grants };
+
 // Where others reach the gateway's pods. The ports there lead to the pods' own; 0: they are the
 // same.
 struct IngressAddress {
   std::string host;
   uint16_t link_port = 0;
   uint16_t grant_port = 0;
+  IngressUse use = IngressUse::both;
+  bool leads_to(IngressUse wanted) const { return use == IngressUse::both || use == wanted; }
   friend bool operator==(const IngressAddress&, const IngressAddress&) = default;
 };
 

@@ -76,9 +76,11 @@ void SiteAccess::find_ingress(const Desired& desired, const Observed& observed) 
   for (const std::string& host : hosts) add({.host = host});
 }
 
-std::vector<std::string> SiteAccess::ingress_hosts() const {
+std::vector<std::string> SiteAccess::ingress_hosts(IngressUse use) const {
   std::vector<std::string> hosts;
-  for (const IngressAddress& address : ingress_) hosts.push_back(address.host);
+  for (const IngressAddress& address : ingress_) {
+    if (address.leads_to(use)) hosts.push_back(address.host);
+  }
   return hosts;
 }
 
@@ -176,7 +178,8 @@ void SiteAccess::update_accesses(const Desired& desired, Observed& observed) {
     if (role == access.roles.end()) continue;
     const uint16_t port = port_for(access, *role);
     observed.access_ports[name] = port;
-    const auto hosts = hosts_of_access(access, ingress_hosts(), default_ingress_hosts());
+    const auto hosts =
+        hosts_of_access(access, ingress_hosts(IngressUse::links), default_ingress_hosts());
     for (const std::string& host : hosts) {
       const uint16_t port_there = link_port_at(host, port);
       observed.endpoints.push_back({"inter-router", host, port_there, name});
@@ -265,7 +268,7 @@ void SiteAccess::update_grant_server(Observed& observed) {
       continue;
     }
     const Grant& grant = *state_.find_grant_by_name(name);
-    state.urls = grant_urls(grant_places(ingress_hosts()), grant.uid);
+    state.urls = grant_urls(grant_places(ingress_hosts(IngressUse::grants)), grant.uid);
     state.url = state.urls.front();
     state.code = grant.code;
     state.ca = state_.ca_certificates();
@@ -305,7 +308,7 @@ Result<> SiteAccess::open_grant_server() {
     LOG_INFO("tokens can be redeemed", "port", grant_server_->port());
   }
   const auto credentials =
-      TRY(state_.server_credentials(kGrantServerSecret, ingress_hosts(), now_));
+      TRY(state_.server_credentials(kGrantServerSecret, ingress_hosts(IngressUse::grants), now_));
   return grant_server_->set_certificate(credentials);
 }
 
@@ -325,7 +328,7 @@ Result<std::vector<Document>> SiteAccess::generate_link(const std::string& name,
         "this site does not let others link to it; let it with `istmo site update "
         "--enable-link-access`");
   }
-  std::vector<std::string> known = ingress_hosts();
+  std::vector<std::string> known = ingress_hosts(IngressUse::links);
   for (const LinkAddress& address : link_addresses_) known.push_back(address.host);
   TRY(remember_hosts(hosts, known));
   std::vector<LinkAddress> addresses;
@@ -349,9 +352,10 @@ Result<Document> SiteAccess::make_token(const std::string& grant_name,
     return Error::config("AccessGrant '" + grant_name + "' cannot be redeemed any more: " + why);
   }
   if (!grant_server_) return Error::config("the grant port is not open, see `istmo token status`");
-  TRY(remember_hosts(hosts, ingress_hosts()));
+  const auto known = ingress_hosts(IngressUse::grants);
+  TRY(remember_hosts(hosts, known));
   TRY(open_grant_server());  // the certificate
-  const auto urls = grant_urls(grant_places(hosts.empty() ? ingress_hosts() : hosts), grant->uid);
+  const auto urls = grant_urls(grant_places(hosts.empty() ? known : hosts), grant->uid);
   return make_access_token(grant_name, *grant, urls, state_.ca_certificates(), std::nullopt);
 }
 

@@ -84,7 +84,7 @@ class SiteAccess final : private GrantServerSink {
   uint16_t port_for(const RouterAccessDocument& access, const RouterAccessRole& role);
   // Those that somebody chose first: of the Site document, then of tokens.
   void find_ingress(const Desired& desired, const Observed& observed);
-  std::vector<std::string> ingress_hosts() const;
+  std::vector<std::string> ingress_hosts(IngressUse use) const;
   const IngressAddress* find_ingress(const std::string& host) const;
   uint16_t link_port_at(const std::string& host, uint16_t own_port) const;
   std::vector<LinkAddress> grant_places(const std::vector<std::string>& hosts) const;

@@ -18,6 +18,7 @@
 #include "control/kubernetes/list_watch.h"
 #include "control/kubernetes/object_keeper.h"
 #include "control/kubernetes/pod_table.h"
+#include "control/kubernetes/sni_ingress.h"
 
 namespace {
 
@@ -39,6 +40,11 @@ class Readers final : public CollectionSink, public ClusterStateSink {
     endpoints_.put_service(object);
     for (const IngressAddress& address : ingress_addresses(object, "west", {"a"})) {
       ASSERT(!address.host.empty());
+    }
+    for (const char* kind : {"Route", "Ingress", "TLSRoute"}) {
+      const SniHosts hosts = sni_hosts(kind, object);
+      ASSERT(hosts.links.size() <= SniHosts::kHostsMax);
+      (void)sni_obstacle(kind, object);
     }
     keeper_.on_object({"ConfigMap", name}, object);
     state_.on_object(object);

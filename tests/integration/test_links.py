@@ -3,10 +3,12 @@
 import base64
 import datetime
 import json
+import socket
 
 import pytest
 import yaml
 
+from harness.client_hello import RECORD_HEADER_BYTES, record_bytes, server_name
 from harness.sockets import connect, exchange, octets, read_line, serve_name
 from harness.waiting import wait_until
 
@@ -53,6 +55,25 @@ def test_an_expired_token_is_refused_with_the_reason(world, pair):
     west.istmo("token", "create", world.folder / "another.token")
     refused = east.istmo("link", "create", token, expect=1)
     assert "No such claim" in refused.stderr
+
+
+@pytest.mark.parametrize("host, named", [("localhost", "localhost"), ("127.0.0.1", None)])
+def test_a_link_says_in_tls_which_host_it_dials(world, pair, host, named):
+    west, east = pair
+    token = world.folder / "named.token"
+    west.istmo("token", "create", token, "-t", "cert", "--ingress-host", host)
+    documents = list(yaml.safe_load_all(token.read_text()))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        (link,) = [made for made in documents if made["kind"] == "Link"]
+        link["spec"]["endpoints"] = [{"host": host, "port": listener.getsockname()[1]}]
+        token.write_text(yaml.safe_dump_all(documents))
+        east.istmo("link", "create", token)
+        listener.settimeout(20)
+        client, _ = listener.accept()
+        with client:
+            header = client.recv(RECORD_HEADER_BYTES, socket.MSG_WAITALL)
+            hello = header + client.recv(record_bytes(header), socket.MSG_WAITALL)
+    assert server_name(hello) == named
 
 
 @pytest.mark.parametrize("kind", ["claim", "cert"])

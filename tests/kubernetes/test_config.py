@@ -42,6 +42,16 @@ SAME = {
     "nodeport": (["--set", "linkAccess=nodeport,ingressHosts={a.example,10.0.0.9}"],
                  ["--ingress", "nodeport", "--ingress-host", "a.example",
                   "--ingress-host", "10.0.0.9"]),
+    "route": (["--set", "linkAccess=route"], ["--ingress", "route"]),
+    "route of a domain": (["--set", "linkAccess=route,ingressHosts={apps.example}"],
+                          ["--ingress", "route", "--ingress-host", "apps.example"]),
+    "ingress": (["--set", "linkAccess=ingress,ingressHosts={apps.example},ingress.className=nginx"],
+                ["--ingress", "ingress", "--ingress-host", "apps.example",
+                 "--ingress-class", "nginx"]),
+    "gateway": (["--set", "linkAccess=gateway,ingressHosts={apps.example}",
+                 "--set", "ingress.gateway=edge/public"],
+                ["--ingress", "gateway", "--ingress-host", "apps.example",
+                 "--ingress-gateway", "edge/public"]),
     "unreachable": (["--set", "linkAccess=none,siteName=west"],
                     ["--ingress", "none", "--site-name", "west"]),
     "image": (["--set", "image.repository=registry.example:5000/istmo,image.tag=v7",
@@ -51,7 +61,8 @@ SAME = {
 WRONG_VALUES = {
     "replica=2": "replica", "drainSeconds=soon": "drainSeconds", "service.type=Magic": "type",
     "linkAccess=maybe": "linkAccess", "seccomp.type=Unconfined": "type",
-    "autoscaling.enabled=true": "resources", "siteName=West": "siteName"}
+    "autoscaling.enabled=true": "resources", "linkAccess=ingress": "ingressHosts",
+    "linkAccess=gateway,ingressHosts={apps.example}": "gateway", "siteName=West": "siteName"}
 
 
 @pytest.fixture

@@ -65,9 +65,11 @@ struct RunArguments {
 
 struct InitArguments {
   std::string site_name;
-  // "external" or "none"; in a cluster "loadbalancer", "nodeport", "local" or "none". Empty: as
-  // before, or the first.
+  // "external" or "none"; in a cluster "loadbalancer", "nodeport", "route", "ingress", "gateway",
+  // "local" or "none". Empty: as before, or the first.
   std::string ingress;
+  std::string ingress_class;      // Kubernetes: of the Ingress
+  std::string ingress_gateway;    // Kubernetes: "NAME" or "NAMESPACE/NAME" of a Gateway
   std::string timeout;            // empty: 30s, in a cluster 120s
   std::string image;              // Kubernetes: of the gateway; empty: "istmo:<version>"
   std::string image_pull_secret;  // Kubernetes

@@ -1,6 +1,7 @@
 // delete: everything that Istmo made in a namespace of a cluster, by itself: it needs neither the
 // gateway nor the cluster's garbage collector.
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <set>
 
@@ -9,6 +10,7 @@
 #include "control/cli/commands.h"
 #include "control/cli/terminal.h"
 #include "control/kubernetes/cluster_objects.h"
+#include "control/kubernetes/sni_ingress.h"
 
 namespace istmo::control {
 
@@ -18,6 +20,9 @@ namespace {
 constexpr const char* kKinds[] = {"Deployment",
                                   "ReplicaSet",
                                   "Pod",
+                                  "Route",
+                                  "Ingress",
+                                  "TLSRoute",
                                   "Service",
                                   "ConfigMap",
                                   "Secret",
@@ -29,6 +34,8 @@ constexpr const char* kKinds[] = {"Deployment",
                                   "Role",
                                   "ServiceAccount",
                                   "Event"};
+// Kinds that not every cluster has, and that not everybody may look at who has a site.
+constexpr std::string_view kOptionalKinds[] = {"Route", "Ingress", "TLSRoute"};
 constexpr int kGraceSeconds = 10;  // for connections of the gateway's pods
 constexpr Duration kForceAfter = Duration::seconds(13);
 constexpr Duration kPatience = Duration::seconds(50);
@@ -39,12 +46,13 @@ class Removal {
   explicit Removal(const ClusterSite& site) : site_(site) {}
 
   Result<> run() {
+    TRY(find_kinds());
     const Instant began = monotonic_now();
     while (true) {
       const Duration elapsed = monotonic_now() - began;
       const int grace = elapsed < kForceAfter ? kGraceSeconds : 0;
       std::vector<ObjectId> left;
-      for (const char* kind : kKinds) TRY(remove_all(kind, grace, left));
+      for (const char* kind : kinds_) TRY(remove_all(kind, grace, left));
       if (left.empty()) return {};
       if (elapsed >= kPatience) return not_gone(left);
       // Nothing but waiting is left to do for what is on its way.
@@ -56,6 +64,23 @@ class Removal {
   size_t count() const { return asked_.size(); }
 
  private:
+  // One that the cluster lacks would be refused, as if it were there.
+  Result<> find_kinds() {
+    const Desired documents = TRY(site_.documents());
+    if (documents.site() != nullptr) ingress_ = sni_kind(documents.site()->link_access);
+    for (const char* kind : kKinds) {
+      const bool is_optional = std::ranges::find(kOptionalKinds, kind) != std::end(kOptionalKinds);
+      const auto served = is_optional ? site_.api().find_served(kind) : nullptr;
+      if (!is_optional || (served && *served != nullptr)) kinds_.push_back(kind);
+    }
+    return {};
+  }
+
+  // Of a kind that this site has nothing of it is no loss when it may not be looked at.
+  bool is_wanted(std::string_view kind) const {
+    return kind == ingress_ || std::ranges::find(kOptionalKinds, kind) == std::end(kOptionalKinds);
+  }
+
   Result<> remove_all(const char* kind, int grace, std::vector<ObjectId>& left) {
     const auto objects = site_.ours(kind);
     if (!objects) {
@@ -63,7 +88,7 @@ class Removal {
       if (objects.error().error_class() == ErrorClass::refused) {
         return std::unexpected(objects.error());
       }
-      if (objects.error().error_class() == ErrorClass::config) {
+      if (objects.error().error_class() == ErrorClass::config && is_wanted(kind)) {
         refused_.emplace(kind, objects.error().text());
       }
       return {};
@@ -95,6 +120,8 @@ class Removal {
   }
 
   const ClusterSite& site_;
+  std::vector<const char*> kinds_;
+  std::string_view ingress_;  // the kind of what leads to this site
   std::set<ObjectId> asked_;
   std::map<std::string, std::string> refused_;
 };

@@ -73,6 +73,7 @@ Result<SiteManifestOptions> manifest_options(const Arguments& arguments,
   if (options.link_access.empty()) {
     options.link_access = made.ingress.empty() ? "default" : made.ingress;
   }
+  TRY(take_ingress_options(options, arguments));
   const RunArguments& run = arguments.run;
   if (!run.drain_timeout.empty()) options.drain_seconds = TRY(whole_seconds(run.drain_timeout));
   if (!run.drain_delay.empty()) options.drain_delay_seconds = TRY(whole_seconds(run.drain_delay));
@@ -130,11 +131,11 @@ Result<> check_not_installed(const ClusterSite& site) {
 Result<> check_may_make(const ClusterSite& site, const std::vector<Value>& objects) {
   for (const Value& object : objects) {
     const ObjectId id = id_of_object(object);
-    const ApiReply reply = site.api().call(
-        {.method = "POST",
-         .target = collection_path(*find_kube_kind(id.kind), site.namespace_name()) + "?dryRun=All",
-         .content_type = "application/json",
-         .body = object});
+    const ApiReply reply =
+        site.api().call({.method = "POST",
+                         .target = site.api().collection(id.kind) + "?dryRun=All",
+                         .content_type = "application/json",
+                         .body = object});
     // A RoleBinding is only refused for what its Role may do once the Role is there.
     const bool lacks_role = id.kind == "RoleBinding" && reply.status == kNotFound;
     if (reply.is_done() || lacks_role) continue;
@@ -157,9 +158,12 @@ struct OptionalRole {
 };
 constexpr OptionalRole kOptionalRoles[] = {
     {kLeasesRole, "two replicas may both write status for a moment as they come and go"},
-    {kCustomKindsRole, "documents are read from ConfigMaps, not from objects of skupper.io"}};
+    {kCustomKindsRole, "documents are read from ConfigMaps, not from objects of skupper.io"},
+    {kIngressRole,
+     "the gateway does not learn by which hosts it is reached, and names those of --ingress-host"}};
 
-void leave_out_roles(const ClusterSite& site, std::vector<Value>& objects) {
+Result<> leave_out_roles(const ClusterSite& site, const SiteManifestOptions& options,
+                         std::vector<Value>& objects) {
   for (const OptionalRole& optional : kOptionalRoles) {
     const auto is_of_it = [&](const Value& object) {
       return id_of_object(object).name == optional.name;
@@ -168,10 +172,15 @@ void leave_out_roles(const ClusterSite& site, std::vector<Value>& objects) {
     std::ranges::copy_if(objects, std::back_inserter(roles), is_of_it);
     const auto may = check_may_make(site, roles);
     if (may || may.error().error_class() != ErrorClass::config) continue;
+    if (optional.name == std::string_view(kIngressRole) && options.ingress_hosts.empty()) {
+      return Error::config(may.error().text() + "; without it " + optional.cost +
+                           ": give one, nothing was made");
+    }
     std::erase_if(objects, is_of_it);
     print_notice("istmo: Role " + std::string(optional.name) +
                  " is left out: " + may.error().text() + "; without it " + optional.cost + "\n");
   }
+  return {};
 }
 
 // The manifest goes to stdout, so that it can be handed on.
@@ -262,8 +271,9 @@ Result<std::string> make_cluster_site(const Arguments& arguments, const NewSite&
   TRY(check_not_skuppers(site));
   TRY(check_not_installed(site));
   options.has_custom_kinds = !TRY(site.custom_kinds()).empty();
+  TRY(check_ingress(site, options));
   std::vector<Value> objects = gateway_objects(options);
-  leave_out_roles(site, objects);
+  TRY(leave_out_roles(site, options, objects));
   std::vector<Value> all = objects;
   all.insert(all.begin(), site_config_map(options));
   if (const auto may = check_may_make(site, all); !may) return refused(site, options, may.error());

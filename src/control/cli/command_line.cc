@@ -31,15 +31,6 @@ constexpr const char* kTarget =
     "host/ADDRESS; in a cluster also deployment/NAME, statefulset/NAME, daemonset/NAME, "
     "service/NAME, pods/LABEL=VALUE";
 
-// Below the help of every verb: what stands in the help of `istmo` itself.
-constexpr const char* kEverywhere =
-    "Options of every command:\n"
-    "  -n,--namespace NAMESPACE    The local site's namespace\n"
-    "  --admin ADDRESS             Admin socket: unix:PATH or HOST:PORT\n"
-    "  -p,--platform PLATFORM      Where the site lives: linux, kubernetes\n"
-    "  --kubeconfig FILE           Access to a cluster (default: KUBECONFIG, ~/.kube/config)\n"
-    "  --context NAME              Context of the kubeconfig (default: the current one)";
-
 class HelpFormatter : public CLI::Formatter {
  public:
   std::string make_option_usage(const CLI::Option* option) const override {
@@ -52,17 +43,6 @@ class HelpFormatter : public CLI::Formatter {
 UsageAnswer usage_error(const std::string& command, const std::string& text) {
   const std::string hint = "Run `" + command + " --help` to see what it takes.\n";
   return {kExitUsage, command + ": " + text + "\n" + hint};
-}
-
-// `help link create` is `link create --help`. In the order in which CLI11 takes them: backwards.
-std::vector<std::string> reversed_words(int argc, const char* const* argv) {
-  std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
-  if (!words.empty() && words.front() == "help") {
-    words.erase(words.begin());
-    words.emplace_back("--help");
-  }
-  std::ranges::reverse(words);
-  return words;
 }
 
 // The CLI11 application around one Arguments, which its options write into.
@@ -113,6 +93,8 @@ class Parser {
   void with_attached_role(CLI::App& app);
   void with_expose(CLI::App& app);
   void with_unexpose(CLI::App& app);
+  void with_ingress_host(CLI::App& app);
+  void with_ingress(CLI::App& app);
   void with_site_create(CLI::App& app);
   void with_site_update(CLI::App& app);
   void with_site_flags(CLI::App& app);
@@ -350,8 +332,13 @@ void Parser::with_running(CLI::App& app) {
   app.add_option("--service-host", run.service_host,
                  "Address at which services of other sites are offered here")
       ->check(usage::service_host, "");
-  app.add_option("--ingress-host", run.ingress_hosts,
-                 "Name or address under which other sites reach this one (repeatable)")
+  with_ingress_host(app);
+}
+
+void Parser::with_ingress_host(CLI::App& app) {
+  app.add_option("--ingress-host", arguments_.run.ingress_hosts,
+                 "Name or address under which other sites reach this one (repeatable); of "
+                 "route, ingress and gateway the domain of their hosts")
       ->check(usage::host, "")
       ->allow_extra_args(false);
 }
@@ -362,8 +349,10 @@ void Parser::with_init(CLI::App& app) {
       ->check(usage::resource_name, "");
   choice(app.add_option("--ingress", arguments_.init.ingress,
                         "How other sites get here (none: no tokens); external on a machine, "
-                        "loadbalancer, nodeport, local in a cluster"),
-         {"external", "none", "loadbalancer", "nodeport", "local"});
+                        "loadbalancer, nodeport, route, ingress, gateway, local in a cluster"),
+         {"external", "none", "loadbalancer", "nodeport", "route", "ingress", "ingress-nginx",
+          "gateway", "local"});
+  with_ingress(app);
   app.add_option("--timeout", arguments_.init.timeout,
                  "How long to wait for the site (default: 30s, in a cluster 120s)")
       ->check(usage::duration, "");
@@ -377,6 +366,15 @@ void Parser::with_init(CLI::App& app) {
       ->check(usage::resource_name, "");
   choice(app.add_option("-o,--output", output_, "Kubernetes: print the manifest, make nothing"),
          kOutputs);
+}
+
+void Parser::with_ingress(CLI::App& app) {
+  app.add_option("--ingress-class", arguments_.init.ingress_class,
+                 "Kubernetes: class of the Ingress (default: the cluster's)")
+      ->check(usage::resource_name, "");
+  app.add_option("--ingress-gateway", arguments_.init.ingress_gateway,
+                 "Kubernetes: the Gateway of --ingress gateway: [NAMESPACE/]NAME")
+      ->check(usage::gateway_name, "");
 }
 
 void Parser::with_run(CLI::App& app) {
@@ -476,6 +474,8 @@ void Parser::with_site_create(CLI::App& app) {
       ->required()
       ->check(usage::resource_name, "");
   with_site_flags(app);
+  with_ingress_host(app);
+  with_ingress(app);
 }
 
 void Parser::with_site_update(CLI::App& app) {

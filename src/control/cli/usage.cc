@@ -82,11 +82,27 @@ std::string plain_text(const std::string& text) {
 
 std::string service_host(const std::string& text) { return wrong(io::Address::parse(text, 0)); }
 std::string resource_name(const std::string& text) { return wrong(check_resource_name(text)); }
+std::string gateway_name(const std::string& text) {
+  const size_t slash = text.find('/');
+  if (slash == std::string::npos) return resource_name(text);
+  const std::string problem = namespace_name(text.substr(0, slash));
+  return problem.empty() ? resource_name(text.substr(slash + 1)) : problem;
+}
 std::string namespace_name(const std::string& text) { return wrong(check_namespace_name(text)); }
 std::string admin_address(const std::string& text) { return wrong(AdminAddress::parse(text)); }
 std::string health_address(const std::string& text) { return wrong(HealthAddress::parse(text)); }
 
 }  // namespace usage
+
+std::vector<std::string> reversed_words(int argc, const char* const* argv) {
+  std::vector<std::string> words(argv + std::min(argc, 1), argv + argc);
+  if (!words.empty() && words.front() == "help") {
+    words.erase(words.begin());
+    words.emplace_back("--help");
+  }
+  std::ranges::reverse(words);
+  return words;
+}
 
 std::string wrong_combination(const Arguments& arguments) {
   const ExposeArguments& expose = arguments.expose;

@@ -21,6 +21,7 @@ std::string host(const std::string& text);               // a name or a numeric 
 std::string plain_text(const std::string& text);         // no blanks, no control characters
 std::string service_host(const std::string& text);       // a numeric address
 std::string resource_name(const std::string& text);
+std::string gateway_name(const std::string& text);  // "NAME" or "NAMESPACE/NAME"
 std::string namespace_name(const std::string& text);
 std::string admin_address(const std::string& text);
 std::string health_address(const std::string& text);  // "ADDRESS:PORT", or ":PORT"
@@ -28,6 +29,18 @@ std::string health_address(const std::string& text);  // "ADDRESS:PORT", or ":PO
 
 // What is wrong with arguments that are right one by one, or nothing.
 std::string wrong_combination(const Arguments& arguments);
+
+// Below the help of every verb: what stands in the help of `istmo` itself.
+inline constexpr const char* kEverywhere =
+    "Options of every command:\n"
+    "  -n,--namespace NAMESPACE    The local site's namespace\n"
+    "  --admin ADDRESS             Admin socket: unix:PATH or HOST:PORT\n"
+    "  -p,--platform PLATFORM      Where the site lives: linux, kubernetes\n"
+    "  --kubeconfig FILE           Access to a cluster (default: KUBECONFIG, ~/.kube/config)\n"
+    "  --context NAME              Context of the kubeconfig (default: the current one)";
+
+// `help link create` is `link create --help`. In the order in which CLI11 takes them: backwards.
+std::vector<std::string> reversed_words(int argc, const char* const* argv);
 
 // "60" is seconds, as in v1; "1m" is a duration.
 Result<Duration> parse_waiting_time(const std::string& text);

@@ -62,6 +62,34 @@ ApiReply ApiClient::call(ApiRequest request) {
   return std::move(*answer);
 }
 
+// Discovery, which everybody may ask who may ask anything.
+Result<const KubeKind*> ApiClient::find_served(std::string_view kind) {
+  for (const KubeKind* version : kube_kind_versions(kind)) {
+    const auto found = ask({.method = "GET",
+                            .target = "/apis/" + std::string(version->api_version),
+                            .content_type = {},
+                            .body = {}},
+                           "find out whether the cluster has " + std::string(version->plural));
+    if (!found && found.error().error_class() == ErrorClass::closed) continue;
+    if (!found) return std::unexpected(found.error());
+    for (const Value& resource : value_at(*found, {"resources"}).items()) {
+      if (text_at(resource, "name") != version->plural) continue;
+      served_.insert_or_assign(std::string(kind), version);
+      return version;
+    }
+  }
+  return nullptr;
+}
+
+const KubeKind& ApiClient::version_of(std::string_view kind) const {
+  const auto found = served_.find(kind);
+  return found == served_.end() ? *find_kube_kind(kind) : *found->second;
+}
+
+std::string ApiClient::collection(std::string_view kind) const {
+  return collection_path(version_of(kind), access().namespace_name);
+}
+
 Error ApiClient::error_of(const ApiReply& reply, const std::string& doing) {
   const std::string text = doing + ": " + reply.message();
   switch (reply.status) {
@@ -81,17 +109,14 @@ Result<Value> ApiClient::ask(ApiRequest request, const std::string& doing) {
 }
 
 Result<Value> ApiClient::get(const ObjectId& id) {
-  return ask({.method = "GET",
-              .target = object_path(id, access().namespace_name),
-              .content_type = {},
-              .body = {}},
+  return ask({.method = "GET", .target = path_of(id), .content_type = {}, .body = {}},
              "get " + text_of(id));
 }
 
 Result<std::vector<Value>> ApiClient::list(std::string_view kind,
                                            const std::string& label_selector) {
-  const KubeKind& known = *find_kube_kind(kind);
-  std::string target = collection_path(known, access().namespace_name);
+  const KubeKind& known = version_of(kind);
+  std::string target = collection(kind);
   if (!label_selector.empty()) target += "?labelSelector=" + escaped_for_query(label_selector);
   const Value found =
       TRY(ask({.method = "GET", .target = std::move(target), .content_type = {}, .body = {}},
@@ -117,19 +142,14 @@ Result<std::string> ApiClient::text(const std::string& target, const std::string
 
 Result<Value> ApiClient::create(const Value& object) {
   const ObjectId id = id_of_object(object);
-  return ask({.method = "POST",
-              .target = collection_path(*find_kube_kind(id.kind), access().namespace_name),
-              .content_type = kJson,
-              .body = object},
-             "create " + text_of(id));
+  return ask(
+      {.method = "POST", .target = collection(id.kind), .content_type = kJson, .body = object},
+      "create " + text_of(id));
 }
 
 Result<Value> ApiClient::replace(const Value& object) {
   const ObjectId id = id_of_object(object);
-  return ask({.method = "PUT",
-              .target = object_path(id, access().namespace_name),
-              .content_type = kJson,
-              .body = object},
+  return ask({.method = "PUT", .target = path_of(id), .content_type = kJson, .body = object},
              "change " + text_of(id));
 }
 
@@ -140,7 +160,7 @@ Result<> ApiClient::remove(const ObjectId& id, int grace_seconds) {
   options.set("propagationPolicy", "Background");
   if (grace_seconds >= 0) options.set("gracePeriodSeconds", int64_t{grace_seconds});
   TRY(ask({.method = "DELETE",
-           .target = object_path(id, access().namespace_name),
+           .target = path_of(id),
            .content_type = kJson,
            .body = std::move(options)},
           "delete " + text_of(id)));

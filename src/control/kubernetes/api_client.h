@@ -2,6 +2,7 @@
 // other. On a loop of its own, which turns only inside of call().
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -11,6 +12,7 @@
 #include "control/desired.h"
 #include "control/kubernetes/api_calls.h"
 #include "control/kubernetes/api_server.h"
+#include "control/kubernetes/kube_kinds.h"
 #include "control/value.h"
 #include "dataplane/io/loop.h"
 
@@ -26,6 +28,11 @@ class ApiClient {
   const KubeAccess& access() const { return server_.access(); }
 
   ApiReply call(ApiRequest request);
+
+  // In which version the cluster serves this kind, for all calls below; null: it does not.
+  Result<const KubeKind*> find_served(std::string_view kind);
+  // Where its objects of a kind are.
+  std::string collection(std::string_view kind) const;
 
   // Of the namespace, by kind and name. Errors name what was asked for; Error::closed: there is no
   // such object.
@@ -47,10 +54,13 @@ class ApiClient {
  private:
   ApiClient(std::unique_ptr<io::Loop> loop, ApiServer server);
   Result<Value> ask(ApiRequest request, const std::string& doing);
+  const KubeKind& version_of(std::string_view kind) const;
+  std::string path_of(const ObjectId& id) const { return collection(id.kind) + "/" + id.name; }
 
   std::unique_ptr<io::Loop> loop_;
   ApiServer server_;
   ApiCalls calls_;
+  std::map<std::string, const KubeKind*, std::less<>> served_;  // what find_served() found
 };
 
 // Of an object as the API has it.

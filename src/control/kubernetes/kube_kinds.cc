@@ -24,6 +24,10 @@ constexpr KubeKind kKinds[] = {
     {"HorizontalPodAutoscaler", "autoscaling/v2", "horizontalpodautoscalers"},
     {"Lease", "coordination.k8s.io/v1", "leases"},
     {"EndpointSlice", "discovery.k8s.io/v1", "endpointslices"},
+    {"TLSRoute", "gateway.networking.k8s.io/v1", "tlsroutes"},
+    {"TLSRoute", "gateway.networking.k8s.io/v1alpha3", "tlsroutes"},
+    {"TLSRoute", "gateway.networking.k8s.io/v1alpha2", "tlsroutes"},
+    {"Ingress", "networking.k8s.io/v1", "ingresses"},
     {"NetworkPolicy", "networking.k8s.io/v1", "networkpolicies"},
     {"PodDisruptionBudget", "policy/v1", "poddisruptionbudgets"},
     {"Role", "rbac.authorization.k8s.io/v1", "roles"},
@@ -39,6 +43,7 @@ constexpr KubeKind kKinds[] = {
     {"MultiKeyListener", "skupper.io/v2alpha1", "multikeylisteners"},
     {"RouterAccess", "skupper.io/v2alpha1", "routeraccesses"},
     {"Site", "skupper.io/v2alpha1", "sites"},
+    {"Route", "route.openshift.io/v1", "routes"},
 };
 
 }  // namespace
@@ -48,9 +53,21 @@ const KubeKind* find_kube_kind(std::string_view kind) {
   return found == std::end(kKinds) ? nullptr : found;
 }
 
+std::vector<const KubeKind*> kube_kind_versions(std::string_view kind) {
+  std::vector<const KubeKind*> versions;
+  for (const KubeKind& known : kKinds) {
+    if (known.kind == kind) versions.push_back(&known);
+  }
+  return versions;
+}
+
+std::string group_of(const KubeKind& kind) {
+  const size_t slash = kind.api_version.find('/');
+  return std::string(slash == std::string_view::npos ? "" : kind.api_version.substr(0, slash));
+}
+
 std::string collection_path(const KubeKind& kind, std::string_view namespace_name) {
-  // The first group of the API has no name.
-  std::string path = kind.api_version.contains('/') ? "/apis/" : "/api/";
+  std::string path = group_of(kind).empty() ? "/api/" : "/apis/";
   path.append(kind.api_version).append("/");
   if (!namespace_name.empty()) path.append("namespaces/").append(namespace_name).append("/");
   return path.append(kind.plural);

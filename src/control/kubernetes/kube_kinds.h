@@ -6,6 +6,7 @@
 
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "control/desired.h"
 
@@ -17,8 +18,14 @@ struct KubeKind {
   std::string_view plural;       // in paths
 };
 
-// nullptr: none that Istmo knows.
+// nullptr: none that Istmo knows. Of a kind that clusters serve in several versions, the newest.
 const KubeKind* find_kube_kind(std::string_view kind);
+
+// In all versions that a cluster may serve, the newest first.
+std::vector<const KubeKind*> kube_kind_versions(std::string_view kind);
+
+// "apps" of "apps/v1"; the first group of the API has no name.
+std::string group_of(const KubeKind& kind);
 
 // "/api/v1/namespaces/oeste/services"; of the whole cluster where `namespace_name` is empty.
 std::string collection_path(const KubeKind& kind, std::string_view namespace_name);

@@ -114,7 +114,8 @@ KubernetesPlatform::KubernetesPlatform(io::Loop& loop, PlatformSink& sink, ApiSe
       document_maker_(loop, server_, *this),
       event_writer_(loop, server_),
       state_(loop, server_, rng_, sink),
-      attached_(loop, server_, sink, rng_) {
+      attached_(loop, server_, sink, rng_),
+      ingress_watch_(loop, server_, sink, rng_) {
   writer_.pause();  // until write_status() says what is wanted
 }
 
@@ -134,6 +135,7 @@ void KubernetesPlatform::start() {
 void KubernetesPlatform::stop() {
   source_.stop();
   attached_.stop();
+  ingress_watch_.stop();
   for (const auto& watch : watches_) watch->stop();
   writer_.stop();
   custom_statuses_.stop();
@@ -146,8 +148,9 @@ void KubernetesPlatform::stop() {
 }
 
 bool KubernetesPlatform::is_idle() const {
-  return source_.is_idle() && attached_.is_idle() && writer_.is_idle() &&
-         custom_statuses_.is_idle() && lease_calls_.is_idle() && document_maker_.is_idle() &&
+  return source_.is_idle() && attached_.is_idle() && ingress_watch_.is_idle() &&
+         writer_.is_idle() && custom_statuses_.is_idle() && lease_calls_.is_idle() &&
+         document_maker_.is_idle() &&
          event_writer_.is_idle() && state_.is_idle() && (!resolver_ || resolver_->is_idle()) &&
          std::ranges::all_of(watches_, [](const auto& watch) { return watch->is_idle(); });
 }
@@ -209,15 +212,30 @@ void KubernetesPlatform::observe(const Desired& desired, Observed& observed) {
   for (const ServiceOffer& offer : offers_) places.insert({offer.host, offer.port});
   ports_.assign(places);
   observed.cluster->ports = ports_.ports();
-  if (!gateway_.is_null()) {
-    const std::vector<std::string> hosts = desired.site()
-                                               ? ingress_hosts_setting(desired.site()->settings)
-                                               : std::vector<std::string>();
-    observed.cluster->ingress = ingress_addresses(gateway_, server_.access().namespace_name, hosts);
-  }
+  observed.cluster->ingress = find_ingress(desired);
   offer_problems_.clear();
   services_ = service_objects(offers_, ports_.ports(), offer_problems_);
   source_.follow_secrets(secrets_referred_to(desired));
+}
+
+std::vector<IngressAddress> KubernetesPlatform::find_ingress(const Desired& desired) {
+  const SiteDocument* site = desired.site();
+  const std::string_view kind = site ? sni_kind(site->link_access) : std::string_view();
+  ingress_watch_.follow(kind);
+  lacks_ingress_hosts_ = false;
+  if (gateway_.is_null()) return {};
+  const std::string& place = server_.access().namespace_name;
+  std::vector<std::string> chosen;
+  if (site) chosen = ingress_hosts_setting(site->settings);
+  if (kind.empty()) return ingress_addresses(gateway_, place, chosen);
+  SniHosts hosts = ingress_watch_.hosts();
+  if (!hosts.is_complete()) hosts.add(sni_hosts_of_domains(chosen, place));
+  lacks_ingress_hosts_ = !hosts.is_complete();
+  std::vector<IngressAddress> addresses = sni_addresses(hosts);
+  for (IngressAddress& address : ingress_addresses(gateway_, place, {})) {
+    addresses.push_back(std::move(address));
+  }
+  return addresses;
 }
 
 void KubernetesPlatform::on_service(const std::string& name, const Value& service) {
@@ -396,10 +414,18 @@ std::vector<Problem> KubernetesPlatform::problems() const {
         is_of_certificate ? ObjectId{std::string(CertificateDocument::kKind), id.name} : id;
     problem.text = text;
   }
-  if (const std::string& text = state_.state().problem(); !text.empty() && !site_name_.empty()) {
+  const auto tell_of_site = [&](Severity severity, std::string text) {
+    if (site_name_.empty()) return;
     Problem& problem = problems.emplace_back();
+    problem.severity = severity;
     problem.object = {std::string(SiteDocument::kKind), site_name_};
-    problem.text = "what the site must remember is not kept: " + text;
+    problem.text = std::move(text);
+  };
+  if (const std::string& text = state_.state().problem(); !text.empty()) {
+    tell_of_site(Severity::error, "what the site must remember is not kept: " + text);
+  }
+  if (const std::string& text = ingress_watch_.refusal(); !text.empty() && lacks_ingress_hosts_) {
+    tell_of_site(Severity::warning, "the hosts by which others get here are not known: " + text);
   }
   return problems;
 }

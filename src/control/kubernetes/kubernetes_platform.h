@@ -27,6 +27,7 @@
 #include "control/kubernetes/document_maker.h"
 #include "control/kubernetes/endpoint_table.h"
 #include "control/kubernetes/event_writer.h"
+#include "control/kubernetes/ingress_watch.h"
 #include "control/kubernetes/kubernetes_source.h"
 #include "control/kubernetes/object_keeper.h"
 #include "control/kubernetes/object_writer.h"
@@ -87,6 +88,7 @@ class KubernetesPlatform final : public SitePlatform,
   bool is_wanted(const std::string& service) const {
     return backend_services_.contains(service) || service == kReplicasService;
   }
+  std::vector<IngressAddress> find_ingress(const Desired& desired);
   void find_own_zone();
   void find_siblings(ClusterView& cluster);
   void ask_for_lease();
@@ -116,11 +118,13 @@ class KubernetesPlatform final : public SitePlatform,
   PodTable pods_;
   EndpointTable endpoints_;
   AttachedNamespaces attached_;
+  IngressWatch ingress_watch_;
   std::set<std::string> backend_services_;  // that Connectors go to, if they are there
   std::string zone_;                        // of this pod; empty: not known
   bool has_told_no_zone_ = false;
   PodPorts ports_;
-  Value gateway_;  // the Service in front of us; null: there is none
+  Value gateway_;                     // the Service in front of us; null: there is none
+  bool lacks_ingress_hosts_ = false;  // the Site asks for a way in by hosts, and none is known
   std::vector<ServiceOffer> offers_;
   std::map<std::string, std::string> offer_problems_;      // by listener
   std::map<ObjectId, Value> services_;                     // wanted

@@ -9,6 +9,7 @@
 #include "control/kubernetes/custom_resources.h"
 #include "control/kubernetes/kube_kinds.h"
 #include "control/kubernetes/object_keeper.h"
+#include "control/kubernetes/sni_ingress.h"
 #include "control/settings.h"
 
 namespace istmo::control {
@@ -201,6 +202,85 @@ Value role_binding(const std::string& name, const std::string& namespace_name) {
   return made;
 }
 
+// --- ways in by host names ---------------------------------------------------------------------
+
+std::vector<Value> ingress_role(const SiteManifestOptions& options, const KubeKind& kind) {
+  Value role = object("Role", kIngressRole);
+  const std::string plural(kind.plural);
+  role.set("rules", one(rule(group_of(kind).c_str(), {plural.c_str()}, {"get", "list", "watch"})));
+  return {std::move(role), role_binding(kIngressRole, options.namespace_name)};
+}
+
+// Without a host the router chooses one.
+Value openshift_route(const char* name, const char* port, const std::vector<std::string>& hosts) {
+  Value spec = Value::map();
+  if (!hosts.empty()) spec.set("host", hosts.front());
+  spec.set("port", map_of({{"targetPort", port}}));
+  spec.set("tls",
+           map_of({{"insecureEdgeTerminationPolicy", "None"}, {"termination", "passthrough"}}));
+  spec.set("to", map_of({{"kind", "Service"}, {"name", kGatewayName}}));
+  Value made = object("Route", name);
+  made.set("spec", std::move(spec));
+  return made;
+}
+
+Value tls_route(const char* name, uint16_t port, const std::vector<std::string>& hosts,
+                const SiteManifestOptions& options) {
+  const std::string& gateway = options.ingress_gateway;
+  const size_t slash = gateway.find('/');
+  Value parent = map_of({{"name", gateway.substr(slash == std::string::npos ? 0 : slash + 1)}});
+  if (slash != std::string::npos) parent.set("namespace", gateway.substr(0, slash));
+  Value host_list = Value::list();
+  for (const std::string& host : hosts) host_list.add(host);
+  const Value backends = one(map_of({{"name", kGatewayName}, {"port", port}}));
+  Value made = object("TLSRoute", name);
+  if (!options.ingress_version.empty()) made.set("apiVersion", options.ingress_version);
+  made.set("spec", map_of({{"hostnames", std::move(host_list)},
+                           {"parentRefs", one(std::move(parent))},
+                           {"rules", one(map_of({{"backendRefs", backends}}))}}));
+  return made;
+}
+
+Value ingress_rule(const std::string& host, const char* port) {
+  const Value service = map_of({{"name", kGatewayName}, {"port", map_of({{"name", port}})}});
+  const Value path =
+      map_of({{"backend", map_of({{"service", service}})}, {"path", "/"}, {"pathType", "Prefix"}});
+  return map_of({{"host", host}, {"http", map_of({{"paths", one(path)}})}});
+}
+
+// The annotations are for ingress-nginx, whose --enable-ssl-passthrough has to be set.
+Value ingress(const SniHosts& hosts, const SiteManifestOptions& options) {
+  Value rules = Value::list();
+  for (const std::string& host : hosts.links) rules.add(ingress_rule(host, "links"));
+  for (const std::string& host : hosts.grants) rules.add(ingress_rule(host, "grants"));
+  Value made = object("Ingress", kGatewayName);
+  Value metadata = *made.find("metadata");
+  metadata.set("annotations", map_of({{"nginx.ingress.kubernetes.io/ssl-passthrough", "true"},
+                                      {"nginx.ingress.kubernetes.io/ssl-redirect", "true"}}));
+  made.set("metadata", std::move(metadata));
+  Value spec = map_of({{"rules", std::move(rules)}});
+  if (!options.ingress_class.empty()) spec.set("ingressClassName", options.ingress_class);
+  made.set("spec", std::move(spec));
+  return made;
+}
+
+std::vector<Value> sni_objects(const SiteManifestOptions& options) {
+  const std::string_view kind = sni_kind(options.link_access);
+  if (kind.empty()) return {};
+  std::vector<Value> objects = ingress_role(options, *find_kube_kind(kind));
+  const SniHosts hosts = sni_hosts_of_domains(options.ingress_hosts, options.namespace_name);
+  if (kind == "Route") {
+    objects.push_back(openshift_route(kLinksRoute, "links", hosts.links));
+    objects.push_back(openshift_route(kGrantsRoute, "grants", hosts.grants));
+  } else if (kind == "TLSRoute") {
+    objects.push_back(tls_route(kLinksRoute, kLinkPort, hosts.links, options));
+    objects.push_back(tls_route(kGrantsRoute, kGrantPort, hosts.grants, options));
+  } else {
+    objects.push_back(ingress(hosts, options));
+  }
+  return objects;
+}
+
 }  // namespace
 
 Value site_config_map(const SiteManifestOptions& options) {
@@ -265,6 +345,7 @@ std::vector<Value> gateway_objects(const SiteManifestOptions& options) {
   }
   objects.push_back(service(options));
   objects.push_back(replicas_service());
+  for (Value& made : sni_objects(options)) objects.push_back(std::move(made));
   objects.push_back(deployment(options));
   return objects;
 }

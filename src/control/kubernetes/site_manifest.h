@@ -20,11 +20,18 @@ inline constexpr const char* kReplicasService = "istmo-replicas";
 // The Role for Leases, which a site of several replicas needs, and its RoleBinding.
 inline constexpr const char* kLeasesRole = "istmo-leases";
 
+// The Role for what tells the gateway its hosts (sni_ingress.h), and its RoleBinding.
+inline constexpr const char* kIngressRole = "istmo-ingress";
+
 struct SiteManifestOptions {
   std::string namespace_name;
   std::string site_name;    // empty: the namespace
   std::string link_access;  // of the Site document
+  // Where sni_kind(link_access) is something, at most one: the domain of its hosts.
   std::vector<std::string> ingress_hosts;
+  std::string ingress_class;    // of the Ingress; empty: the cluster's default
+  std::string ingress_gateway;  // "NAME" or "NAMESPACE/NAME": the Gateway of the TLSRoutes
+  std::string ingress_version;  // apiVersion of what leads there; empty: the newest
   std::string service_type = "LoadBalancer";
   std::vector<std::string> run_arguments;  // of `istmo run`, beside its own
   std::string image;                       // empty: "istmo:<version>"
@@ -39,8 +46,8 @@ struct SiteManifestOptions {
 // The ConfigMap that holds the Site document, and owns the others once it is made.
 Value site_config_map(const SiteManifestOptions& options);
 
-// ServiceAccount, Roles, RoleBindings, Services, Deployment, in the order in which they are to be
-// made. Without owner.
+// ServiceAccount, Roles, RoleBindings, Services, what leads to them, Deployment, in the order in
+// which they are to be made. Without owner.
 std::vector<Value> gateway_objects(const SiteManifestOptions& options);
 
 // Role and RoleBinding with which a namespace lets the site of another one use the pods that its

@@ -120,6 +120,8 @@ void LinkDialer::start_link(Attempt& attempt, io::Fd fd) {
   options.mux.cost = config_.cost;
   options.tls.alpn = {"amqp", "istmo-" + std::to_string(connection_)};
   options.tls.expected_names = {attempt.host};
+  // A name, so that who passes TLS on unopened knows where to (RFC 6066 3: never an address).
+  if (!io::Address::is_numeric(attempt.host)) options.tls.server_name = attempt.host;
   options.is_sibling = config_.is_sibling;
   link_ = &worker_.emplace_link(fd, *context_, std::move(options));
   link_->start();

@@ -244,6 +244,24 @@ BOOST_AUTO_TEST_CASE(a_name_given_with_a_token_is_carried_by_links_and_certifica
   BOOST_TEST(names_hosts(grant_server->certificate, {"west.example", "127.0.0.1"}));
 }
 
+BOOST_AUTO_TEST_CASE(a_host_that_leads_to_one_port_is_named_for_that_one_alone) {
+  AccessWorld world;
+  world.observed.cluster.emplace().ingress = {
+      {.host = "links.example", .link_port = 443, .use = IngressUse::links},
+      {.host = "grants.example", .grant_port = 443, .use = IngressUse::grants},
+      {.host = "istmo.oeste.svc", .link_port = 55671, .grant_port = 9090}};
+  world.put_grant("g");
+  std::vector<std::string> links;
+  for (const AccessEndpoint& end : world.observed.endpoints) {
+    links.push_back(end.host + ":" + std::to_string(end.port));
+  }
+  BOOST_CHECK((links == std::vector<std::string>{"links.example:443", "istmo.oeste.svc:55671"}));
+  const auto& urls = world.grant("g").urls;
+  BOOST_REQUIRE(urls.size() == 2u);
+  BOOST_TEST(urls[0].starts_with("https://grants.example:443/"));
+  BOOST_TEST(urls[1].starts_with("https://istmo.oeste.svc:9090/"));
+}
+
 BOOST_AUTO_TEST_CASE(ports_that_nobody_was_told_of_move_when_they_are_taken) {
   AccessWorld world;
   world.put_grant("g");
