@@ -186,7 +186,7 @@ class Compilation {
     }
     const auto made = observed_.credentials.find(name);
     if (made != observed_.credentials.end()) return made->second;
-    error(document, "Secret " + name + " is missing");
+    problem(Severity::waiting, document, "Secret " + name + " is missing");
     return std::nullopt;
   }
 

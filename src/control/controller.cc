@@ -476,6 +476,10 @@ void Controller::refresh_status() {
   for (const Problem& problem : problems) {
     if (std::ranges::find(told_problems_, problem) != told_problems_.end()) continue;
     const bool is_error = problem.severity == Severity::error;
+    if (problem.severity == Severity::waiting) {  // at start, for everything that is read last
+      LOG_INFO(problem.to_string());
+      continue;
+    }
     if (observed_.acts_for_site) {
       platform_->tell(desired_, {.is_warning = is_error,
                                  .reason = is_error ? "DocumentError" : "DocumentWarning",

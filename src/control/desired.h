@@ -245,7 +245,9 @@ struct UnreadDocuments {
   bool may_hold(const ObjectId& id) const { return has_unknown || invalid.contains(id); }
 };
 
-enum class Severity : uint8_t { warning, error };
+// waiting: what it names is not there yet, so it stays as it was before.
+enum class Severity : uint8_t { warning, waiting, error };
+std::string_view to_string(Severity severity);
 
 // Something about a document that its author should know.
 struct Problem {
