@@ -15,6 +15,7 @@
 #include "control/kubernetes/kube_kinds.h"
 #include "control/kubernetes/object_keeper.h"
 #include "control/kubernetes/site_manifest.h"
+#include "control/kubernetes/skupper_presence.h"
 
 namespace istmo::control {
 
@@ -110,13 +111,10 @@ std::string manifest_text(const SiteManifestOptions& options, Output output) {
 
 // --- before anything is made -------------------------------------------------------------------
 
-// ConfigMap `skupper` is how Skupper's own controller is told that a namespace is its.
 Result<> check_not_skuppers(const ClusterSite& site) {
-  const auto found = site.api().get({"ConfigMap", "skupper"});
-  if (!found) return {};
-  return Error::config("namespace '" + site.namespace_name() +
-                       "' is looked after by Skupper's controller (ConfigMap skupper); Istmo makes "
-                       "nothing there: choose another namespace");
+  if (!site.is_skuppers()) return {};
+  return Error::config(skupper_presence_text(site.namespace_name()) +
+                       "; Istmo makes nothing there: choose another namespace");
 }
 
 Result<> check_not_installed(const ClusterSite& site) {

@@ -135,12 +135,12 @@ void ClusterState::set_owner(const ObjectOwner& owner) {
     Record& record = seen(found);
     settle(found.record, record, std::move(found.stored));
   }
-  for (auto at = records_.begin(); at != records_.end();) {
-    auto& [name, record] = *at++;
-    reconsider(name, record);
-  }
   if (!sink_) changed_.clear();  // nobody has read them yet
-  work_.on_work();
+  reconsider_all();
+}
+
+void ClusterState::set_held(bool is_held) {
+  if (std::exchange(is_held_, is_held) != is_held) reconsider_all();
 }
 
 std::optional<ObjectOwner> ClusterState::owner_of_records() const {
@@ -229,12 +229,7 @@ void ClusterState::on_gone(const std::string& secret_name) {
 
 void ClusterState::on_synced() {
   refusal_.clear();
-  if (std::exchange(is_synced_, true)) return;
-  for (auto at = records_.begin(); at != records_.end();) {
-    auto& [name, record] = *at++;
-    reconsider(name, record);
-  }
-  work_.on_work();
+  if (!std::exchange(is_synced_, true)) reconsider_all();
 }
 
 void ClusterState::on_refused(const std::string& text) {
@@ -310,7 +305,7 @@ Instant ClusterState::wake_at(Instant now) const {
 ClusterState::Step ClusterState::step_of(const Record& record) const {
   if (!owner_ || !is_synced_) return Step::none;
   if (record.must_look) return Step::look;
-  if (!is_dirty(record)) return Step::none;
+  if (is_held_ || !is_dirty(record)) return Step::none;
   if (!record.base) return Step::make;
   return record.local ? Step::replace : Step::remove;
 }
@@ -497,6 +492,14 @@ void ClusterState::reconsider(const std::string& name, Record& record) {
     record_of_.erase(state_secret_name(name));
     records_.erase(name);
   }
+}
+
+void ClusterState::reconsider_all() {
+  for (auto at = records_.begin(); at != records_.end();) {
+    auto& [name, record] = *at++;
+    reconsider(name, record);
+  }
+  work_.on_work();
 }
 
 void ClusterState::back_off(Instant now, Duration at_least) {

@@ -90,6 +90,9 @@ class ClusterState final : public StateStore {
   // Of the Secrets that are there, before there is an owner: if they have one and the same.
   std::optional<ObjectOwner> owner_of_records() const;
 
+  // Nothing is written while it is held; what is there is still looked up.
+  void set_held(bool is_held);
+
   // --- what is there ---------------------------------------------------------------------------
   void on_object(const Value& secret);
   void on_gone(const std::string& secret_name);
@@ -145,6 +148,7 @@ class ClusterState final : public StateStore {
   static Text text_of(const std::optional<Stored>& stored);
   static bool is_dirty(const Record& record) { return record.local != text_of(record.base); }
   void change(const std::string& name, Text text);
+  void reconsider_all();
   Record& seen(Found& found);
   Value secret_of(const std::string& name, const Record& record) const;
   Step step_of(const Record& record) const;
@@ -167,6 +171,7 @@ class ClusterState final : public StateStore {
   ClusterStateSink& work_;
   StateStoreSink* sink_ = nullptr;
   std::optional<ObjectOwner> owner_;
+  bool is_held_ = false;
   bool is_synced_ = false;
   bool has_told_full_ = false;
   std::string refusal_;
