@@ -48,6 +48,9 @@ struct DocumentBase {
   friend bool operator==(const DocumentBase&, const DocumentBase&) = default;
 };
 
+// What `ha` of a Site means in a cluster.
+inline constexpr uint32_t kHaReplicas = 2;
+
 struct SiteDocument : DocumentBase {
   static constexpr std::string_view kKind = "Site";
   std::string service_account;

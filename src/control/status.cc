@@ -211,6 +211,7 @@ class Derivation {
       if (!endpoints.empty()) ready("Resolved");
       else unresolved();
     }
+    note_ = ha_shortfall(site, observed_);
     extra.set("endpoints", endpoints_value(endpoints, ""));
     Value network = Value::list();
     network.add(network_value(local_));

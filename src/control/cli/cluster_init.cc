@@ -16,6 +16,7 @@
 #include "control/kubernetes/object_keeper.h"
 #include "control/kubernetes/site_manifest.h"
 #include "control/kubernetes/skupper_presence.h"
+#include "control/plain_text.h"
 
 namespace istmo::control {
 
@@ -64,6 +65,7 @@ Result<SiteManifestOptions> manifest_options(const Arguments& arguments,
   SiteManifestOptions options{.namespace_name = namespace_name,
                               .site_name = made.site_name,
                               .link_access = made.link_access,
+                              .is_ha = made.is_ha,
                               .ingress_hosts = arguments.run.ingress_hosts,
                               .service_type = TRY(service_type_of(made.ingress)),
                               .run_arguments = run_words(arguments.run),
@@ -73,6 +75,7 @@ Result<SiteManifestOptions> manifest_options(const Arguments& arguments,
   if (options.link_access.empty()) {
     options.link_access = made.ingress.empty() ? "default" : made.ingress;
   }
+  if (options.is_ha) options.replicas = std::max(options.replicas, kHaReplicas);
   const RunArguments& run = arguments.run;
   if (!run.drain_timeout.empty()) options.drain_seconds = TRY(whole_seconds(run.drain_timeout));
   if (!run.drain_delay.empty()) options.drain_delay_seconds = TRY(whole_seconds(run.drain_delay));
@@ -301,9 +304,25 @@ Result<int> create_cluster_site(const Arguments& arguments) {
   TRY(make_cluster_site(arguments, {.site_name = wanted.name,
                                     .link_access = access,
                                     .ingress = access,
-                                    .timeout = wanted.timeout}));
+                                    .timeout = wanted.timeout,
+                                    .is_ha = wanted.enables_ha}));
   print("Site \"" + wanted.name + "\" is ready.\n");
   return kExitDone;
+}
+
+Result<> scale_cluster_site(const Arguments& arguments) {
+  const ClusterSite site = TRY(ClusterSite::of(arguments));
+  const ObjectId id{"Deployment", kGatewayName};
+  const Value deployment = TRY(site.api().get(id));
+  if (number_at(value_at(deployment, {"spec"}), "replicas") >= kHaReplicas) return {};
+  Value patch = Value::map();
+  patch.set("spec", Value::map()).set("replicas", kHaReplicas);
+  const ApiReply reply = site.api().call({.method = "PATCH",
+                                          .target = object_path(id, site.namespace_name()),
+                                          .content_type = "application/merge-patch+json",
+                                          .body = std::move(patch)});
+  if (reply.is_done()) return {};
+  return ApiClient::error_of(reply, "scale deployment " + id.name);
 }
 
 }  // namespace istmo::control

@@ -186,6 +186,7 @@ void KubernetesPlatform::observe(const Desired& desired, Observed& observed) {
   for (const auto& [name, connector] : desired.connectors) {
     if (!connector.selector.empty()) observed.cluster->pods[name] = select(connector);
   }
+  observed.cluster->replicas = source_.gateway_replicas();
   find_siblings(*observed.cluster);
   const auto& siblings = observed.cluster->siblings;
   is_first_of_siblings_ = std::ranges::all_of(

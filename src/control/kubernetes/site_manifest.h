@@ -24,6 +24,7 @@ struct SiteManifestOptions {
   std::string namespace_name;
   std::string site_name;    // empty: the namespace
   std::string link_access;  // of the Site document
+  bool is_ha = false;       // of the Site document
   std::vector<std::string> ingress_hosts;
   std::string service_type = "LoadBalancer";
   std::vector<std::string> run_arguments;  // of `istmo run`, beside its own

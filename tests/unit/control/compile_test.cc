@@ -470,6 +470,24 @@ BOOST_AUTO_TEST_CASE(link_says_why_it_is_down_and_whom_it_reaches) {
   BOOST_TEST(text_of(up, "remoteSiteName") == "east");
 }
 
+BOOST_AUTO_TEST_CASE(a_site_that_asks_for_two_replicas_says_when_there_is_one) {
+  const std::string site = document("Site", "west", "{ha: true}");
+  Observed seen = observed();
+  const auto said = [&] { return summary(derive_one(site, seen, "Site", "west")); };
+  BOOST_TEST(said() == "Ready: OK; spec.ha needs Kubernetes: on a machine a site is one process");
+  seen.cluster.emplace();
+  BOOST_TEST(said() == "Ready: OK");  // the Deployment is not known
+  seen.cluster->replicas = 1;
+  BOOST_TEST(said() ==
+             "Ready: OK; spec.ha asks for 2 replicas, the Deployment has 1: "
+             "kubectl scale deployment/istmo --replicas 2");
+  BOOST_TEST(has_problem(compile(desired_from(site), seen).problems,
+                         "warning: Site west: spec.ha asks for 2 replicas"));
+  seen.cluster->replicas = 2;
+  BOOST_TEST(said() == "Ready: OK");
+  BOOST_TEST(compile(desired_from(site), seen).problems.empty());
+}
+
 BOOST_AUTO_TEST_CASE(site_shows_the_network) {
   Observed seen = observed();
   seen.remote_sites = {east_with({{"k", "tcp", {}, {"c"}, {}}})};
