@@ -103,6 +103,9 @@ struct MultiKeyListenerDocument : DocumentBase {
                          const MultiKeyListenerDocument&) = default;
 };
 
+// Of a Connector that an annotation of a workload stands for: how its author asked for it.
+inline constexpr const char* kProxyAnnotation = "skupper.io/proxy";
+
 struct ConnectorDocument : DocumentBase {
   static constexpr std::string_view kKind = "Connector";
   std::string routing_key;

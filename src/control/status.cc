@@ -5,7 +5,6 @@
 #include <set>
 
 #include "control/document_text.h"
-#include "control/kubernetes/annotated.h"
 #include "control/service_offers.h"
 
 namespace istmo::control {
