@@ -44,7 +44,7 @@ class Compilation {
       snapshot().connector_documents.insert(attached_connector(name));
     }
     refuse_further_sites();
-    if (const auto* site = desired_.site()) snapshot().limits = site_limits(site->settings);
+    if (const auto* site = desired_.site()) add_site(*site);
     add_connectors();
     add_attached_connectors();
     add_links();
@@ -186,8 +186,14 @@ class Compilation {
     }
     const auto made = observed_.credentials.find(name);
     if (made != observed_.credentials.end()) return made->second;
-    error(document, "Secret " + name + " is missing");
+    problem(Severity::waiting, document, "Secret " + name + " is missing");
     return std::nullopt;
+  }
+
+  void add_site(const SiteDocument& site) {
+    snapshot().limits = site_limits(site.settings);
+    const std::string shortfall = ha_shortfall(site, observed_);
+    if (!shortfall.empty()) problem(Severity::warning, site, shortfall);
   }
 
   void refuse_further_sites() {
@@ -448,6 +454,15 @@ class Compilation {
 
 Compiled compile(const Desired& desired, const Observed& observed) {
   return Compilation(desired, observed).run();
+}
+
+std::string ha_shortfall(const SiteDocument& site, const Observed& observed) {
+  if (!site.is_ha) return {};
+  if (!observed.cluster) return "spec.ha needs Kubernetes: on a machine a site is one process";
+  const uint32_t replicas = observed.cluster->replicas;
+  if (replicas == 0 || replicas >= kHaReplicas) return {};
+  return "spec.ha asks for 2 replicas, the Deployment has " + std::to_string(replicas) +
+         ": kubectl scale deployment/istmo --replicas 2";
 }
 
 const ServiceSelection* service_of(const ConnectorDocument& connector, const Observed& observed) {

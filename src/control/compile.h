@@ -55,6 +55,9 @@ DocumentMap<RouterAccessDocument> router_accesses(const Desired& desired, const 
 // does).
 bool makes_credentials(const RouterAccessDocument& access, const Desired& desired);
 
+// What the Site document asks of replicas in vain; empty: nothing.
+std::string ha_shortfall(const SiteDocument& site, const Observed& observed);
+
 // What this site tells its neighbours.
 MeshSiteState local_state(const Desired& desired, const Observed& observed,
                           const proxy::Snapshot& snapshot);

@@ -4,14 +4,23 @@ namespace istmo::control {
 
 namespace {
 
-// The errors about objects that are not in `refused` yet, which they are then.
+// What is wrong with objects that are not in `refused` yet, which they are then.
 std::vector<Problem> take_new_errors(const Compiled& compiled, std::set<ObjectId>& refused) {
   std::vector<Problem> errors;
   for (const Problem& problem : compiled.problems) {
-    if (problem.severity != Severity::error) continue;
+    if (problem.severity == Severity::warning) continue;
     if (refused.insert(problem.object).second) errors.push_back(problem);
   }
   return errors;
+}
+
+std::string secret_of(const Document& document) {
+  return std::visit(
+      [](const auto& one) -> std::string {
+        if constexpr (requires { one.tls_credentials; }) return one.tls_credentials;
+        else return {};
+      },
+      document);
 }
 
 }  // namespace
@@ -28,7 +37,7 @@ Compiled Compiler::run(const Desired& desired, const Observed& observed) {
     for (const Problem& error : errors) {
       const auto last = last_valid_.find(error.object);
       if (last == last_valid_.end() || !desired.find(error.object)) continue;
-      chosen.put(last->second);
+      put_back(last->second, chosen);
       is_changed = true;
     }
     if (!is_changed) break;
@@ -43,6 +52,14 @@ Compiled Compiler::run(const Desired& desired, const Observed& observed) {
   }
   compiled.problems = std::move(problems);
   return compiled;
+}
+
+// With the Secret that it had, if that is gone.
+void Compiler::put_back(const Document& document, Desired& chosen) const {
+  chosen.put(document);
+  const ObjectId secret{std::string(SecretDocument::kKind), secret_of(document)};
+  const auto last = last_valid_.find(secret);
+  if (last != last_valid_.end() && !chosen.find(secret)) chosen.put(last->second);
 }
 
 }  // namespace istmo::control

@@ -1,5 +1,6 @@
-// compile() with a memory: a document that it refuses keeps the version that it took last, as one
-// that cannot be read does (document_store.h).
+// compile() with a memory: a document that it refuses, or that waits for a Secret, keeps the
+// version that it took last, as one that cannot be read does (document_store.h). So does one whose
+// Secret is gone, as long as this process lasts.
 //
 // Owned by the controller, control thread only.
 #pragma once
@@ -12,12 +13,14 @@ namespace istmo::control {
 
 class Compiler {
  public:
-  // As compile(), but the snapshot has, instead of a document with an error, its last version
-  // without one, if that still goes with all others. `problems` are about the documents as they
-  // are now.
+  // As compile(), but the snapshot has, instead of a document that is refused or waits, its last
+  // version that was not, if that still goes with all others. `problems` are about the documents as
+  // they are now.
   Compiled run(const Desired& desired, const Observed& observed);
 
  private:
+  void put_back(const Document& document, Desired& chosen) const;
+
   std::map<ObjectId, Document> last_valid_;
 };
 

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <iterator>
 
 #include "base/log.h"
 #include "control/compile.h"
@@ -466,6 +467,7 @@ bool Controller::has_heard_siblings() const {
 // What the surroundings have by now is not kept in the state any more, so that deleting it there is
 // an end.
 void Controller::add_documents_of_tokens() {
+  std::vector<Document> all_missing;
   for (const auto& [token, documents] : tokens_->given()) {
     std::vector<Document> missing;
     for (const Document& document : documents) {
@@ -478,8 +480,10 @@ void Controller::add_documents_of_tokens() {
                     forgotten.error().text());
       }
     }
-    for (Document& document : missing) desired_.put(std::move(document));
+    std::ranges::move(missing, std::back_inserter(all_missing));
   }
+  if (platform_->state_store()) return handover_.update(all_missing, desired_, loop_.now());
+  for (Document& document : all_missing) desired_.put(std::move(document));
 }
 
 // What could not be bound is tried again: publishing is how.
@@ -511,6 +515,10 @@ void Controller::refresh_status() {
   for (const Problem& problem : problems) {
     if (std::ranges::find(told_problems_, problem) != told_problems_.end()) continue;
     const bool is_error = problem.severity == Severity::error;
+    if (problem.severity == Severity::waiting) {  // at start, for everything that is read last
+      LOG_INFO(problem.to_string());
+      continue;
+    }
     if (observed_.acts_for_site) {
       platform_->tell(desired_, {.is_warning = is_error,
                                  .reason = is_error ? "DocumentError" : "DocumentWarning",
@@ -576,8 +584,8 @@ void Controller::announce() {
 }
 
 void Controller::arm_timer() {
-  Instant next =
-      std::min({mesh_->next_deadline(), next_certificate_check_, news_.due(), access_pace_.due()});
+  Instant next = std::min({mesh_->next_deadline(), next_certificate_check_, news_.due(),
+                           access_pace_.due(), handover_.next_deadline()});
   if (publishing_ == 0) next = std::min(next, bind_pace_.due());
   if (!has_heard_siblings()) next = std::min(next, siblings_awaited_until_);
   if (!status_error_.empty()) next = std::min(next, loop_.now() + kTryAgain);

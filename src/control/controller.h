@@ -26,6 +26,7 @@
 #include "control/certificate_renewal.h"
 #include "control/compiler.h"
 #include "control/document_store.h"
+#include "control/handover.h"
 #include "control/health_server.h"
 #include "control/link_table.h"
 #include "control/mesh.h"
@@ -142,6 +143,7 @@ class Controller final : private DataplaneSink,
   DocumentStore store_;
   Desired desired_;
   Observed observed_;
+  Handover handover_;
   Compiler compiler_;
   Compiled compiled_;
   std::vector<ObjectStatus> status_;

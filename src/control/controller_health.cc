@@ -59,6 +59,8 @@ HealthAnswer Controller::readiness() const {
   if (phase_ == Phase::leaving || phase_ == Phase::draining || phase_ == Phase::ended) {
     return unavailable("draining");
   }
+  const std::string standstill = platform_ ? platform_->standstill() : std::string();
+  if (!dataplane_ && !standstill.empty()) return unavailable(standstill);
   if (!dataplane_) return unavailable("the documents, with one of kind Site, are not read yet");
   if (observed_.published_generation == 0) {
     return unavailable("the workers do not run the documents yet");

@@ -107,10 +107,19 @@ std::vector<Document> Desired::all() const {
   return documents;
 }
 
+std::string_view to_string(Severity severity) {
+  switch (severity) {
+    case Severity::warning: return "warning";
+    case Severity::waiting: return "waiting";
+    case Severity::error: return "error";
+  }
+  return "?";
+}
+
 std::string Problem::to_string() const {
   std::string line = origin.to_string();
   if (!line.empty()) line += ": ";
-  line += severity == Severity::error ? "error: " : "warning: ";
+  line.append(control::to_string(severity)).append(": ");
   if (!object.kind.empty()) line += object.kind + " ";
   if (!object.name.empty()) line += object.name;
   if (!object.kind.empty()) line += ": ";

@@ -49,6 +49,9 @@ struct DocumentBase {
   friend bool operator==(const DocumentBase&, const DocumentBase&) = default;
 };
 
+// What `ha` of a Site means in a cluster.
+inline constexpr uint32_t kHaReplicas = 2;
+
 struct SiteDocument : DocumentBase {
   static constexpr std::string_view kKind = "Site";
   std::string service_account;
@@ -100,6 +103,9 @@ struct MultiKeyListenerDocument : DocumentBase {
   friend bool operator==(const MultiKeyListenerDocument&,
                          const MultiKeyListenerDocument&) = default;
 };
+
+// Of a Connector that an annotation of a workload stands for: how its author asked for it.
+inline constexpr const char* kProxyAnnotation = "skupper.io/proxy";
 
 struct ConnectorDocument : DocumentBase {
   static constexpr std::string_view kKind = "Connector";
@@ -247,7 +253,9 @@ struct UnreadDocuments {
   bool may_hold(const ObjectId& id) const { return has_unknown || invalid.contains(id); }
 };
 
-enum class Severity : uint8_t { warning, error };
+// waiting: what it names is not there yet, so it stays as it was before.
+enum class Severity : uint8_t { warning, waiting, error };
+std::string_view to_string(Severity severity);
 
 // Something about a document that its author should know.
 struct Problem {

@@ -16,7 +16,6 @@ using transport::TlsTransport;
 
 namespace {
 
-constexpr Duration kAcceptPause = Duration::seconds(1);  // after a failure that is not the loop's
 constexpr Duration kReadingTime = Duration::seconds(2);  // for the client to take the reply
 constexpr size_t kSubjectBytesMax = 63;
 constexpr const char* kInternalError = "Internal error, see the log of the site\n";
@@ -47,34 +46,6 @@ struct GrantServer::Given {
   std::string grant_name;
   Claim claim;
   proxy::Credentials credentials;
-};
-
-// A listening socket. Accepts until its op is cancelled, then closes the socket.
-struct GrantServer::Listening {
-  Listening(GrantServer& server_, io::Fd socket) : server(server_), fd(socket) { accept(); }
-  ~Listening() { ASSERT(!fd.is_open()); }
-
-  void accept() { server.loop_.accept(accept_op, fd, io::SocketOptions{}); }
-  void close() {
-    retry.unlink();
-    if (accept_op.is_idle()) close_socket();
-    else server.loop_.cancel(accept_op);
-  }
-  void close_socket() {
-    if (fd.is_open()) server.loop_.close(std::exchange(fd, {}), io::Loop::Ending::orderly);
-  }
-  void on_accepted(io::Completion&& done) {
-    if (done.fd.is_open()) server.on_accepted(done.fd);
-    if (!done.is_last) return;
-    if (server.is_closing_) return close_socket();
-    LOG_WARNING("grant server: accepting failed, trying again", "error", -done.result);
-    server.loop_.timers().arm(retry, server.loop_.now() + kAcceptPause);
-  }
-
-  GrantServer& server;
-  io::Fd fd;
-  io::OpOf<Listening, &Listening::on_accepted> accept_op{*this};
-  io::TimerOf<Listening, &Listening::accept> retry{*this};
 };
 
 // One client: TLS, one request, one answer. Owned by the server's list, which it leaves when its
@@ -231,7 +202,8 @@ Result<> GrantServer::open_port(const std::vector<std::string>& hosts, uint16_t 
     if (port != 0) continue;
     if (const auto chosen = loop_.local_address(*fd)) port = chosen->port();
   }
-  for (const io::Fd fd : sockets) listening_.emplace_back(*this, fd);
+  AcceptSink& sink = *this;
+  for (const io::Fd fd : sockets) listening_.emplace_back(loop_, sink, fd, "grant server");
   port_ = port;
   return {};
 }
@@ -380,7 +352,7 @@ GrantServer::Answer GrantServer::answer_to(const Given& given, ClaimOutcome outc
 
 void GrantServer::stop_accepting() {
   is_closing_ = true;
-  for (Listening& listening : listening_) listening.close();
+  for (AcceptingSocket& socket : listening_) socket.close();
 }
 
 void GrantServer::close() {
@@ -392,9 +364,7 @@ void GrantServer::close() {
 }
 
 bool GrantServer::is_idle() const {
-  return connections_.empty() && std::ranges::none_of(listening_, [](const Listening& listening) {
-           return listening.fd.is_open();
-         });
+  return connections_.empty() && std::ranges::none_of(listening_, &AcceptingSocket::is_open);
 }
 
 }  // namespace istmo::control

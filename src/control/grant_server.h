@@ -32,6 +32,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "control/accepting_socket.h"
 #include "control/access_documents.h"
 #include "control/failure_limiter.h"
 #include "control/http_message.h"
@@ -76,7 +77,7 @@ struct GrantServerOptions {
   GrantServerMetrics* metrics = nullptr;  // outlives the server; nullptr: of its own
 };
 
-class GrantServer {
+class GrantServer final : private AcceptSink {
  public:
   GrantServer(io::Loop& loop, SiteState& state, GrantServerSink& sink, GrantServerOptions options);
   ~GrantServer();
@@ -101,13 +102,12 @@ class GrantServer {
 
  private:
   class Connection;
-  struct Listening;
   struct Answer;
   struct Given;
   friend class Connection;
 
   Result<> open_port(const std::vector<std::string>& hosts, uint16_t port);
-  void on_accepted(io::Fd fd);
+  void on_accepted(io::Fd fd) override;
   // Either all that is to be said, or what is given once its claim lasts.
   std::variant<Answer, Given> judge(const Request& request, const std::string& source);
   std::variant<Answer, Given> give(const Grant& grant, const std::string& name,
@@ -125,7 +125,7 @@ class GrantServer {
   FailureLimiter failures_;
   std::unique_ptr<transport::TlsContext> context_;
   std::vector<LinkAddress> link_addresses_;
-  std::list<Listening> listening_;
+  std::list<AcceptingSocket> listening_;
   std::list<Connection> connections_;
   std::map<std::string, uint32_t> per_source_;  // open connections
   std::string dummy_code_;

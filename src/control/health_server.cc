@@ -10,12 +10,6 @@
 
 namespace istmo::control {
 
-namespace {
-
-constexpr Duration kAcceptPause = Duration::seconds(1);  // after a failure that is not the loop's
-
-}  // namespace
-
 Result<HealthAddress> HealthAddress::parse(const std::string& text) {
   if (!text.starts_with(':')) {
     const auto address = io::Address::parse(text);
@@ -134,7 +128,7 @@ HealthServer::HealthServer(io::Loop& loop, HealthSink& sink, HealthServerOptions
 HealthServer::~HealthServer() { ASSERT(is_idle()); }
 
 Result<> HealthServer::open(const HealthAddress& address) {
-  ASSERT(!listener_.is_open());
+  ASSERT(!socket_);
   const auto listen = [&](const std::string& host) -> Result<io::Fd> {
     const auto parsed = TRY(io::Address::parse(host, address.port));
     return loop_.listen(parsed, {.backlog = 128, .reuse_port = false, .ipv6_only = false});
@@ -143,23 +137,17 @@ Result<> HealthServer::open(const HealthAddress& address) {
   auto fd = listen(is_everywhere ? "::" : address.host);
   if (!fd && is_everywhere) fd = listen("0.0.0.0");  // a kernel without IPv6
   if (!fd) return std::move(fd).error().at("health server");
-  listener_ = *fd;
-  const auto local = loop_.local_address(listener_);
+  const auto local = loop_.local_address(*fd);
   port_ = local ? local->port() : address.port;
   LOG_INFO("health server listens", "address", local ? local->to_string() : address.host);
-  accept();
+  AcceptSink& sink = *this;
+  socket_.emplace(loop_, sink, *fd, "health server");
   return {};
 }
 
-void HealthServer::on_accepted(io::Completion&& done) {
-  if (done.fd.is_open()) {
-    if (is_closing_ || !make_room()) loop_.close(done.fd, io::Loop::Ending::abort);
-    else connections_.emplace_back(*this, done.fd);
-  }
-  if (!done.is_last) return;
-  if (is_closing_) return close_listener();
-  LOG_WARNING("health server: accepting failed, trying again", "error", -done.result);
-  loop_.timers().arm(retry_, loop_.now() + kAcceptPause);
+void HealthServer::on_accepted(io::Fd client) {
+  if (is_closing_ || !make_room()) loop_.close(client, io::Loop::Ending::abort);
+  else connections_.emplace_back(*this, client);
 }
 
 // At the bound the oldest client goes that has not said what it wants, else the oldest one. False:
@@ -188,17 +176,9 @@ void HealthServer::remove(Connection& connection) {
 
 void HealthServer::close() {
   is_closing_ = true;
-  retry_.unlink();
-  if (accept_op_.is_idle()) close_listener();
-  else loop_.cancel(accept_op_);
+  if (socket_) socket_->close();
   for (Connection& connection : connections_) {
     connection.close(io::Loop::Ending::abort, "the site stops");
-  }
-}
-
-void HealthServer::close_listener() {
-  if (listener_.is_open()) {
-    loop_.close(std::exchange(listener_, {}), io::Loop::Ending::orderly);
   }
 }
 

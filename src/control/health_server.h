@@ -15,10 +15,12 @@
 
 #include <cstdint>
 #include <list>
+#include <optional>
 #include <string>
 #include <string_view>
 
 #include "base/result.h"
+#include "control/accepting_socket.h"
 #include "control/http_message.h"
 #include "dataplane/io/loop.h"
 
@@ -60,7 +62,7 @@ struct HealthServerOptions {
   Duration deadline = Duration::seconds(10);
 };
 
-class HealthServer {
+class HealthServer final : private AcceptSink {
  public:
   HealthServer(io::Loop& loop, HealthSink& sink, HealthServerOptions options = {});
   ~HealthServer();
@@ -70,28 +72,24 @@ class HealthServer {
   // Of a client that is gone meanwhile: ignored.
   void answer(HealthRequestId id, const HealthAnswer& answer);
   void close();
-  bool is_idle() const { return connections_.empty() && !listener_.is_open(); }
+  bool is_idle() const { return connections_.empty() && (!socket_ || !socket_->is_open()); }
 
  private:
   class Connection;
   friend class Connection;
 
-  void accept() { loop_.accept(accept_op_, listener_, io::SocketOptions{}); }
-  void on_accepted(io::Completion&& done);
-  void close_listener();
+  void on_accepted(io::Fd client) override;
   bool make_room();
   void remove(Connection& connection);  // ends it
 
   io::Loop& loop_;
   HealthSink& sink_;
   const HealthServerOptions options_;
-  io::Fd listener_;
+  std::optional<AcceptingSocket> socket_;
   uint16_t port_ = 0;
   bool is_closing_ = false;
   uint64_t next_request_ = 1;
   std::list<Connection> connections_;  // in the order in which they came
-  io::OpOf<HealthServer, &HealthServer::on_accepted> accept_op_{*this};
-  io::TimerOf<HealthServer, &HealthServer::accept> retry_{*this};
 };
 
 }  // namespace istmo::control

@@ -142,6 +142,7 @@ struct ClusterView {
   std::string own_address;
   std::vector<std::string> siblings;
   bool are_siblings_known = true;  // false: the cluster has not told yet
+  uint32_t replicas = 0;           // that the gateway's Deployment is to have; 0: not known
 };
 
 struct Observed {

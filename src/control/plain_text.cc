@@ -27,6 +27,13 @@ uint16_t port_at(const Value& map, std::string_view key) {
   return port_from(text_at(map, key)).value_or(0);
 }
 
+uint32_t number_at(const Value& map, std::string_view key) {
+  const std::string& text = text_at(map, key);
+  uint32_t number = 0;
+  const auto read = std::from_chars(text.data(), text.data() + text.size(), number);
+  return read.ec == std::errc() && read.ptr == text.data() + text.size() ? number : 0;
+}
+
 bool is_host(const std::string& text) {
   if (io::Address::parse(text, 0)) return true;
   return !text.empty() && text.size() <= kHostBytesMax && std::ranges::all_of(text, [](char c) {

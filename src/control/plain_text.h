@@ -15,6 +15,8 @@ namespace istmo::control {
 std::optional<uint16_t> port_from(std::string_view text);
 // Of a map; 0: there is no port under this key.
 uint16_t port_at(const Value& map, std::string_view key);
+// Of a map; 0: there is no whole number under this key.
+uint32_t number_at(const Value& map, std::string_view key);
 
 // A numeric address, or what can be the name of a host.
 bool is_host(const std::string& text);

@@ -53,6 +53,8 @@ class SitePlatform {
   virtual bool acts_for_site() const = 0;
   // This process was told to end: another one is to act.
   virtual void on_leaving() = 0;
+  // Why nothing may be written in the surroundings, and acts_for_site() is false; empty: it may.
+  virtual std::string standstill() const { return {}; }
   virtual void start() = 0;
   virtual void stop() = 0;
   virtual bool is_idle() const = 0;

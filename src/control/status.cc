@@ -5,7 +5,6 @@
 #include <set>
 
 #include "control/document_text.h"
-#include "control/kubernetes/annotated.h"
 #include "control/service_offers.h"
 
 namespace istmo::control {
@@ -102,6 +101,7 @@ class Derivation {
         now_(now) {
     for (const Problem& problem : problems) {
       if (problem.severity == Severity::error) errors_.try_emplace(problem.object, problem.text);
+      if (problem.severity == Severity::waiting) waiting_.try_emplace(problem.object, problem.text);
     }
     for (const proxy::Problem& problem : observed.running_problems) {
       errors_.try_emplace({problem.kind, problem.name}, problem.text);
@@ -155,11 +155,15 @@ class Derivation {
     add(std::move(type), Verdict::pending, std::move(message));
   }
 
-  // Of a document that a worker or PKI carries out: an error, a host that is asked for, or done.
+  // Of a document that a worker or PKI carries out: an error, something that is not there yet, or
+  // done.
   template <class D>
   void configured(const D& document, const std::string& host) {
-    const auto error = errors_.find({std::string(D::kKind), document.name()});
+    const ObjectId id{std::string(D::kKind), document.name()};
+    const auto error = errors_.find(id);
     if (error != errors_.end()) return add("Configured", Verdict::error, error->second);
+    const auto waiting = waiting_.find(id);
+    if (waiting != waiting_.end()) return pending("Configured", waiting->second);
     if (observed_.published_generation == 0) return pending("Configured", "Not running yet");
     const auto known = observed_.hosts.find(host);
     const bool is_known = known != observed_.hosts.end() && !known->second.addresses.empty();
@@ -169,13 +173,30 @@ class Derivation {
     ready("Configured");
   }
 
-  // An access that is not open has no endpoint that others could reach.
+  // An access that is not open has no endpoint that others could reach. One that waits may still be
+  // open as it was before.
   std::vector<AccessEndpoint> open_endpoints() const {
     std::vector<AccessEndpoint> open = observed_.endpoints;
     std::erase_if(open, [&](const AccessEndpoint& endpoint) {
-      return errors_.contains({"RouterAccess", endpoint.group});
+      const ObjectId access{"RouterAccess", endpoint.group};
+      const bool is_open =
+          std::ranges::count(snapshot_.acceptors, endpoint.group, &proxy::LinkAcceptorConfig::name);
+      return errors_.contains(access) || (waiting_.contains(access) && !is_open);
     });
     return open;
+  }
+
+  // What keeps the site without an endpoint.
+  void unresolved() {
+    const auto is_access = [](const auto& entry) { return entry.first.kind == "RouterAccess"; };
+    const auto text_of = [](const auto& entry) {
+      return "RouterAccess " + entry.first.name + ": " + entry.second;
+    };
+    const auto error = std::ranges::find_if(errors_, is_access);
+    if (error != errors_.end()) return add("Resolved", Verdict::error, text_of(*error));
+    const auto waiting = std::ranges::find_if(waiting_, is_access);
+    pending("Resolved",
+            waiting == waiting_.end() ? "No link access endpoint is open yet" : text_of(*waiting));
   }
 
   void derive(const SiteDocument& site, Value& extra) {
@@ -186,16 +207,10 @@ class Derivation {
     else pending("Running", "Not running yet");
     const auto endpoints = open_endpoints();
     if (site.accepts_links()) {
-      const auto access = std::ranges::find_if(
-          errors_, [](const auto& entry) { return entry.first.kind == "RouterAccess"; });
       if (!endpoints.empty()) ready("Resolved");
-      else if (access == errors_.end()) {
-        pending("Resolved", "No link access endpoint is open yet");
-      } else {
-        add("Resolved", Verdict::error,
-            "RouterAccess " + access->first.name + ": " + access->second);
-      }
+      else unresolved();
     }
+    note_ = ha_shortfall(site, observed_);
     extra.set("endpoints", endpoints_value(endpoints, ""));
     Value network = Value::list();
     network.add(network_value(local_));
@@ -456,6 +471,7 @@ class Derivation {
   const MeshSiteState local_;
   const std::string& now_;
   std::map<ObjectId, std::string> errors_;
+  std::map<ObjectId, std::string> waiting_;  // for what is not there
   std::map<ObjectId, const Value*> previous_;
   Reach reach_;
   std::set<ObjectId> derived_;

@@ -52,6 +52,13 @@ def test_what_cannot_be_right_is_refused_before_anything_is_written(site, words)
     assert resources(site) == before
 
 
+@pytest.mark.parametrize("verb", ["create", "generate"])
+def test_high_availability_needs_a_cluster(world, verb):
+    done = world.run_istmo("-n", world.namespace("nobody"), "site", verb, "west", "--enable-ha",
+                           expect=FAILED)
+    assert "--enable-ha needs Kubernetes" in done.stderr and done.stdout == ""
+
+
 def test_a_document_that_the_site_refuses_is_taken_back(site):
     before = resources(site)
     host = "a" * 64 + ".example"  # no DNS label: refused without asking anybody

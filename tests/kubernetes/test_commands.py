@@ -10,6 +10,7 @@ import time
 import pytest
 import yaml
 
+from harness.documents import document, text_of
 from harness.waiting import wait_until
 
 from kube.commands import Commands, install
@@ -79,6 +80,40 @@ def test_init_leaves_a_namespace_of_skuppers_alone(commands, namespace):
     assert not namespace.kubectl("get", KINDS, "-l", OURS).stdout
 
 
+def gateway_replicas(namespace):
+    return namespace.api.get(namespace.path("deployments/istmo", "apps/v1"))["spec"]["replicas"]
+
+
+def test_a_site_of_high_availability_has_two_replicas(world, namespace):
+    commands = Commands(world, namespace)
+    running = commands.start("site", "create", "west", "--enable-ha")
+    for number, pod in enumerate(wait_until(
+            lambda: len(gateway_pods(namespace)) == 2 and gateway_pods(namespace), "two pods")):
+        namespace.run_pod(pod["metadata"]["name"], f"10.9.8.{number + 1}")
+    assert 'Site "west" is ready.' in running.communicate(timeout=60)[0]
+    gateway = Gateway(world, namespace, has_site=True)
+    status = gateway.wait_kept_status("Site", "west")
+    assert status["spec"]["ha"] is True and status["status"]["message"] == "OK"
+
+
+def test_a_site_that_asks_for_high_availability_says_how_to_have_it(world, commands, installed,
+                                                                    namespace):
+    def message():
+        return installed.kept_status("Site", namespace.name)["status"]["message"]
+
+    text = text_of([document("Site", namespace.name, {"ha": True})])
+    namespace.kubectl("patch", "configmap", f"site-{namespace.name}", "--type", "merge",
+                      "-p", json.dumps({"data": {"site.yaml": text}}))
+    advice = "kubectl scale deployment/istmo --replicas 2"
+    wait_until(lambda: message().endswith(advice), "the advice")
+    namespace.kubectl(*advice.split()[1:])
+    wait_until(lambda: message() == "OK", "the advice to go")
+    namespace.kubectl("scale", "deployment/istmo", "--replicas", "1")
+    wait_until(lambda: message().endswith(advice), "the advice")
+    commands("site", "update", "--enable-ha")
+    assert gateway_replicas(namespace) == 2
+
+
 def test_a_deployment_is_exposed_and_taken_back(commands, installed, namespace):
     namespace.kubectl("create", "deployment", "backend", "--image", "none", "--port", "8080")
     done = commands("expose", "deployment/backend")
@@ -104,6 +139,30 @@ def test_a_service_and_a_host_are_exposed(commands, installed, namespace):
     commands("expose", "host/192.0.2.9", "--address", "legacy", "--port", "90:9000")
     assert installed.wait_service("legacy")["spec"]["ports"][0]["port"] == 90
     assert "is Istmo's own" in commands("expose", "service/db", "--address", "x", expect=1).stderr
+
+
+def test_pods_of_every_workload_and_of_a_selector_are_exposed(commands, installed, namespace):
+    container = {"name": "only", "image": "none", "ports": [{"containerPort": 5432}]}
+    for kind in ("StatefulSet", "DaemonSet"):
+        name = f"a-{kind.lower()}"
+        labels = {"app": name, "tier": "data"}
+        namespace.kubectl("apply", "-f", "-", input={
+            "apiVersion": "apps/v1", "kind": kind, "metadata": {"name": name},
+            "spec": {"selector": {"matchLabels": labels}, "template": {
+                "metadata": {"labels": labels}, "spec": {"containers": [container]}}}})
+        kind_of_command = kind.lower()
+        done = commands("expose", f"{kind_of_command}/{name}")
+        assert done.stdout == f"{kind_of_command} {name} exposed as {name}\n"
+        assert installed.wait_service(name)["spec"]["ports"][0]["port"] == 5432
+        made = installed.kept_status("Connector", f"{name}-{name}-5432")
+        assert made["spec"]["selector"] == f"app={name},tier=data"
+    commands("expose", "pods/tier=data", "--address", "any", "--port", "80:5432")
+    assert installed.wait_service("any")["spec"]["ports"][0]["port"] == 80
+    (made,) = [one for one in namespace.api.get(namespace.path("configmaps"))["items"]
+               if one["metadata"]["name"].startswith("connector-any-")
+               and not one["metadata"]["name"].endswith("-status")]
+    spec = yaml.safe_load(made["data"]["document.yaml"])["spec"]
+    assert (spec["selector"], spec["port"]) == ("tier=data", 5432)
 
 
 def test_what_is_not_there_is_not_exposed_and_the_user_learns_what_can_be(commands, installed,

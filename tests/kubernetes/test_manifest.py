@@ -37,6 +37,25 @@ def test_the_manifest_is_applied_with_the_rights_of_a_namespace_admin(printed, n
     assert yaml.safe_load(site["data"]["site.yaml"])["metadata"]["name"] == namespace.name
 
 
+def rights(rules):
+    """{(group, resource, verb)}"""
+    return {(group, resource, verb) for rule in rules for group in rule.get("apiGroups", [])
+            for resource in rule.get("resources", []) for verb in rule["verbs"]}
+
+
+def test_no_role_of_it_has_a_right_that_a_namespace_admin_lacks(printed, cluster, namespace):
+    """The API server refuses a Role with more than its author has."""
+    admins = rights(cluster.admin_api.get(
+        "/apis/rbac.authorization.k8s.io/v1/clusterroles/admin")["rules"])
+    roles = {what["metadata"]["name"]: rights(what["rules"])
+             for what in yaml.safe_load_all(printed(namespace)) if what["kind"] == "Role"}
+    assert roles.keys() == {"istmo", "istmo-leases"}
+    assert ("", "events", "create") in roles["istmo"]
+    assert ("coordination.k8s.io", "leases", "update") in roles["istmo-leases"]
+    for name, wanted in roles.items():
+        assert wanted <= admins, name
+
+
 def test_its_pods_are_admitted_where_pod_security_is_restricted(printed, cluster, namespace):
     cluster.admin("label", "namespace", namespace.name,
                   "pod-security.kubernetes.io/enforce=restricted")

@@ -6,7 +6,7 @@ import pytest
 
 from harness.waiting import wait_until
 
-from kube.node import Image, istmo_image
+from kube.node import OUTSIDE, Image, istmo_image
 
 from test_node import backend_container, BACKEND, curl, deploy, start_tools
 
@@ -109,3 +109,54 @@ def test_no_connection_is_refused_or_cut_in_a_rolling_update(sites, restarted, r
         so_far = clients.count
         wait_until(lambda: clients.count > so_far + 20, "clients of the new ones alone")
     assert not clients.said, f"of {clients.count}: {clients.said}"
+
+
+# Says how long its connection lived. It ends when it is cut.
+LONG_CLIENT = """
+import socket, sys, time
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+began = None
+try:
+    while True:
+        connection.sendall(b"x")
+        if not connection.recv(1):
+            break
+        if began is None:
+            began = time.monotonic()
+            print("connected", flush=True)
+        time.sleep(0.1)
+except OSError:
+    pass
+print(time.monotonic() - began)
+"""
+
+
+def test_a_long_connection_is_cut_at_the_end_of_the_drain_time_only(new_node, new_namespace, world):
+    oeste = new_namespace("oeste")
+    version = world.run_istmo("--version").stdout.split()[-1]
+    node = new_node({f"istmo:{version}": istmo_image(world),
+                     "tools": Image(entrypoint=["sleep", "1000"])}, oeste)
+
+    def istmo(*words):
+        return world.run_istmo("--kubeconfig", oeste.kubeconfig, *words).stdout
+
+    delay, drain = 1, 5
+    istmo("init", "--drain-delay", f"{delay}s", "--drain-timeout", f"{drain}s")
+    with node.outside:
+        backend = world.backend(host=OUTSIDE)
+    host, port = backend.address
+    istmo("expose", f"host/{host}", "--address", "echo", "--port", str(port))
+    tools = start_tools(node, oeste)
+    (old,) = node.wait_ready(oeste, GATEWAY)
+    lived = []
+    client = threading.Thread(target=lambda: lived.append(node.in_pod(
+        tools, ["/usr/bin/python3", "-c", LONG_CLIENT, "echo", str(port)]).stdout))
+    client.start()
+    backend.wait_accepted(1)
+    oeste.kubectl("rollout", "restart", "deployment/istmo")
+    client.join(60)
+    connected, seconds = lived[0].split()
+    assert connected == "connected" and float(seconds) > delay + drain
+    log = old.containers[0].program
+    wait_until(lambda: "connections cut that did not end in time" in log.output(), "a word of it")
+    assert "connections=1 reason=shutdown" in log.output()

@@ -26,6 +26,10 @@ def has_db(namespace):
     return namespace.api.code("GET", namespace.path("services/db")) == 200
 
 
+def uid_of_db(namespace):
+    return namespace.api.get(namespace.path("services/db"))["metadata"]["uid"]
+
+
 class ThirdSite:
     """`istmo run` of a folder, outside of the cluster of `node`, next to its PostgreSQL. It links
     to `namespaces` with tokens that their users made: neighbours only see each other's services."""
@@ -104,12 +108,13 @@ def test_a_third_site_that_is_killed_keeps_its_services_for_a_while_and_then_los
         world, node, namespaces):
     third = ThirdSite(world, node, *namespaces)
     third.wait_services(True, APPEARS_SECONDS + 20)  # with the links
+    made = [uid_of_db(one) for one in namespaces]
     for _ in range(2):
         third.site.program.signal(signal.SIGKILL)
         third.site.program.wait()
-        assert all(has_db(one) for one in namespaces)
+        assert [uid_of_db(one) for one in namespaces] == made
         third.start_again()
         third.site.wait_linked(len(namespaces))
-        assert all(has_db(one) for one in namespaces), "it came back in time"
+        assert [uid_of_db(one) for one in namespaces] == made, "it came back in time"
     third.site.program.signal(signal.SIGKILL)
     third.wait_services(False, HELD_SECONDS + GOES_SECONDS)

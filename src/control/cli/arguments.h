@@ -111,6 +111,7 @@ struct ResourceArguments {
   std::optional<std::string> type;
   bool enables_link_access = false;
   std::string link_access_type;
+  bool enables_ha = false;
   bool all = false;
   std::string wait;
   std::string timeout = "60s";

@@ -16,6 +16,8 @@
 #include "control/kubernetes/kube_kinds.h"
 #include "control/kubernetes/object_keeper.h"
 #include "control/kubernetes/site_manifest.h"
+#include "control/kubernetes/skupper_presence.h"
+#include "control/plain_text.h"
 
 namespace istmo::control {
 
@@ -64,6 +66,7 @@ Result<SiteManifestOptions> manifest_options(const Arguments& arguments,
   SiteManifestOptions options{.namespace_name = namespace_name,
                               .site_name = made.site_name,
                               .link_access = made.link_access,
+                              .is_ha = made.is_ha,
                               .ingress_hosts = arguments.run.ingress_hosts,
                               .service_type = TRY(service_type_of(made.ingress)),
                               .run_arguments = run_words(arguments.run),
@@ -73,6 +76,7 @@ Result<SiteManifestOptions> manifest_options(const Arguments& arguments,
   if (options.link_access.empty()) {
     options.link_access = made.ingress.empty() ? "default" : made.ingress;
   }
+  if (options.is_ha) options.replicas = std::max(options.replicas, kHaReplicas);
   TRY(take_ingress_options(options, arguments));
   const RunArguments& run = arguments.run;
   if (!run.drain_timeout.empty()) options.drain_seconds = TRY(whole_seconds(run.drain_timeout));
@@ -112,13 +116,10 @@ std::string manifest_text(const SiteManifestOptions& options, Output output) {
 
 // --- before anything is made -------------------------------------------------------------------
 
-// ConfigMap `skupper` is how Skupper's own controller is told that a namespace is its.
 Result<> check_not_skuppers(const ClusterSite& site) {
-  const auto found = site.api().get({"ConfigMap", "skupper"});
-  if (!found) return {};
-  return Error::config("namespace '" + site.namespace_name() +
-                       "' is looked after by Skupper's controller (ConfigMap skupper); Istmo makes "
-                       "nothing there: choose another namespace");
+  if (!site.is_skuppers()) return {};
+  return Error::config(skupper_presence_text(site.namespace_name()) +
+                       "; Istmo makes nothing there: choose another namespace");
 }
 
 Result<> check_not_installed(const ClusterSite& site) {
@@ -325,9 +326,25 @@ Result<int> create_cluster_site(const Arguments& arguments) {
   TRY(make_cluster_site(arguments, {.site_name = wanted.name,
                                     .link_access = access,
                                     .ingress = access,
-                                    .timeout = wanted.timeout}));
+                                    .timeout = wanted.timeout,
+                                    .is_ha = wanted.enables_ha}));
   print("Site \"" + wanted.name + "\" is ready.\n");
   return kExitDone;
+}
+
+Result<> scale_cluster_site(const Arguments& arguments) {
+  const ClusterSite site = TRY(ClusterSite::of(arguments));
+  const ObjectId id{"Deployment", kGatewayName};
+  const Value deployment = TRY(site.api().get(id));
+  if (number_at(value_at(deployment, {"spec"}), "replicas") >= kHaReplicas) return {};
+  Value patch = Value::map();
+  patch.set("spec", Value::map()).set("replicas", kHaReplicas);
+  const ApiReply reply = site.api().call({.method = "PATCH",
+                                          .target = object_path(id, site.namespace_name()),
+                                          .content_type = "application/merge-patch+json",
+                                          .body = std::move(patch)});
+  if (reply.is_done()) return {};
+  return ApiClient::error_of(reply, "scale deployment " + id.name);
 }
 
 }  // namespace istmo::control

@@ -15,6 +15,7 @@
 #include "control/kubernetes/document_objects.h"
 #include "control/kubernetes/object_keeper.h"
 #include "control/kubernetes/site_manifest.h"
+#include "control/kubernetes/skupper_presence.h"
 #include "control/yaml.h"
 
 namespace istmo::control {
@@ -103,6 +104,10 @@ std::string ClusterSite::installer() const {
   const auto found = api_->get({"Deployment", kGatewayName});
   if (!found || text_at(*found, "metadata", "labels", kPodLabel) != kPodLabelValue) return {};
   return text_at(*found, "metadata", "labels", kManagedByLabel);
+}
+
+bool ClusterSite::is_skuppers() const {
+  return api_->get({"ConfigMap", kSkupperConfigMap}).has_value();
 }
 
 std::string ClusterSite::absence_text() const {
@@ -270,6 +275,10 @@ Result<> ClusterSite::remove(const ObjectId& id) const {
 // --- the running site --------------------------------------------------------------------------
 
 Result<> ClusterSite::check_runs() const {
+  if (is_skuppers()) {
+    return Error::refused(skupper_presence_text(namespace_name()) +
+                          ": its gateway writes nothing while that is there");
+  }
   const Value deployment = TRY(api_->get({"Deployment", kGatewayName}));
   if (!text_at(deployment, "status", "availableReplicas").empty()) return {};
   return Error::refused("no pod of the gateway of namespace '" + namespace_name() +

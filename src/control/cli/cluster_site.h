@@ -28,6 +28,8 @@ class ClusterSite final : public CommandSite {
   // Who made the Deployment of the gateway: "istmo", "Helm"; empty: there is none, or it is
   // somebody else's.
   std::string installer() const;
+  // Skupper's own controller looks after the namespace.
+  bool is_skuppers() const;
   // Objects of this kind that Istmo made here.
   Result<std::vector<Value>> ours(std::string_view kind) const;
   // Those kinds of documents of which the cluster has objects.

@@ -487,6 +487,7 @@ void Parser::with_site_flags(CLI::App& app) {
   with_waiting(app);
   ResourceArguments& resource = arguments_.resource;
   app.add_flag("--enable-link-access", resource.enables_link_access, "Let other sites link here");
+  app.add_flag("--enable-ha", resource.enables_ha, "Kubernetes: two pods of the gateway");
   choice(
       app.add_option("--link-access-type", resource.link_access_type, "How other sites link here"),
       kLinkAccessTypes);

@@ -25,6 +25,7 @@ struct NewSite {
   std::string link_access;
   std::string ingress;  // "none", "external", or empty: as it was, or external
   std::string timeout;
+  bool is_ha = false;  // in a cluster
 };
 Result<> make_site(const Arguments& arguments, const NewSite& made);
 Result<> end_site(const std::string& namespace_name);
@@ -33,6 +34,8 @@ Result<> end_site(const std::string& namespace_name);
 Result<int> print_site_manifest(const Arguments& arguments);
 Result<int> init_cluster_site(const Arguments& arguments);
 Result<int> create_cluster_site(const Arguments& arguments);
+// As many pods of the gateway as spec.ha asks for, if there are fewer.
+Result<> scale_cluster_site(const Arguments& arguments);
 Result<int> delete_cluster_site(const Arguments& arguments);
 Result<std::string> remove_cluster_site(const Arguments& arguments);
 // "context 'west', server https://..., namespace 'oeste'"

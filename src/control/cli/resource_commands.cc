@@ -35,6 +35,12 @@ std::string quoted(const ObjectId& id) { return id.kind + " \"" + id.name + "\""
 void apply(const ResourceArguments& wanted, SiteDocument& site) {
   if (wanted.enables_link_access) site.link_access = "default";
   if (!wanted.link_access_type.empty()) site.link_access = wanted.link_access_type;
+  if (wanted.enables_ha) site.is_ha = true;
+}
+
+Result<> check_ha(const Arguments& arguments) {
+  if (!arguments.resource.enables_ha || is_in_cluster(arguments)) return {};
+  return Error::config("--enable-ha needs Kubernetes: on a machine a site is one process");
 }
 
 template <class D>
@@ -58,6 +64,7 @@ Result<Document> new_document(const Arguments& arguments) {
   const ResourceArguments& wanted = arguments.resource;
   switch (wanted.noun) {
     case Noun::site: {
+      TRY(check_ha(arguments));
       SiteDocument site;
       site.metadata.name = wanted.name.empty() ? arguments.namespace_name : wanted.name;
       apply(wanted, site);
@@ -178,6 +185,7 @@ std::string shown_text(const Arguments& arguments, const std::vector<Value>& doc
 Result<int> create_site(const Arguments& arguments) {
   const ResourceArguments& wanted = arguments.resource;
   if (is_in_cluster(arguments)) return create_cluster_site(arguments);
+  TRY(check_ha(arguments));
   const LocalSite site = TRY(LocalSite::at(arguments.namespace_name));
   if (TRY(site.documents()).site() != nullptr) {
     return Error::config("There is already a site created for this namespace");
@@ -214,12 +222,14 @@ Result<SiteDocument> existing_site(const CommandSite& site, const std::string& n
 }
 
 Result<int> update_site(const Arguments& arguments) {
+  TRY(check_ha(arguments));
   const auto site = TRY(open_site_to_change(arguments));
   SiteDocument document = TRY(existing_site(*site, arguments.resource.name));
   apply(arguments.resource, document);
   TRY(check_document(document));
   TRY(site->check_takes_changes());
   TRY(site->write(document));
+  if (arguments.resource.enables_ha) TRY(scale_cluster_site(arguments));
   TRY(wait_configured(*site, document, arguments.resource));
   print("Site \"" + document.name() + "\" is updated\n");
   return kExitDone;

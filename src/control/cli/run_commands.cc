@@ -193,9 +193,9 @@ Result<int> check_documents(const Arguments& arguments) {
   store.apply(read_source(SourcePaths::of(arguments.run.path)));
   std::vector<Problem> problems = store.problems();
   for (Problem& problem : compile_problems(store.desired())) problems.push_back(std::move(problem));
-  size_t errors = 0;
+  size_t errors = 0;  // also what waits: nothing else will come
   for (const Problem& problem : problems) {
-    if (problem.severity == Severity::error) ++errors;
+    if (problem.severity != Severity::warning) ++errors;
     print(problem.to_string() + "\n");
   }
   const size_t warnings = problems.size() - errors;

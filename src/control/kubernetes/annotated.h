@@ -17,9 +17,6 @@
 
 namespace istmo::control {
 
-// Says in a Connector how its author asked for it.
-inline constexpr const char* kProxyAnnotation = "skupper.io/proxy";
-
 // A YAML stream; empty: it is not exposed. `kind` is one of those above.
 std::string annotated_connectors(const std::string& kind, const Value& object,
                                  const std::string& namespace_name);

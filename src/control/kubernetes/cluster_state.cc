@@ -32,8 +32,6 @@ bool is_name_part(const std::string& text) {
          std::ranges::all_of(text, [&](char c) { return is_letter(c) || c == '-' || c == '.'; });
 }
 
-bool is_transient(int status) { return status == 401 || status == 429 || status >= 500; }
-
 }  // namespace
 
 // What cannot stand there as it is gets a digest of its own.
@@ -135,12 +133,12 @@ void ClusterState::set_owner(const ObjectOwner& owner) {
     Record& record = seen(found);
     settle(found.record, record, std::move(found.stored));
   }
-  for (auto at = records_.begin(); at != records_.end();) {
-    auto& [name, record] = *at++;
-    reconsider(name, record);
-  }
   if (!sink_) changed_.clear();  // nobody has read them yet
-  work_.on_work();
+  reconsider_all();
+}
+
+void ClusterState::set_held(bool is_held) {
+  if (std::exchange(is_held_, is_held) != is_held) reconsider_all();
 }
 
 std::optional<ObjectOwner> ClusterState::owner_of_records() const {
@@ -229,12 +227,7 @@ void ClusterState::on_gone(const std::string& secret_name) {
 
 void ClusterState::on_synced() {
   refusal_.clear();
-  if (std::exchange(is_synced_, true)) return;
-  for (auto at = records_.begin(); at != records_.end();) {
-    auto& [name, record] = *at++;
-    reconsider(name, record);
-  }
-  work_.on_work();
+  if (!std::exchange(is_synced_, true)) reconsider_all();
 }
 
 void ClusterState::on_refused(const std::string& text) {
@@ -283,11 +276,9 @@ void ClusterState::set_base(const std::string& name, Record& record, std::option
 
 std::optional<ClusterState::Request> ClusterState::next(Instant now) {
   tell();
-  if (due_.empty() || in_flight_ >= kInFlightMax || now < wake_at(now)) return std::nullopt;
-  const std::string name = due_.begin()->second;
-  Record& record = records_.at(name);
-  due_.erase(due_.begin());
-  record.queued.reset();
+  const auto name = queue_.take(now);
+  if (!name) return std::nullopt;
+  Record& record = records_.at(*name);
   const Step step = step_of(record);
   ASSERT(step != Step::none);
   record.asked = step;
@@ -296,21 +287,18 @@ std::optional<ClusterState::Request> ClusterState::next(Instant now) {
     record.sent_number = changes_;
     record.is_in_doubt = false;
   }
-  ++in_flight_;
-  rate_.on_done(now);
-  return request_for(name, record, step);
+  return request_for(*name, record, step);
 }
 
 Instant ClusterState::wake_at(Instant now) const {
   if (!changed_.empty() || !lost_.empty()) return now;
-  if (due_.empty() || in_flight_ >= kInFlightMax) return Instant::never();
-  return std::max({due_.begin()->first, not_before_, rate_.due(), now});
+  return queue_.wake_at(now);
 }
 
 ClusterState::Step ClusterState::step_of(const Record& record) const {
   if (!owner_ || !is_synced_) return Step::none;
   if (record.must_look) return Step::look;
-  if (!is_dirty(record)) return Step::none;
+  if (is_held_ || !is_dirty(record)) return Step::none;
   if (!record.base) return Step::make;
   return record.local ? Step::replace : Step::remove;
 }
@@ -359,8 +347,8 @@ ClusterState::Request ClusterState::request_for(const std::string& name, const R
 }
 
 ClusterState::Step ClusterState::answered(Record& record) {
-  ASSERT(record.asked != Step::none && in_flight_ > 0);
-  --in_flight_;
+  ASSERT(record.asked != Step::none);
+  queue_.on_answer();
   return std::exchange(record.asked, Step::none);
 }
 
@@ -368,7 +356,7 @@ void ClusterState::on_reply(const std::string& name, int status, const Value& bo
   Record& record = records_.at(name);
   const Step step = answered(record);
   const bool is_gone = status == 404 && (step == Step::look || step == Step::remove);
-  if (!is_transient(status)) backoff_.reset();
+  if (!is_transient(status)) queue_.on_server_well();
   if (status >= 200 && status < 300) {
     on_done(name, record, step, body, now);
   } else if (is_gone) {
@@ -379,7 +367,7 @@ void ClusterState::on_reply(const std::string& name, int status, const Value& bo
   } else if (is_transient(status)) {
     record.is_in_doubt |= step != Step::look && status >= 500;
     record.must_look |= record.is_in_doubt;
-    back_off(now, status == 429 ? Duration::seconds(1) : Duration());
+    queue_.hold_back(now, status == 429 ? Duration::seconds(1) : Duration());
   } else {
     const std::string& message = text_at(body, "message");
     on_refused(record, step,
@@ -399,7 +387,7 @@ void ClusterState::on_failure(const std::string& name, Instant now) {
   if (answered(record) != Step::look) record.is_in_doubt = true;
   record.must_look = true;
   record.told_version.clear();
-  back_off(now, {});
+  queue_.hold_back(now, {});
   reconsider(name, record);
 }
 
@@ -487,20 +475,22 @@ void ClusterState::tell() {
 
 // Puts it where next() finds it, if there is something to ask; drops what nothing is known of.
 void ClusterState::reconsider(const std::string& name, Record& record) {
-  if (record.queued) due_.erase({*record.queued, name});
-  record.queued.reset();
+  queue_.drop(name);
   if (record.asked != Step::none) return;
   if (step_of(record) != Step::none) {
-    record.queued = record.retry_at;
-    due_.emplace(*record.queued, name);
+    queue_.put(name, record.retry_at);
   } else if (!record.local && !record.base && record.changed_number == 0 && !record.must_look) {
     record_of_.erase(state_secret_name(name));
     records_.erase(name);
   }
 }
 
-void ClusterState::back_off(Instant now, Duration at_least) {
-  not_before_ = now + std::max(by_chance(backoff_.next(), rng_), at_least);
+void ClusterState::reconsider_all() {
+  for (auto at = records_.begin(); at != records_.end();) {
+    auto& [name, record] = *at++;
+    reconsider(name, record);
+  }
+  work_.on_work();
 }
 
 }  // namespace istmo::control

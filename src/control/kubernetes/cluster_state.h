@@ -22,11 +22,10 @@
 #include <utility>
 #include <vector>
 
-#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/rng.h"
 #include "control/kubernetes/object_owner.h"
-#include "control/kubernetes/rate.h"
+#include "control/kubernetes/request_queue.h"
 #include "control/state_store.h"
 #include "control/value.h"
 
@@ -67,7 +66,14 @@ class ClusterState final : public StateStore {
   };
 
   ClusterState(std::string namespace_name, Rng& rng, ClusterStateSink& sink)
-      : namespace_name_(std::move(namespace_name)), rng_(rng), work_(sink) {}
+      : namespace_name_(std::move(namespace_name)),
+        work_(sink),
+        queue_({.per_second = kWritesPerSecond,
+                .at_once = kWritesAtOnce,
+                .in_flight_max = kInFlightMax,
+                .backoff_min = kBackoffMin,
+                .backoff_max = kBackoffMax},
+               rng) {}
 
   // --- StateStore ------------------------------------------------------------------------------
   bool is_shared() const override { return true; }
@@ -90,6 +96,9 @@ class ClusterState final : public StateStore {
   // Of the Secrets that are there, before there is an owner: if they have one and the same.
   std::optional<ObjectOwner> owner_of_records() const;
 
+  // Nothing is written while it is held; what is there is still looked up.
+  void set_held(bool is_held);
+
   // --- what is there ---------------------------------------------------------------------------
   void on_object(const Value& secret);
   void on_gone(const std::string& secret_name);
@@ -105,7 +114,7 @@ class ClusterState final : public StateStore {
   void on_failure(const std::string& record, Instant now);
 
   // All that counts here is there.
-  bool is_settled() const { return unsettled_.empty() && in_flight_ == 0; }
+  bool is_settled() const { return unsettled_.empty() && queue_.in_flight() == 0; }
   // What the server refuses, and why; empty: nothing.
   const std::string& problem() const { return refusal_.empty() ? problem_ : refusal_; }
 
@@ -123,18 +132,17 @@ class ClusterState final : public StateStore {
     Stored stored;
   };
   struct Record {
-    Text local;                     // what counts here; nothing: no such record
-    std::optional<Stored> base;     // what is there, as it was seen last
-    bool must_look = false;         // what is there has to be asked first
-    Step asked = Step::none;        // whose answer is awaited
-    Text sent;                      // by the last writing
-    bool is_in_doubt = false;       // whether that was done
-    uint64_t sent_number = 0;       // the last change that it held
-    uint64_t changed_number = 0;    // the first change that is not known to be there; 0: all are
-    std::string told_version;       // by the watch while an answer is awaited
-    uint8_t refusals = 0;           // one after the other
-    Instant retry_at;               // not before
-    std::optional<Instant> queued;  // its place in due_
+    Text local;                   // what counts here; nothing: no such record
+    std::optional<Stored> base;   // what is there, as it was seen last
+    bool must_look = false;       // what is there has to be asked first
+    Step asked = Step::none;      // whose answer is awaited
+    Text sent;                    // by the last writing
+    bool is_in_doubt = false;     // whether that was done
+    uint64_t sent_number = 0;     // the last change that it held
+    uint64_t changed_number = 0;  // the first change that is not known to be there; 0: all are
+    std::string told_version;     // by the watch while an answer is awaited
+    uint8_t refusals = 0;         // one after the other
+    Instant retry_at;             // not before
   };
   struct Lost {
     uint64_t from;  // who waits for this change, or a later one
@@ -145,6 +153,7 @@ class ClusterState final : public StateStore {
   static Text text_of(const std::optional<Stored>& stored);
   static bool is_dirty(const Record& record) { return record.local != text_of(record.base); }
   void change(const std::string& name, Text text);
+  void reconsider_all();
   Record& seen(Found& found);
   Value secret_of(const std::string& name, const Record& record) const;
   Step step_of(const Record& record) const;
@@ -158,15 +167,14 @@ class ClusterState final : public StateStore {
   void set_base(const std::string& name, Record& record, std::optional<Stored> stored,
                 uint64_t number);
   void reconsider(const std::string& name, Record& record);
-  void back_off(Instant now, Duration at_least);
   void tell();
   uint64_t first_change() const;
 
   const std::string namespace_name_;
-  Rng& rng_;
   ClusterStateSink& work_;
   StateStoreSink* sink_ = nullptr;
   std::optional<ObjectOwner> owner_;
+  bool is_held_ = false;
   bool is_synced_ = false;
   bool has_told_full_ = false;
   std::string refusal_;
@@ -175,16 +183,12 @@ class ClusterState final : public StateStore {
   std::map<std::string, Record> records_;
   std::map<std::string, std::string> record_of_;  // by Secret
   std::set<std::string> unsettled_;               // records whose changes are not known to be there
-  std::set<std::pair<Instant, std::string>> due_;  // whom to ask for, and from when
   uint64_t changes_ = 0;
-  uint32_t in_flight_ = 0;
   List<DurableWait> waits_;
   std::vector<std::string> changed_;  // to be told
   std::vector<Lost> lost_;            // to be told
   bool is_any_stored_ = false;        // to be told
-  Rate rate_{kWritesPerSecond, kWritesAtOnce};
-  Instant not_before_;
-  Backoff backoff_{kBackoffMin, kBackoffMax};
+  RequestQueue<std::string> queue_;
 };
 
 }  // namespace istmo::control

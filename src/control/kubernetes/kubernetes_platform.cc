@@ -114,9 +114,11 @@ KubernetesPlatform::KubernetesPlatform(io::Loop& loop, PlatformSink& sink, ApiSe
       document_maker_(loop, server_, *this),
       event_writer_(loop, server_),
       state_(loop, server_, rng_, sink),
+      skupper_(loop, server_, *this, rng_),
       attached_(loop, server_, sink, rng_),
       ingress_watch_(loop, server_, sink, rng_) {
   writer_.pause();  // until write_status() says what is wanted
+  state_.state().set_held(true);
 }
 
 KubernetesPlatform::~KubernetesPlatform() = default;
@@ -124,6 +126,7 @@ KubernetesPlatform::~KubernetesPlatform() = default;
 void KubernetesPlatform::start() {
   const std::string ours = managed_by_us();
   if (resolver_) resolver_->watch({server_.access().host});
+  skupper_.start();
   source_.start();
   state_.start();
   watch("ConfigMap", ours);
@@ -134,6 +137,7 @@ void KubernetesPlatform::start() {
 
 void KubernetesPlatform::stop() {
   source_.stop();
+  skupper_.stop();
   attached_.stop();
   ingress_watch_.stop();
   for (const auto& watch : watches_) watch->stop();
@@ -149,9 +153,9 @@ void KubernetesPlatform::stop() {
 
 bool KubernetesPlatform::is_idle() const {
   return source_.is_idle() && attached_.is_idle() && ingress_watch_.is_idle() &&
-         writer_.is_idle() && custom_statuses_.is_idle() && lease_calls_.is_idle() &&
-         document_maker_.is_idle() &&
-         event_writer_.is_idle() && state_.is_idle() && (!resolver_ || resolver_->is_idle()) &&
+         skupper_.is_idle() && writer_.is_idle() && custom_statuses_.is_idle() &&
+         lease_calls_.is_idle() && document_maker_.is_idle() && event_writer_.is_idle() &&
+         state_.is_idle() && (!resolver_ || resolver_->is_idle()) &&
          std::ranges::all_of(watches_, [](const auto& watch) { return watch->is_idle(); });
 }
 
@@ -196,6 +200,7 @@ void KubernetesPlatform::observe(const Desired& desired, Observed& observed) {
   for (const auto& [name, connector] : desired.connectors) {
     if (!connector.selector.empty()) observed.cluster->pods[name] = select(connector);
   }
+  observed.cluster->replicas = source_.gateway_replicas();
   find_siblings(*observed.cluster);
   const auto& siblings = observed.cluster->siblings;
   is_first_of_siblings_ = std::ranges::all_of(
@@ -286,7 +291,20 @@ void KubernetesPlatform::find_siblings(ClusterView& cluster) {
 
 // Without a right to Leases the first by address acts; for a moment two may, as they come and go.
 bool KubernetesPlatform::acts_for_site() const {
+  if (!skupper_.may_write()) return false;
   return lease_.is_forbidden() ? is_first_of_siblings_ : lease_.is_held(loop_.now());
+}
+
+void KubernetesPlatform::on_skupper_presence() {
+  state_.state().set_held(!skupper_.may_write());
+  if (!skupper_.may_write()) writer_.pause();  // write_status() lets it go on
+  ask_for_lease();
+  sink_.on_surroundings_changed();
+}
+
+std::string KubernetesPlatform::standstill() const {
+  return skupper_.is_there() ? skupper_presence_text(server_.access().namespace_name)
+                             : std::string();
 }
 
 void KubernetesPlatform::on_leaving() {
@@ -295,6 +313,7 @@ void KubernetesPlatform::on_leaving() {
 }
 
 void KubernetesPlatform::ask_for_lease() {
+  if (!skupper_.may_write()) return loop_.timers().cancel(lease_timer_);
   if (auto request = lease_.next(loop_.now())) {
     lease_calls_.call(std::move(*request), [this](const ApiReply& reply) {
       const bool was_forbidden = lease_.is_forbidden();
@@ -379,7 +398,7 @@ PodSelection KubernetesPlatform::select(const ConnectorDocument& connector) cons
 void KubernetesPlatform::tell(const Desired& desired, const SiteNews& news) {
   auto about = news.file.empty() ? std::nullopt : source_.owner_of(news.file);
   if (!about) about = owner_of(desired);
-  if (about) event_writer_.write(*about, news);
+  if (about && acts_for_site()) event_writer_.write(*about, news);
 }
 
 bool KubernetesPlatform::give_documents(const Desired& desired,

@@ -7,8 +7,8 @@
 //   state_store() <-> StateSecrets
 //
 // The objects that it keeps belong to the Site, or to the ConfigMap that holds its document: they
-// go with it, and without one nothing is written. Its uid is the site's id, which all processes of
-// the site agree on without a word.
+// go with it, and without one nothing is written, nor where Skupper's controller is at work. Its
+// uid is the site's id, which all processes of the site agree on without a word.
 #pragma once
 
 #include <map>
@@ -34,6 +34,7 @@
 #include "control/kubernetes/pod_ports.h"
 #include "control/kubernetes/pod_table.h"
 #include "control/kubernetes/site_manifest.h"
+#include "control/kubernetes/skupper_presence.h"
 #include "control/kubernetes/state_secrets.h"
 #include "control/kubernetes/writer_lease.h"
 #include "control/resolver.h"
@@ -44,7 +45,8 @@ namespace istmo::control {
 class KubernetesPlatform final : public SitePlatform,
                                  private ResolverSink,
                                  private ObjectWriterSink,
-                                 private DocumentMakerSink {
+                                 private DocumentMakerSink,
+                                 private SkupperPresenceSink {
  public:
   // Error::config: what `access` names cannot be used.
   static Result<std::unique_ptr<SitePlatform>> make(io::Loop& loop, PlatformSink& sink,
@@ -57,6 +59,7 @@ class KubernetesPlatform final : public SitePlatform,
   bool replaces_process() const override { return true; }
   bool acts_for_site() const override;
   void on_leaving() override;
+  std::string standstill() const override;
   void start() override;
   void stop() override;
   bool is_idle() const override;
@@ -76,6 +79,7 @@ class KubernetesPlatform final : public SitePlatform,
   void on_host_resolved(const std::string& host, const HostAddresses& addresses) override;
   void on_problems_changed() override { sink_.on_surroundings_changed(); }
   void on_documents_due() override { sink_.on_surroundings_changed(); }
+  void on_skupper_presence() override;
   void watch(const std::string& kind, const std::string& label_selector);
   std::optional<ObjectOwner> owner_of(const Desired& desired) const;
   void own_state(const ObjectOwner& owner);
@@ -108,6 +112,7 @@ class KubernetesPlatform final : public SitePlatform,
   DocumentMaker document_maker_;
   EventWriter event_writer_;
   StateSecrets state_;
+  SkupperPresence skupper_;
   bool acted_for_site_ = true;        // when somebody was told last
   bool is_first_of_siblings_ = true;  // by address
   io::TimerOf<KubernetesPlatform, &KubernetesPlatform::ask_for_lease> lease_timer_{*this};

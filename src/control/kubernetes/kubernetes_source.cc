@@ -5,11 +5,16 @@
 #include "base/log.h"
 #include "control/kubernetes/custom_resources.h"
 #include "control/kubernetes/kube_kinds.h"
+#include "control/kubernetes/site_manifest.h"
+#include "control/plain_text.h"
 
 namespace istmo::control {
 namespace {
 
 constexpr int kForbidden = 403;
+uint32_t replicas_of(const Value& deployment) {
+  return number_at(value_at(deployment, {"spec"}), "replicas");
+}
 
 }  // namespace
 
@@ -55,10 +60,15 @@ class KubernetesSource::Watch final : private CollectionSink {
     return wanted;
   }
 
-  void on_object(const std::string&, const Value& object) override {
+  bool is_gateway(const std::string& name) const {
+    return kind_ == "Deployment" && name == kGatewayName;
+  }
+  void on_object(const std::string& key, const Value& object) override {
+    if (is_gateway(name_in_key(key))) source_.on_gateway(replicas_of(object));
     if (put(object)) source_.on_changed();
   }
   void on_object_gone(const std::string& key) override {
+    if (is_gateway(name_in_key(key))) source_.on_gateway(0);
     if (remove(name_in_key(key))) source_.on_changed();
   }
   bool put(const Value& object) {
@@ -124,7 +134,7 @@ class KubernetesSource::Watch final : private CollectionSink {
   WatchedCollection collection_;
 };
 
-KubernetesSource::KubernetesSource(io::Loop& loop, ApiServer& server, SourceSink& sink, Rng& rng,
+KubernetesSource::KubernetesSource(io::Loop& loop, ApiServer& server, PlatformSink& sink, Rng& rng,
                                    CustomStatusWriter& custom_statuses)
     : loop_(loop), server_(server), sink_(sink), rng_(rng), custom_statuses_(custom_statuses) {
   const std::string selector = documents_selector();
@@ -193,6 +203,10 @@ void KubernetesSource::follow_secrets(const std::set<std::string>& names) {
     watch = std::make_unique<Watch>(*this, "Secret", Watch::Content::secret, name);
     watch->start();
   }
+}
+
+void KubernetesSource::on_gateway(uint32_t replicas) {
+  if (std::exchange(gateway_replicas_, replicas) != replicas) sink_.on_surroundings_changed();
 }
 
 void KubernetesSource::on_service(const Value& service) {

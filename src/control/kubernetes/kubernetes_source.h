@@ -15,18 +15,18 @@
 #include <vector>
 
 #include "base/rng.h"
-#include "control/document_source.h"
 #include "control/kubernetes/api_server.h"
 #include "control/kubernetes/cluster_documents.h"
 #include "control/kubernetes/custom_status_writer.h"
 #include "control/kubernetes/watched_collection.h"
 #include "control/news_pace.h"
+#include "control/site_platform.h"
 
 namespace istmo::control {
 
 class KubernetesSource final : public DocumentSource {
  public:
-  KubernetesSource(io::Loop& loop, ApiServer& server, SourceSink& sink, Rng& rng,
+  KubernetesSource(io::Loop& loop, ApiServer& server, PlatformSink& sink, Rng& rng,
                    CustomStatusWriter& custom_statuses);
   ~KubernetesSource() override;
 
@@ -47,16 +47,19 @@ class KubernetesSource final : public DocumentSource {
   // Of the watch of all Services, which somebody else has.
   void on_service(const Value& service);
   void on_service_gone(const std::string& name);
+  // That the gateway's Deployment is to have, which is among the workloads; 0: there is none.
+  uint32_t gateway_replicas() const { return gateway_replicas_; }
 
  private:
   class Watch;
   void watch_custom_kinds();
+  void on_gateway(uint32_t replicas);
   void on_changed();
   void tell();
 
   io::Loop& loop_;
   ApiServer& server_;
-  SourceSink& sink_;
+  PlatformSink& sink_;
   Rng& rng_;
   CustomStatusWriter& custom_statuses_;
   ClusterDocuments documents_;
@@ -65,6 +68,7 @@ class KubernetesSource final : public DocumentSource {
   bool has_custom_kinds_ = false;
   std::map<std::string, std::unique_ptr<Watch>> secrets_;  // by name
   std::vector<std::unique_ptr<Watch>> ending_;
+  uint32_t gateway_replicas_ = 0;
   bool is_stopped_ = false;
   NewsPace pace_;
   io::DeferredOf<KubernetesSource, &KubernetesSource::tell> tell_{*this};

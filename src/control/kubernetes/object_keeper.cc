@@ -80,7 +80,14 @@ bool is_contained(const Value& wanted, const Value& object) {
 }
 
 ObjectKeeper::ObjectKeeper(std::string namespace_name, std::set<std::string> kinds, Rng& rng)
-    : namespace_name_(std::move(namespace_name)), kinds_(std::move(kinds)), rng_(rng) {}
+    : namespace_name_(std::move(namespace_name)),
+      kinds_(std::move(kinds)),
+      queue_({.per_second = kWritesPerSecond,
+              .at_once = kWritesAtOnce,
+              .in_flight_max = kInFlightMax,
+              .backoff_min = kBackoffMin,
+              .backoff_max = kBackoffMax},
+             rng) {}
 
 void ObjectKeeper::set_owner(std::optional<ObjectOwner> owner) {
   if (owner == owner_) return;
@@ -145,23 +152,14 @@ void ObjectKeeper::on_synced(const std::string& kind) {
 // --- asking ----------------------------------------------------------------------------------
 
 std::optional<ObjectKeeper::Request> ObjectKeeper::next(Instant now) {
-  if (due_.empty() || in_flight_ >= kInFlightMax || now < wake_at(now)) return std::nullopt;
-  const ObjectId id = due_.begin()->second;
-  Kept& kept = objects_.at(id);
-  due_.erase(due_.begin());
-  kept.queued.reset();
-  const Step step = step_of(id, kept);
+  const auto id = queue_.take(now);
+  if (!id) return std::nullopt;
+  Kept& kept = objects_.at(*id);
+  const Step step = step_of(*id, kept);
   ASSERT(step != Step::none);
   kept.asked = step;
   kept.pace_at = now + kObjectPause;
-  ++in_flight_;
-  rate_.on_done(now);
-  return request_for(id, kept, step);
-}
-
-Instant ObjectKeeper::wake_at(Instant now) const {
-  if (due_.empty() || in_flight_ >= kInFlightMax) return Instant::never();
-  return std::max({due_.begin()->first, not_before_, rate_.due(), now});
+  return request_for(*id, kept, step);
 }
 
 ObjectKeeper::Step ObjectKeeper::step_of(const ObjectId& id, const Kept& kept) const {
@@ -212,10 +210,10 @@ void ObjectKeeper::on_reply(const ObjectId& id, int status, const Value& body, I
   Kept& kept = objects_.at(id);
   const Step step = answered(kept);
   const std::string& message = text_at(body, "message");
-  if (status == 401 || status == 429 || status >= 500) {
-    back_off(now, status == 429 ? Duration::seconds(1) : Duration{});
+  if (is_transient(status)) {
+    queue_.hold_back(now, status == 429 ? Duration::seconds(1) : Duration{});
   } else {
-    backoff_.reset();
+    queue_.on_server_well();
     if (status >= 200 && status < 300) on_done(id, kept, step, body, now);
     else on_refused(id, kept, step, {status, message}, now);
   }
@@ -225,13 +223,13 @@ void ObjectKeeper::on_reply(const ObjectId& id, int status, const Value& body, I
 void ObjectKeeper::on_failure(const ObjectId& id, Instant now) {
   Kept& kept = objects_.at(id);
   answered(kept);
-  back_off(now, {});
+  queue_.hold_back(now, {});
   reconsider(id, kept);
 }
 
 ObjectKeeper::Step ObjectKeeper::answered(Kept& kept) {
-  ASSERT(kept.asked != Step::none && in_flight_ > 0);
-  --in_flight_;
+  ASSERT(kept.asked != Step::none);
+  queue_.on_answer();
   return std::exchange(kept.asked, Step::none);
 }
 
@@ -337,8 +335,7 @@ void ObjectKeeper::set_problem(const ObjectId& id, std::string text) {
 
 // Puts it where next() finds it, if there is something to ask; drops what nothing is known of.
 void ObjectKeeper::reconsider(const ObjectId& id, Kept& kept) {
-  if (kept.queued) due_.erase({*kept.queued, id});
-  kept.queued.reset();
+  queue_.drop(id);
   if (kept.asked != Step::none) return;
   const Step step = step_of(id, kept);
   if (kept.wanted && owner_ && is_somebody_elses(id, kept)) {
@@ -350,15 +347,10 @@ void ObjectKeeper::reconsider(const ObjectId& id, Kept& kept) {
     set_problem(id, "");
   }
   if (step != Step::none) {
-    kept.queued = std::max(kept.pace_at, kept.retry_at);
-    due_.emplace(*kept.queued, id);
+    queue_.put(id, std::max(kept.pace_at, kept.retry_at));
   } else if (!kept.wanted && (!is_kept(kept) || (owner_ && !is_owned(*kept.seen)))) {
     objects_.erase(id);  // what is of another owner, too, is not ours to remember
   }
-}
-
-void ObjectKeeper::back_off(Instant now, Duration at_least) {
-  not_before_ = now + std::max(by_chance(backoff_.next(), rng_), at_least);
 }
 
 }  // namespace istmo::control

@@ -20,12 +20,11 @@
 #include <string>
 #include <utility>
 
-#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/rng.h"
 #include "control/desired.h"
 #include "control/kubernetes/object_owner.h"
-#include "control/kubernetes/rate.h"
+#include "control/kubernetes/request_queue.h"
 #include "control/value.h"
 
 namespace istmo::control {
@@ -76,7 +75,7 @@ class ObjectKeeper {
   // What to ask now. At most kInFlightMax wait for an answer, none twice for one object.
   std::optional<Request> next(Instant now);
   // When next() has something if nothing comes before; never: it has nothing.
-  Instant wake_at(Instant now) const;
+  Instant wake_at(Instant now) const { return queue_.wake_at(now); }
   // `body`: what came as JSON, null if that is none.
   void on_reply(const ObjectId& id, int status, const Value& body, Instant now);
   // No answer; it may have been done.
@@ -92,17 +91,16 @@ class ObjectKeeper {
  private:
   enum class Step : uint8_t { none, look, make, take_over_fields, apply, remove };
   struct Kept {
-    std::optional<Value> content;   // as it was asked for
-    std::optional<Value> wanted;    // with label, owner and digest
-    std::string digest;             // of `wanted`
-    std::optional<Value> seen;      // carries our label
-    bool is_foreign = false;        // what is there does not
-    bool must_look = false;         // what is there has to be asked first
-    Step asked = Step::none;        // whose answer is awaited
-    uint8_t refusals = 0;           // one after the other
-    Instant pace_at;                // not before
-    Instant retry_at;               // nor before: it was refused
-    std::optional<Instant> queued;  // its place in due_
+    std::optional<Value> content;  // as it was asked for
+    std::optional<Value> wanted;   // with label, owner and digest
+    std::string digest;            // of `wanted`
+    std::optional<Value> seen;     // carries our label
+    bool is_foreign = false;       // what is there does not
+    bool must_look = false;        // what is there has to be asked first
+    Step asked = Step::none;       // whose answer is awaited
+    uint8_t refusals = 0;          // one after the other
+    Instant pace_at;               // not before
+    Instant retry_at;              // nor before: it was refused
   };
   struct Refusal {
     int status;
@@ -123,21 +121,15 @@ class ObjectKeeper {
   Step answered(Kept& kept);
   void on_done(const ObjectId& id, Kept& kept, Step step, const Value& body, Instant now);
   void on_refused(const ObjectId& id, Kept& kept, Step step, const Refusal& refusal, Instant now);
-  void back_off(Instant now, Duration at_least);
 
   const std::string namespace_name_;
   std::optional<ObjectOwner> owner_;
   const std::set<std::string> kinds_;
-  Rng& rng_;
   std::set<std::string> synced_;  // kinds
   std::map<ObjectId, Kept> objects_;
   std::map<ObjectId, std::string> problems_;
   bool has_news_ = false;
-  std::set<std::pair<Instant, ObjectId>> due_;  // whom to ask for, and from when
-  uint32_t in_flight_ = 0;
-  Rate rate_{kWritesPerSecond, kWritesAtOnce};
-  Instant not_before_;  // of all: the server cannot be reached, or asks to wait
-  Backoff backoff_{kBackoffMin, kBackoffMax};
+  RequestQueue<ObjectId> queue_;
 };
 
 // All of `wanted` is in `object`: what is left out there is the server's to fill. Lists are the

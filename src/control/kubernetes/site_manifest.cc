@@ -287,6 +287,7 @@ Value site_config_map(const SiteManifestOptions& options) {
   SiteDocument site;
   site.metadata.name = options.site_name.empty() ? options.namespace_name : options.site_name;
   site.link_access = options.link_access;
+  site.is_ha = options.is_ha;
   std::string hosts;
   for (const std::string& host : options.ingress_hosts) hosts += (hosts.empty() ? "" : ",") + host;
   if (!hosts.empty()) site.settings[kSettingIngressHosts] = hosts;

@@ -27,6 +27,7 @@ struct SiteManifestOptions {
   std::string namespace_name;
   std::string site_name;    // empty: the namespace
   std::string link_access;  // of the Site document
+  bool is_ha = false;       // of the Site document
   // Where sni_kind(link_access) is something, at most one: the domain of its hosts.
   std::vector<std::string> ingress_hosts;
   std::string ingress_class;    // of the Ingress; empty: the cluster's default

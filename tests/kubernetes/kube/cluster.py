@@ -139,13 +139,15 @@ class Cluster:
         with contextlib.suppress(http.client.HTTPException):
             return self.admin_api.code("GET", "/readyz") == 200
 
-    def start_controller_manager(self):
+    def start_controller_manager(self, without=None):
+        """without: the name of a controller that is not to run."""
         name = "system:kube-controller-manager"
         kubeconfig = self.kubeconfig(name, self.authority.issue_to_user(name))
         self.controller_manager = self.world.start("kube-controller-manager", [
             self.tools / "kube-controller-manager", f"--kubeconfig={kubeconfig}",
             # There is no kubelet, and so no sign of life of a node.
-            "--controllers=*,-node-lifecycle-controller", "--leader-elect=false",
+            "--controllers=*,-node-lifecycle-controller" + (f",-{without}" if without else ""),
+            "--leader-elect=false",
             "--secure-port=0", "--use-service-account-credentials",
             f"--service-account-private-key-file={self.token_key}",
             f"--root-ca-file={self.ca_file}"])

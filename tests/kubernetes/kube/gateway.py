@@ -17,22 +17,32 @@ numbers = itertools.count(1)
 class Gateway(Site):
     """The site of a namespace. Its documents are ConfigMaps of its user, one for each document."""
 
-    def __init__(self, world, namespace, *documents, kubeconfig=None, has_site=False):
-        """has_site: the namespace has its Site document already."""
+    def __init__(self, world, namespace, *documents, kubeconfig=None, has_site=False, options=(),
+                 becomes_ready=True):
+        """has_site: the namespace has its Site document already. options: of `istmo run`."""
         super().__init__(world, f"{namespace.name}-{next(numbers)}")
         self.namespace = namespace
         self.kubeconfig = kubeconfig or namespace.kubeconfig
         self.state = world.folder / self.name
         for made in (*([] if has_site else [document("Site", namespace.name)]), *documents):
             self.put(made)
+        self.options = options
         self.program = None
-        self.start()
+        self.launch()
+        if becomes_ready:
+            self.wait_ready()
 
     def start(self):
+        self.launch()
+        self.wait_ready()
+
+    def wait_ready(self):
+        self.program.wait_for_output("ready\n")
+
+    def launch(self):
         self.program = self.world.start(self.name, [
             self.world.istmo, "run", "--platform", "kubernetes", "--kubeconfig",
-            self.kubeconfig, "--state", self.state, "--log-level", "debug"])
-        self.program.wait_for_output("ready\n")
+            self.kubeconfig, "--state", self.state, "--log-level", "debug", *self.options])
 
     def stop(self):
         """In order; the exit code."""

@@ -1,6 +1,6 @@
 #include "control_fixture.h"
 
-#include "control/compiler.h"
+#include "control/compile.h"
 #include "control/service_view.h"
 #include "control/status.h"
 #include "control/status_writer.h"
@@ -172,55 +172,6 @@ BOOST_AUTO_TEST_CASE(a_namespace_has_one_site) {
   BOOST_TEST(has_problem(compiled.problems, "error: Site b: a namespace has one Site, here a"));
 }
 
-BOOST_AUTO_TEST_CASE(a_refused_document_keeps_its_last_version) {
-  const auto listener = [](const char* name, int port) {
-    return document("Listener", name,
-                    "{routingKey: k, host: 127.0.0.1, port: " + std::to_string(port) + "}");
-  };
-  const auto ports_of = [](const Compiled& compiled) {
-    std::map<std::string, uint16_t> ports;
-    for (const auto& config : compiled.snapshot->listeners)
-      ports[config.name] = config.addresses.at(0).port();
-    return ports;
-  };
-  using Ports = std::map<std::string, uint16_t>;
-  Compiler compiler;
-  compiler.run(desired_from(kConnector + listener("a", 80) + listener("b", 81)), observed());
-  const auto edited =
-      compiler.run(desired_from(kConnector + listener("a", 80) + listener("b", 80)), observed());
-  BOOST_TEST(bool(ports_of(edited) == Ports{{"a", 80}, {"b", 81}}));
-  BOOST_TEST(has_problem(edited.problems, "error: Listener b: Listener a with host 127.0.0.1"));
-  // The old version of b is in the way of a's new one: both stay as they were, both are told.
-  const auto crossed =
-      compiler.run(desired_from(kConnector + listener("b", 81) + listener("c", 81)), observed());
-  BOOST_TEST(bool(ports_of(crossed) == Ports{{"b", 81}}));  // a is gone, c never was valid
-  BOOST_TEST(has_problem(crossed.problems, "error: Listener c: Listener b with host 127.0.0.1"));
-  const auto mended =
-      compiler.run(desired_from(kConnector + listener("b", 81) + listener("c", 82)), observed());
-  BOOST_TEST(bool(ports_of(mended) == Ports{{"b", 81}, {"c", 82}}));
-  BOOST_TEST(mended.problems.empty());
-}
-
-BOOST_AUTO_TEST_CASE(an_old_version_that_is_in_the_way_makes_the_other_keep_its_own) {
-  const auto documents = [](int a, const char* b) {
-    return desired_from(
-        kConnector + document("Listener", "b", b) +
-        document("Listener", "a",
-                 "{routingKey: k, host: 127.0.0.1, port: " + std::to_string(a) + "}"));
-  };
-  Compiler compiler;
-  compiler.run(documents(80, "{routingKey: k, host: 127.0.0.1, port: 81}"), observed());
-  // b asks for TLS, which is refused: its last version stays at 81, where a wants to go now.
-  const auto next = compiler.run(
-      documents(81, "{routingKey: k, host: 127.0.0.1, port: 82, tlsCredentials: t}"), observed());
-  BOOST_REQUIRE(next.snapshot->listeners.size() == 2u);
-  BOOST_TEST(has_problem(next.problems, "error: Listener b: spec.tlsCredentials"));
-  BOOST_TEST(has_problem(next.problems, "error: Listener a: Listener b with host"));
-  for (const auto& config : next.snapshot->listeners) {
-    BOOST_TEST(config.addresses.at(0).port() == (config.name == "a" ? 80 : 81));
-  }
-}
-
 BOOST_AUTO_TEST_CASE(a_service_says_whether_it_can_be_reached_now) {
   Observed seen = observed();
   const auto view = [&seen](const std::string& text) {
@@ -295,7 +246,8 @@ BOOST_AUTO_TEST_CASE(links_need_their_credentials) {
   BOOST_TEST(compiled.snapshot->links[0].targets.at(0).host == "10.0.0.1");
   BOOST_TEST(compiled.snapshot->links[0].credentials.private_key == "key");
   seen.credentials.clear();
-  BOOST_TEST(has_problem(compile(desired_from(kLink), seen).problems, "Secret creds is missing"));
+  BOOST_TEST(has_problem(compile(desired_from(kLink), seen).problems,
+                         "waiting: Link l: Secret creds is missing"));
   const std::string half =
       "apiVersion: v1\nkind: Secret\nmetadata: {name: creds}\nstringData: {tls.crt: a}\n---\n";
   BOOST_TEST(has_problem(compile(desired_from(half + kLink), seen).problems,
@@ -482,6 +434,29 @@ BOOST_AUTO_TEST_CASE(an_access_that_is_not_open_has_no_endpoint) {
   BOOST_TEST(closed.find("endpoints")->items().empty());
 }
 
+BOOST_AUTO_TEST_CASE(a_document_that_names_a_missing_secret_is_pending) {
+  Observed seen = observed();
+  seen.credentials.clear();
+  const Value link = derive_one(kLink, seen, "Link", "l");
+  BOOST_TEST(summary(link) == "Pending: Secret creds is missing");
+  const Value& configured = link.find("conditions")->items().at(0);
+  BOOST_TEST(text_of(configured, "type") == "Configured");
+  BOOST_TEST(text_of(configured, "status") == "False");
+  BOOST_TEST(text_of(configured, "reason") == "Pending");
+  const std::string access =
+      document("RouterAccess", "own",
+               "{tlsCredentials: mine, roles: [{name: inter-router, port: 55671}]}") +
+      document("Site", "west", "{linkAccess: default}");
+  seen.endpoints = {{"inter-router", "192.0.2.1", 55671, "own"}};
+  const Value closed = derive_one(access, seen, "RouterAccess", "own");
+  BOOST_TEST(summary(closed) == "Pending: Secret mine is missing");
+  BOOST_TEST(closed.find("endpoints")->items().empty());
+  BOOST_TEST(summary(derive_one(access, seen, "Site", "west")) ==
+             "Pending: RouterAccess own: Secret mine is missing");
+  seen.credentials["mine"] = {"cert", "key", "ca"};
+  BOOST_TEST(summary(derive_one(access, seen, "RouterAccess", "own")) == "Ready: OK");
+}
+
 BOOST_AUTO_TEST_CASE(link_says_why_it_is_down_and_whom_it_reaches) {
   Observed seen = observed();
   BOOST_TEST(summary(derive_one(kLink, seen, "Link", "l")) == "Pending: Not Operational");
@@ -493,6 +468,24 @@ BOOST_AUTO_TEST_CASE(link_says_why_it_is_down_and_whom_it_reaches) {
   BOOST_TEST(summary(up) == "Ready: OK");
   BOOST_TEST(text_of(up, "remoteSiteId") == "e");
   BOOST_TEST(text_of(up, "remoteSiteName") == "east");
+}
+
+BOOST_AUTO_TEST_CASE(a_site_that_asks_for_two_replicas_says_when_there_is_one) {
+  const std::string site = document("Site", "west", "{ha: true}");
+  Observed seen = observed();
+  const auto said = [&] { return summary(derive_one(site, seen, "Site", "west")); };
+  BOOST_TEST(said() == "Ready: OK; spec.ha needs Kubernetes: on a machine a site is one process");
+  seen.cluster.emplace();
+  BOOST_TEST(said() == "Ready: OK");  // the Deployment is not known
+  seen.cluster->replicas = 1;
+  BOOST_TEST(said() ==
+             "Ready: OK; spec.ha asks for 2 replicas, the Deployment has 1: "
+             "kubectl scale deployment/istmo --replicas 2");
+  BOOST_TEST(has_problem(compile(desired_from(site), seen).problems,
+                         "warning: Site west: spec.ha asks for 2 replicas"));
+  seen.cluster->replicas = 2;
+  BOOST_TEST(said() == "Ready: OK");
+  BOOST_TEST(compile(desired_from(site), seen).problems.empty());
 }
 
 BOOST_AUTO_TEST_CASE(site_shows_the_network) {

@@ -96,6 +96,26 @@ BOOST_AUTO_TEST_CASE(a_record_is_made_changed_and_removed_and_then_nothing_is_as
   BOOST_TEST(replica.changed.empty());
 }
 
+BOOST_AUTO_TEST_CASE(what_is_held_is_written_when_it_is_held_no_longer) {
+  Server server;
+  Replica replica(server, 1), other(server, 2);
+  for (Replica* each : {&replica, &other}) each->begin();
+  replica.store.set_held(true);
+  BOOST_TEST(other.store.write("links/b.json", "two").has_value());
+  BOOST_TEST(replica.store.write(kA, "one").has_value());
+  Wait wait;
+  replica.store.when_durable(wait);
+  other.settle();
+  replica.settle();
+  BOOST_TEST(content_of(server, kA) == "nothing");
+  BOOST_TEST(wait.results.empty());
+  BOOST_TEST(replica.store.read("links/b.json").value() == "two");  // it reads on
+  replica.store.set_held(false);
+  replica.settle();
+  BOOST_TEST(content_of(server, kA) == kOne);
+  BOOST_TEST(wait.results.at(0).has_value());
+}
+
 BOOST_AUTO_TEST_CASE(who_comes_second_takes_what_is_there_and_hears_of_it) {
   Server server;
   Replica first(server, 1), second(server, 2);
