@@ -9,10 +9,9 @@ import yaml
 
 from harness.waiting import wait_until
 
+from kube.commands import Commands
 from kube.load_balancers import NEVER
 from kube.node import Image, istmo_image
-
-from test_commands import Commands
 from test_node import backend_container, BACKEND, curl, deploy, start_tools
 
 ADDRESS_SECONDS = 120  # as `token create` waits for it

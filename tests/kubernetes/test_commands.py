@@ -13,12 +13,8 @@ import yaml
 from harness.documents import document, text_of
 from harness.waiting import wait_until
 
-from kube.commands import Commands, install
+from kube.commands import Commands, gateway_pods, install, KINDS, OURS
 from kube.gateway import Gateway
-
-OURS = "app.kubernetes.io/managed-by=istmo"
-KINDS = ("all,configmaps,secrets,services,roles,rolebindings,serviceaccounts,events,leases,pdb,hpa,"
-         "networkpolicies")
 
 
 @pytest.fixture

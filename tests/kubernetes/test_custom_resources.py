@@ -10,10 +10,9 @@ from harness.sockets import read_exactly
 from harness.waiting import wait_until
 from harness.world import TOP
 
+from kube.commands import Commands, install
 from kube.gateway import Gateway, pod
 from kube.kinds import install_kinds, remove_kinds
-
-from test_commands import Commands, install
 
 GROUP = "skupper.io/v2alpha1"
 ALL = ("sites", "links", "listeners", "multikeylisteners", "connectors", "attachedconnectors",

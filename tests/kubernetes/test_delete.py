@@ -4,10 +4,9 @@ import pytest
 
 from harness.waiting import wait_until
 
+from kube.commands import Commands, install, KINDS, OURS
 from kube.gateway import Gateway
 from kube.namespace import ROLES
-
-from test_commands import Commands, install, KINDS, OURS
 
 
 @pytest.fixture

@@ -3,9 +3,8 @@
 from harness.documents import document
 from harness.waiting import wait_until
 
+from kube.commands import Commands, install, KINDS, OURS
 from kube.gateway import Gateway
-
-from test_commands import Commands, install, KINDS, OURS
 
 LISTENER = document("Listener", "web", {"routingKey": "web", "host": "web", "port": 80})
 MORE = document("Listener", "more", {"routingKey": "more", "host": "more", "port": 9})

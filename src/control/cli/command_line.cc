@@ -14,22 +14,9 @@ namespace istmo::control {
 
 namespace {
 
-const std::vector<std::string> kPlatforms{"linux", "kubernetes"};
-const std::vector<std::string> kOutputs{"json", "yaml"};
-const std::vector<std::string> kLogLevels{"debug", "info", "warning", "error"};
-const std::vector<std::string> kIoModes{"auto", "uring", "epoll"};
-const std::vector<std::string> kShells{"bash", "zsh", "fish"};
-const std::vector<std::string> kLinkAccessTypes{
-    "default",  "none",    "local",         "route",   "loadbalancer",
-    "nodeport", "ingress", "ingress-nginx", "gateway", "contour-http-proxy"};
-
 // Names of values tell the completions what to offer.
 constexpr const char* kFile = "FILE";
 constexpr const char* kNamespace = "NAMESPACE";
-
-constexpr const char* kTarget =
-    "host/ADDRESS; in a cluster also deployment/NAME, statefulset/NAME, daemonset/NAME, "
-    "service/NAME, pods/LABEL=VALUE";
 
 class HelpFormatter : public CLI::Formatter {
  public:

@@ -11,6 +11,21 @@
 
 namespace istmo::control {
 
+// What there is to choose from.
+inline const std::vector<std::string> kPlatforms{"linux", "kubernetes"};
+inline const std::vector<std::string> kOutputs{"json", "yaml"};
+inline const std::vector<std::string> kLogLevels{"debug", "info", "warning", "error"};
+inline const std::vector<std::string> kIoModes{"auto", "uring", "epoll"};
+inline const std::vector<std::string> kShells{"bash", "zsh", "fish"};
+inline const std::vector<std::string> kLinkAccessTypes{
+    "default",  "none",    "local",         "route",   "loadbalancer",
+    "nodeport", "ingress", "ingress-nginx", "gateway", "contour-http-proxy"};
+
+// For people: where a service may be.
+inline constexpr const char* kTarget =
+    "host/ADDRESS; in a cluster also deployment/NAME, statefulset/NAME, daemonset/NAME, "
+    "service/NAME, pods/LABEL=VALUE";
+
 // Each returns what is wrong with a value, or nothing: as CLI11 wants checks.
 namespace usage {
 std::string duration(const std::string& text);           // "1m30s", not negative

@@ -4,6 +4,10 @@ import subprocess
 
 from harness.waiting import wait_until
 
+OURS = "app.kubernetes.io/managed-by=istmo"
+KINDS = ("all,configmaps,secrets,services,roles,rolebindings,serviceaccounts,events,leases,pdb,hpa,"
+         "networkpolicies")
+
 
 class Commands:
     """`istmo` as the user of a namespace."""
