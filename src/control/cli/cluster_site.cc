@@ -134,18 +134,12 @@ Result<std::vector<Value>> ClusterSite::document_objects() const {
 }
 
 Result<std::vector<std::string>> ClusterSite::custom_kinds() const {
-  std::vector<std::string> kinds;
   const ApiReply served = api_->call({.method = "GET",
                                       .target = "/apis/" + std::string(kApiVersion),
                                       .content_type = {},
                                       .body = {}});
   if (served.status == 0) return ApiClient::error_of(served, "ask for kinds of documents");
-  for (const Value& resource : value_at(served.body, {"resources"}).items()) {
-    const std::string& kind = text_at(resource, "kind");
-    const bool is_status = text_at(resource, "name").contains('/');
-    if (!is_status && is_custom_kind(kind)) kinds.push_back(kind);
-  }
-  return kinds;
+  return custom_kinds_in(served.body);
 }
 
 // Who may not read them has none.

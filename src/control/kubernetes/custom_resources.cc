@@ -31,6 +31,16 @@ bool is_custom_kind(std::string_view kind) {
   return std::ranges::find(kCustomKinds, kind) != kCustomKinds.end();
 }
 
+std::vector<std::string> custom_kinds_in(const Value& resource_list) {
+  std::vector<std::string> kinds;
+  for (const Value& resource : value_at(resource_list, {"resources"}).items()) {
+    const std::string& kind = text_at(resource, "kind");
+    const bool is_below_another = text_at(resource, "name").contains('/');  // "sites/status"
+    if (!is_below_another && is_custom_kind(kind)) kinds.push_back(kind);
+  }
+  return kinds;
+}
+
 std::string custom_resource_file(const ObjectId& id) {
   return std::string(kFolder) + id.kind + "/" + id.name;
 }

@@ -7,6 +7,7 @@
 #include <array>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "control/desired.h"
 #include "control/kubernetes/object_owner.h"
@@ -31,6 +32,9 @@ inline constexpr std::array<std::string_view, 11> kCustomKinds{
 inline constexpr const char* kCustomKindsRole = "istmo-kinds";
 
 bool is_custom_kind(std::string_view kind);
+
+// Those of an APIResourceList that the server serves.
+std::vector<std::string> custom_kinds_in(const Value& resource_list);
 
 // "skupper.io/Listener/backend": behind every file of a ConfigMap or Secret, so that of two
 // documents with one name (document_store.h) the one in a ConfigMap is the first.

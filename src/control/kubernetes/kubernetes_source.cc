@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/log.h"
+#include "control/document_read.h"
 #include "control/kubernetes/custom_resources.h"
 #include "control/kubernetes/kube_kinds.h"
 #include "control/kubernetes/site_manifest.h"
@@ -12,6 +13,7 @@ namespace istmo::control {
 namespace {
 
 constexpr int kForbidden = 403;
+constexpr int kTooMany = 429;
 uint32_t replicas_of(const Value& deployment) {
   return number_at(value_at(deployment, {"spec"}), "replicas");
 }
@@ -97,7 +99,10 @@ class KubernetesSource::Watch final : private CollectionSink {
     return false;
   }
   void on_synced() override {
-    has_been_read_ = true;
+    // All was listed anew: the server was away, and may have become another one.
+    if (std::exchange(has_been_read_, true) && place_ == source_.watches_.front()->place_) {
+      source_.look_again_for_custom_kinds();
+    }
     if (content_ == Content::custom) source_.watch_custom_kinds();
     on_answered("");
   }
@@ -136,7 +141,12 @@ class KubernetesSource::Watch final : private CollectionSink {
 
 KubernetesSource::KubernetesSource(io::Loop& loop, ApiServer& server, PlatformSink& sink, Rng& rng,
                                    CustomStatusWriter& custom_statuses)
-    : loop_(loop), server_(server), sink_(sink), rng_(rng), custom_statuses_(custom_statuses) {
+    : loop_(loop),
+      server_(server),
+      sink_(sink),
+      rng_(rng),
+      custom_statuses_(custom_statuses),
+      discovery_(loop, server, 1) {
   const std::string selector = documents_selector();
   for (const char* kind : {"ConfigMap", "Secret"}) {
     watches_.push_back(std::make_unique<Watch>(*this, kind, Watch::Content::streams, selector));
@@ -144,42 +154,73 @@ KubernetesSource::KubernetesSource(io::Loop& loop, ApiServer& server, PlatformSi
   for (const char* kind : {"Deployment", "StatefulSet", "DaemonSet"}) {
     watches_.push_back(std::make_unique<Watch>(*this, kind, Watch::Content::annotated, ""));
   }
-  // Where this kind is not installed, or not for us, the others are not asked for either.
-  watches_.push_back(std::make_unique<Watch>(*this, std::string(kCustomKinds.front()),
-                                             Watch::Content::custom, ""));
 }
 
 KubernetesSource::~KubernetesSource() = default;
 
 void KubernetesSource::start() {
   for (const auto& watch : watches_) watch->start();
+  find_custom_kinds();
+}
+
+// Everybody may ask for this; of a kind that is not there a watch would say that it is forbidden.
+void KubernetesSource::find_custom_kinds() {
+  discovery_.call({.method = "GET",
+                   .target = "/apis/" + std::string(kApiVersion),
+                   .content_type = {},
+                   .body = {}},
+                  [this](const ApiReply& reply) { on_kinds_found(reply); });
+}
+
+void KubernetesSource::look_again_for_custom_kinds() {
+  if (has_discovered_ && served_kinds_.empty()) find_custom_kinds();
+}
+
+void KubernetesSource::on_kinds_found(const ApiReply& reply) {
+  if (is_stopped_) return;
+  if (reply.status == 0 || reply.status == kTooMany || reply.status >= 500) {
+    const Duration pause = by_chance(discovery_backoff_.next(), rng_);
+    return loop_.timers().arm(discovery_timer_, loop_.now() + pause);
+  }
+  served_kinds_ = custom_kinds_in(reply.body);
+  has_discovered_ = true;
+  // May the first be read, so may all.
+  if (!served_kinds_.empty()) {
+    watches_.push_back(
+        std::make_unique<Watch>(*this, served_kinds_.front(), Watch::Content::custom, ""));
+    watches_.back()->start();
+  }
+  on_changed();
 }
 
 void KubernetesSource::watch_custom_kinds() {
   if (is_stopped_ || std::exchange(has_custom_kinds_, true)) return;
-  for (const std::string_view kind : kCustomKinds) {
-    if (kind == kCustomKinds.front()) continue;
-    watches_.push_back(
-        std::make_unique<Watch>(*this, std::string(kind), Watch::Content::custom, ""));
+  for (const std::string& kind : served_kinds_) {
+    if (kind == served_kinds_.front()) continue;
+    watches_.push_back(std::make_unique<Watch>(*this, kind, Watch::Content::custom, ""));
     watches_.back()->start();
   }
 }
 
 bool KubernetesSource::is_complete() const {
-  return std::ranges::all_of(watches_, [](const auto& watch) { return watch->is_answered(); });
+  return has_discovered_ &&
+         std::ranges::all_of(watches_, [](const auto& watch) { return watch->is_answered(); });
 }
 
 void KubernetesSource::stop() {
   is_stopped_ = true;
   tell_.unlink();
   loop_.timers().cancel(timer_);
+  loop_.timers().cancel(discovery_timer_);
+  discovery_.stop();
   for (const auto& watch : watches_) watch->stop();
   for (const auto& [name, watch] : secrets_) watch->stop();
 }
 
 bool KubernetesSource::is_idle() const {
   const auto is_watch_idle = [](const auto& watch) { return watch->is_idle(); };
-  return !timer_.is_armed() && std::ranges::all_of(watches_, is_watch_idle) &&
+  return !timer_.is_armed() && discovery_.is_idle() &&
+         std::ranges::all_of(watches_, is_watch_idle) &&
          std::ranges::all_of(ending_, is_watch_idle) &&
          std::ranges::all_of(secrets_, [](const auto& entry) { return entry.second->is_idle(); });
 }

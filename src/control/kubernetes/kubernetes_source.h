@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "base/rng.h"
+#include "control/kubernetes/api_calls.h"
 #include "control/kubernetes/api_server.h"
 #include "control/kubernetes/cluster_documents.h"
 #include "control/kubernetes/custom_status_writer.h"
@@ -52,6 +53,9 @@ class KubernetesSource final : public DocumentSource {
 
  private:
   class Watch;
+  void find_custom_kinds();
+  void look_again_for_custom_kinds();
+  void on_kinds_found(const ApiReply& reply);
   void watch_custom_kinds();
   void on_gateway(uint32_t replicas);
   void on_changed();
@@ -63,9 +67,12 @@ class KubernetesSource final : public DocumentSource {
   Rng& rng_;
   CustomStatusWriter& custom_statuses_;
   ClusterDocuments documents_;
-  // By label, of workloads, and of kinds of documents. A kind is looked for once, by its first.
-  std::vector<std::unique_ptr<Watch>> watches_;
-  bool has_custom_kinds_ = false;
+  std::vector<std::unique_ptr<Watch>> watches_;  // by label, of workloads, of kinds of documents
+  ApiCalls discovery_;
+  std::vector<std::string> served_kinds_;  // of documents
+  bool has_discovered_ = false;
+  bool has_custom_kinds_ = false;  // and they may be read
+  Backoff discovery_backoff_{ListWatch::kBackoffMin, ListWatch::kBackoffMax};
   std::map<std::string, std::unique_ptr<Watch>> secrets_;  // by name
   std::vector<std::unique_ptr<Watch>> ending_;
   uint32_t gateway_replicas_ = 0;
@@ -73,6 +80,7 @@ class KubernetesSource final : public DocumentSource {
   NewsPace pace_;
   io::DeferredOf<KubernetesSource, &KubernetesSource::tell> tell_{*this};
   io::TimerOf<KubernetesSource, &KubernetesSource::tell> timer_{*this};
+  io::TimerOf<KubernetesSource, &KubernetesSource::find_custom_kinds> discovery_timer_{*this};
 };
 
 }  // namespace istmo::control
