@@ -111,7 +111,7 @@ Result<> Controller::start() {
 }
 
 bool Controller::wait_for(const std::function<bool()>& condition) {
-  while (phase_ != Phase::ended && !condition()) loop_.run_turn(kTryAgain);
+  loop_.run_until([&] { return phase_ == Phase::ended || condition(); });
   return phase_ != Phase::ended;
 }
 

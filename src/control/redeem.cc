@@ -263,7 +263,7 @@ Result<Redemption> redeem_blocking(const AccessTokenDocument& token, const std::
   BlockingSink sink;
   Redeemer redeemer(*loop, sink);
   redeemer.start(token, site_id, addresses, nullptr);
-  while (!sink.result()) loop->run_turn(Duration::milliseconds(200));
+  loop->run_until([&] { return sink.result().has_value(); });
   return std::move(*sink.result());
 }
 

@@ -70,7 +70,9 @@ void SiteAccess::find_ingress(const Desired& desired, const Observed& observed) 
   const bool has_service = observed.cluster && !observed.cluster->ingress.empty();
   if (has_service) std::ranges::for_each(observed.cluster->ingress, add);
   std::vector<std::string> hosts;
-  if (desired.site() != nullptr) hosts = ingress_hosts_setting(desired.site()->settings);
+  // In a cluster they are among those, with the ports by which they lead here, or are a domain.
+  const bool has_setting = !has_service && desired.site() != nullptr;
+  if (has_setting) hosts = ingress_hosts_setting(desired.site()->settings);
   add_missing_hosts(hosts, state_.ingress_hosts());
   if (!has_service) add_missing_hosts(hosts, options_.ingress_hosts);
   for (const std::string& host : hosts) add({.host = host});

@@ -115,7 +115,7 @@ def test_a_deployment_is_exposed_and_taken_back(commands, installed, namespace):
     done = commands("expose", "deployment/backend")
     assert done.stdout == "deployment backend exposed as backend\n"
     assert installed.wait_service("backend")["spec"]["ports"][0]["port"] == 8080
-    assert "backend:8080 (tcp)" in commands("service", "status").stdout
+    wait_until(lambda: "backend:8080 (tcp)" in commands("service", "status").stdout, "the service")
     made = installed.kept_status("Connector", "backend-backend-8080")
     assert made["spec"]["selector"] == "app=backend"
     commands("expose", "deployment/backend", "--port", "8080")  # again: the same

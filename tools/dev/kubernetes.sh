@@ -153,8 +153,8 @@ kubernetes_group() {
     record 4-kubernetes failed "no release binary"
   else
     say "Kubernetes tests ..."
-    # They wait more than they work. Two processes need networks of their own, and root for that.
-    [[ $EUID -ne 0 ]] || ! "$python" -c 'import xdist' 2>/dev/null || processes=2
+    # They wait more than they work. Each process needs a network of its own, and root for that.
+    [[ $EUID -ne 0 ]] || ! "$python" -c 'import xdist' 2>/dev/null || processes=3
     env ISTMO="$build/istmo" ISTMO_KUBE_TOOLS="$bin" "$python" "$top/tools/dev/run_tests.py" \
       pytest --results "$results/4-kubernetes.json" --processes "$processes" \
       "$top/tests/kubernetes"

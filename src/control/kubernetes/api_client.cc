@@ -16,7 +16,6 @@ constexpr int kUnauthorized = 401;
 constexpr int kForbidden = 403;
 constexpr int kNotFound = 404;
 constexpr int kConflict = 409;
-constexpr Duration kTurn = Duration::milliseconds(200);
 constexpr size_t kBlocks = 64;
 
 std::string text_of(const ObjectId& id) { return id.kind + " " + id.name; }
@@ -52,13 +51,13 @@ ApiClient::ApiClient(std::unique_ptr<io::Loop> loop, ApiServer server)
 
 ApiClient::~ApiClient() {
   calls_.stop();
-  while (!calls_.is_idle()) loop_->run_turn(kTurn);
+  loop_->run_until([this] { return calls_.is_idle(); });
 }
 
 ApiReply ApiClient::call(ApiRequest request) {
   std::optional<ApiReply> answer;
   calls_.call(std::move(request), [&](ApiReply reply) { answer = std::move(reply); });
-  while (!answer) loop_->run_turn(kTurn);
+  loop_->run_until([&] { return answer.has_value(); });
   return std::move(*answer);
 }
 

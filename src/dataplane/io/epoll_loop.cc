@@ -64,7 +64,7 @@ void EpollLoop::run_turn(Duration wait_max) {
 }
 
 int EpollLoop::wait_ms(Duration wait_max) {
-  if (is_stopping_ || !ready_.empty() || !finished_.empty() || !deferred_.empty()) return 0;
+  if (!ready_.empty() || !finished_.empty() || !deferred_.empty() || is_done()) return 0;
   const Instant wake_at = timers_.next_wake();
   if (wake_at != Instant::never()) wait_max = std::min(wait_max, wake_at - now_);
   if (wait_max <= Duration{}) return 0;

@@ -132,6 +132,13 @@ class Loop {
   virtual void run_turn(Duration wait_max) = 0;
   // Turns until stop(). The thread that calls run() owns the loop from then on.
   void run();
+  // Turns until `is_done` or stop(). It is asked before each wait too, for what deferred work did.
+  template <class Condition>
+  void run_until(Condition is_done) {
+    awaited_ = {&is_done, [](void* condition) { return (*static_cast<Condition*>(condition))(); }};
+    while (!this->is_done()) run_turn(Duration::seconds(3600));
+    awaited_ = {};
+  }
   void stop() { is_stopping_ = true; }  // from a handler; other threads post a letter
   TimerWheel& timers() { return timers_; }
   // Runs at the end of this turn; a second call before that is ignored.
@@ -228,7 +235,16 @@ class Loop {
   Mailbox mailbox_;
   List<Deferred> deferred_;
   std::atomic<bool> is_parked_{false};  // set around the kernel's wait
+  // What nobody has to wait for any more, as far as run_until() asks.
+  bool is_done() const {
+    return is_stopping_ || (awaited_.holds != nullptr && awaited_.holds(awaited_.condition));
+  }
   bool is_stopping_ = false;
+  struct Awaited {
+    void* condition = nullptr;
+    bool (*holds)(void* condition) = nullptr;
+  };
+  Awaited awaited_;  // by run_until()
   LoopMetrics metrics_;
 };
 

@@ -90,8 +90,8 @@ void UringLoop::run_turn(Duration wait_max) {
 }
 
 bool UringLoop::has_work() const {
-  return is_stopping_ || !finished_.empty() || !stash_.empty() || !starved_.empty() ||
-         !deferred_.empty() || io_uring_cq_ready(&ring_) > 0;
+  return !finished_.empty() || !stash_.empty() || !starved_.empty() || !deferred_.empty() ||
+         io_uring_cq_ready(&ring_) > 0 || is_done();
 }
 
 void UringLoop::wait_and_enter(Duration wait_max) {
