@@ -1,7 +1,8 @@
 // The documents of a site as a namespace has them, in the shape of files (source_reader.h): each
 // data key of a labelled ConfigMap or Secret is a YAML stream, and a Secret that documents refer to
 // is a document itself. A file is called "ConfigMap/listener-backend/listener.yaml". The Connectors
-// of an annotated workload are a file too, "Deployment/backend".
+// of an annotated workload are a file too, "Deployment/backend", and so is an object of a
+// document's own kind, "skupper.io/Listener/backend".
 //
 // A value: fed by watches, control thread only. What others write there is bounded.
 #pragma once

@@ -23,7 +23,7 @@ void CustomStatusWriter::ask() {
       go_on();
     });
   }
-  const Instant wake_at = statuses_.wake_at();
+  const Instant wake_at = statuses_.wake_at(loop_.now());
   if (wake_at != Instant::never()) loop_.timers().arm(timer_, wake_at);
 }
 

@@ -4,6 +4,7 @@
 // with stop(), then is_idle() on the loop.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "base/rng.h"
@@ -27,7 +28,7 @@ class CustomStatusWriter {
   // Nothing is asked for before the first of these: another replica may act for the site.
   void want(const std::vector<ObjectStatus>& statuses) {
     statuses_.want(statuses);
-    is_paused_ = false;
+    if (std::exchange(is_paused_, false)) statuses_.forget_written();
     go_on();
   }
   void pause() { is_paused_ = true; }

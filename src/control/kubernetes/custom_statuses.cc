@@ -1,6 +1,5 @@
 #include "control/kubernetes/custom_statuses.h"
 
-#include <algorithm>
 #include <charconv>
 #include <utility>
 
@@ -62,9 +61,8 @@ void CustomStatuses::on_object(const ObjectId& id, const Value& object) {
 void CustomStatuses::on_gone(const ObjectId& id) {
   const auto known = objects_.find(id);
   if (known == objects_.end()) return;
-  if (known->second.is_asked) --in_flight_;
   objects_.erase(known);
-  due_.erase(id);
+  queue_.drop(id);
 }
 
 void CustomStatuses::want(const std::vector<ObjectStatus>& statuses) {
@@ -81,26 +79,27 @@ void CustomStatuses::want(const std::vector<ObjectStatus>& statuses) {
 
 void CustomStatuses::consider(const ObjectId& id, const Object& object) {
   const bool is_due = object.wanted && !object.is_asked && object.status != object.written;
-  if (is_due) due_.insert(id);
-  else due_.erase(id);
+  if (is_due) queue_.put(id, {});
+  else queue_.drop(id);
+}
+
+void CustomStatuses::forget_written() {
+  for (auto& [id, object] : objects_) {
+    object.written = {};
+    consider(id, object);
+  }
 }
 
 std::optional<CustomStatuses::Request> CustomStatuses::next(Instant now) {
-  if (due_.empty() || in_flight_ >= kInFlightMax || wake_at() > now) return std::nullopt;
-  const ObjectId id = *due_.begin();
-  due_.erase(due_.begin());
-  Object& object = objects_.at(id);
+  const auto id = queue_.take(now);
+  if (!id) return std::nullopt;
+  Object& object = objects_.at(*id);
   object.is_asked = true;
-  ++in_flight_;
-  rate_.on_done(now);
   object.written = object.status;
-  return Request{id, request_for(id, object)};
+  return Request{*id, request_for(*id, object)};
 }
 
-Instant CustomStatuses::wake_at() const {
-  if (due_.empty() || in_flight_ >= kInFlightMax) return Instant::never();
-  return std::max(not_before_, rate_.due());
-}
+Instant CustomStatuses::wake_at(Instant now) const { return queue_.wake_at(now); }
 
 ApiRequest CustomStatuses::request_for(const ObjectId& id, const Object& object) const {
   Value patch = Value::list();
@@ -115,24 +114,23 @@ ApiRequest CustomStatuses::request_for(const ObjectId& id, const Object& object)
 bool CustomStatuses::on_reply(const ObjectId& id, int status, Instant now) {
   constexpr int kForbidden = 403;
   constexpr int kNotFound = 404;
-  constexpr int kTooMany = 429;
+  queue_.on_answer();
+  const bool may_be_done = status == 0 || is_transient(status);
+  const bool is_forbidden = status == kForbidden;
+  if (may_be_done) queue_.hold_back(now, {});
+  else if (is_forbidden) queue_.hold_back(now, kForbiddenPause);
+  else queue_.on_server_well();
   const auto known = objects_.find(id);
-  if (known == objects_.end() || !known->second.is_asked) return false;  // it is gone, or another
-  Object& object = known->second;
-  object.is_asked = false;
-  --in_flight_;
-  const bool may_have_failed = status == 0 || status == kTooMany || status >= 500;
-  if (status >= 200 && status < 300) {
-    backoff_.reset();
-  } else if (status == kForbidden || may_have_failed) {
-    object.written = {};
-    not_before_ = now + (may_have_failed ? by_chance(backoff_.next(), rng_) : kForbiddenPause);
+  if (known != objects_.end()) {
+    known->second.is_asked = false;
+    // What is refused for another reason is not asked again as it is: the object is another one by
+    // now, which a watch tells, or its definition refuses the form of the status.
+    if (may_be_done || is_forbidden) known->second.written = {};
+    consider(id, known->second);
   }
-  // What is refused for another reason is not asked again as it is: the object is another one by
-  // now, which a watch tells, or its definition refuses the form of the status.
-  consider(id, object);
-  const bool is_refused = status >= 400 && !may_have_failed && status != kNotFound;
-  return is_refused && !std::exchange(is_refused_, is_refused);
+  const bool is_refused = status >= 400 && !may_be_done && status != kNotFound;
+  const bool was_refused = std::exchange(is_refused_, is_refused);
+  return is_refused && !was_refused;
 }
 
 }  // namespace istmo::control

@@ -10,16 +10,14 @@
 #include <cstdint>
 #include <map>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
-#include "base/backoff.h"
 #include "base/clock.h"
 #include "base/rng.h"
 #include "control/desired.h"
 #include "control/kubernetes/api_calls.h"
-#include "control/kubernetes/rate.h"
+#include "control/kubernetes/request_queue.h"
 #include "control/status.h"
 #include "control/value.h"
 
@@ -29,7 +27,7 @@ class CustomStatuses {
  public:
   static constexpr uint32_t kWritesPerSecond = 100;
   static constexpr uint32_t kWritesAtOnce = 50;
-  static constexpr size_t kInFlightMax = 2;
+  static constexpr uint32_t kInFlightMax = 2;
   static constexpr Duration kBackoffMin = Duration::milliseconds(500);
   static constexpr Duration kBackoffMax = Duration::seconds(30);
   static constexpr Duration kForbiddenPause = Duration::seconds(600);
@@ -40,7 +38,13 @@ class CustomStatuses {
   };
 
   CustomStatuses(std::string namespace_name, Rng& rng)
-      : namespace_name_(std::move(namespace_name)), rng_(rng) {}
+      : namespace_name_(std::move(namespace_name)),
+        queue_({.per_second = kWritesPerSecond,
+                .at_once = kWritesAtOnce,
+                .in_flight_max = kInFlightMax,
+                .backoff_min = kBackoffMin,
+                .backoff_max = kBackoffMax},
+               rng) {}
 
   // --- what is, of watches ---------------------------------------------------------------------
   void on_object(const ObjectId& id, const Value& object);
@@ -50,13 +54,15 @@ class CustomStatuses {
   // --- what should be --------------------------------------------------------------------------
   // Of all documents; those that are no objects here are passed over.
   void want(const std::vector<ObjectStatus>& statuses);
+  // Another replica may have written meanwhile: all is written anew.
+  void forget_written();
 
   // --- asking ----------------------------------------------------------------------------------
   // At most kInFlightMax wait for an answer, none twice for one object.
   std::optional<Request> next(Instant now);
-  Instant wake_at() const;  // never: it has nothing, or waits for an answer
-  // `status`: of HTTP; 0: no answer. True: the server said no, for which somebody is needed; told
-  // once while it goes on saying so.
+  Instant wake_at(Instant now) const;  // never: it has nothing, or waits for an answer
+  // Once for each request. `status`: of HTTP; 0: no answer. True: the server said no, for which
+  // somebody is needed; told once while it goes on saying so.
   bool on_reply(const ObjectId& id, int status, Instant now);
 
  private:
@@ -73,14 +79,9 @@ class CustomStatuses {
   ApiRequest request_for(const ObjectId& id, const Object& object) const;
 
   const std::string namespace_name_;
-  Rng& rng_;
   std::map<ObjectId, Object> objects_;
-  std::set<ObjectId> due_;
-  size_t in_flight_ = 0;
+  RequestQueue<ObjectId> queue_;
   bool is_refused_ = false;  // the last one
-  Instant not_before_;
-  Rate rate_{kWritesPerSecond, kWritesAtOnce};
-  Backoff backoff_{kBackoffMin, kBackoffMax};
 };
 
 }  // namespace istmo::control

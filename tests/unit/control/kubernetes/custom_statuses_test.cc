@@ -65,7 +65,7 @@ BOOST_FIXTURE_TEST_CASE(status_of_what_is_an_object_here_is_written_once, World)
   statuses.want({status(1)});
   statuses.on_object(kWeb, object("u1", 1, R"({"status":"Ready"})"));  // it lost what it knows not
   BOOST_TEST(written().is_null());
-  BOOST_CHECK(statuses.wake_at() == Instant::never());
+  BOOST_CHECK(statuses.wake_at(now) == Instant::never());
 }
 
 BOOST_FIXTURE_TEST_CASE(conditions_say_of_which_generation_they_are, World) {
@@ -110,8 +110,42 @@ BOOST_FIXTURE_TEST_CASE(server_that_is_away_is_asked_again_later, World) {
   written();
   BOOST_TEST(!reply(0));
   BOOST_TEST(written().is_null());
-  now = statuses.wake_at();
+  now = statuses.wake_at(now);
   BOOST_TEST(text_at(written(), "status") == "Ready");
+}
+
+BOOST_FIXTURE_TEST_CASE(server_that_does_not_know_us_for_a_moment_is_asked_again, World) {
+  statuses.on_object(kWeb, object("u1", 1));
+  statuses.want({status(1)});
+  written();
+  BOOST_TEST(!reply(401));
+  now = statuses.wake_at(now);
+  BOOST_TEST(text_at(written(), "status") == "Ready");
+}
+
+BOOST_FIXTURE_TEST_CASE(what_another_replica_may_have_written_is_written_anew, World) {
+  statuses.on_object(kWeb, object("u1", 1));
+  statuses.want({status(1)});
+  written();
+  reply(200);
+  statuses.on_object(kWeb, object("u1", 1, R"({"status":"Error"})"));
+  statuses.want({status(1)});
+  BOOST_TEST(written().is_null());
+  statuses.forget_written();
+  BOOST_TEST(text_at(written(), "status") == "Ready");
+}
+
+BOOST_FIXTURE_TEST_CASE(refusal_is_told_again_after_it_was_over, World) {
+  statuses.on_object(kWeb, object("u1", 1));
+  statuses.want({status(1)});
+  written();
+  BOOST_TEST(reply(422));
+  statuses.want({status(1, "Pending")});
+  written();
+  BOOST_TEST(!reply(200));
+  statuses.want({status(1)});
+  written();
+  BOOST_TEST(reply(422));
 }
 
 BOOST_FIXTURE_TEST_CASE(missing_right_is_told_once_and_asked_for_rarely, World) {
@@ -119,7 +153,7 @@ BOOST_FIXTURE_TEST_CASE(missing_right_is_told_once_and_asked_for_rarely, World) 
   statuses.want({status(1)});
   written();
   BOOST_TEST(reply(403));
-  now = statuses.wake_at();
+  now = statuses.wake_at(now);
   BOOST_CHECK(now == kStart + CustomStatuses::kForbiddenPause);
   written();
   BOOST_TEST(!reply(403));
@@ -131,7 +165,7 @@ BOOST_FIXTURE_TEST_CASE(status_that_the_definition_refuses_is_not_asked_again_as
   written();
   BOOST_TEST(reply(422));
   BOOST_TEST(written().is_null());
-  BOOST_CHECK(statuses.wake_at() == Instant::never());
+  BOOST_CHECK(statuses.wake_at(now) == Instant::never());
   statuses.want({status(1, "Pending")});
   BOOST_TEST(text_at(written(), "status") == "Pending");
 }
