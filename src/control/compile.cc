@@ -192,6 +192,7 @@ class Compilation {
 
   void add_site(const SiteDocument& site) {
     snapshot().limits = site_limits(site.settings);
+    snapshot().allows_transit = allows_transit(site.settings);
     const std::string shortfall = ha_shortfall(site, observed_);
     if (!shortfall.empty()) problem(Severity::warning, site, shortfall);
   }
@@ -317,22 +318,60 @@ class Compilation {
     }
   }
 
+  // Those of a site that is held too: a stream for it waits for its link.
   void add_remote_services() {
-    // Those of a site that is held too: a stream for it waits for its link.
+    std::map<std::string_view, const RemoteSite*> neighbours;
     for (const RemoteSite& remote : observed_.remote_sites) {
+      if (remote.is_neighbour()) neighbours.emplace(remote.state.site.id, &remote);
+    }
+    for (const RemoteSite& remote : observed_.remote_sites) {
+      const std::vector<proxy::RemoteService> places = places_of(remote, neighbours);
       for (const ServiceInfo& service : remote.state.services) {
         if (service.connectors.empty()) continue;
-        if (remote.is_linked) {
-          snapshot().remote_services.push_back(
-              {.routing_key = service.routing_key, .site_id = remote.state.site.id, .replica = {}});
-        }
-        for (const std::string& sibling : remote.siblings) {
-          snapshot().remote_services.push_back({.routing_key = service.routing_key,
-                                                .site_id = observed_.site.id,
-                                                .replica = sibling});
+        for (const proxy::RemoteService& place : places) {
+          add_remote_service(service.routing_key, place);
         }
       }
     }
+  }
+
+  // The first steps to a site, without a routing key: to itself, and to neighbours on the way.
+  std::vector<proxy::RemoteService> places_of(
+      const RemoteSite& remote,
+      const std::map<std::string_view, const RemoteSite*>& neighbours) const {
+    std::vector<proxy::RemoteService> places;
+    const auto add = [&](const RemoteSite& neighbour, uint32_t cost, bool is_cut) {
+      if (neighbour.is_linked) {
+        places.push_back(
+            {.site_id = neighbour.state.site.id, .replica = {}, .cost = cost, .is_cut = is_cut});
+      }
+      for (const std::string& sibling : neighbour.siblings) {
+        places.push_back(
+            {.site_id = observed_.site.id, .replica = sibling, .cost = cost, .is_cut = is_cut});
+      }
+    };
+    add(remote, 0, false);
+    for (const MeshWay& way : remote.ways) {
+      const auto neighbour = neighbours.find(way.neighbour());
+      if (neighbour != neighbours.end()) add(*neighbour->second, way.cost, way.is_cut);
+    }
+    return places;
+  }
+
+  // Several sites may be behind one neighbour: the nearest counts.
+  void add_remote_service(const std::string& key, const proxy::RemoteService& place) {
+    auto& services = snapshot().remote_services;
+    const auto [first, is_new] =
+        remote_services_.try_emplace({key, place.site_id, place.replica}, services.size());
+    if (is_new) {
+      services.push_back(place);
+      services.back().routing_key = key;
+      return;
+    }
+    proxy::RemoteService& known = services[first->second];
+    if (std::tie(known.is_cut, known.cost) <= std::tie(place.is_cut, place.cost)) return;
+    known.is_cut = place.is_cut;
+    known.cost = place.cost;
   }
 
   void find_reachable_keys() {
@@ -443,6 +482,8 @@ class Compilation {
   const Desired& desired_;
   const Observed& observed_;
   Compiled compiled_;
+  // Where in the snapshot: by key, site and replica.
+  std::map<std::tuple<std::string, std::string, std::string>, size_t> remote_services_;
   std::set<std::string> reachable_keys_;
   bool is_a_link_down_ = false;
   // "Listener backend", or a published service, by host and port and by address.
@@ -515,68 +556,6 @@ bool makes_credentials(const RouterAccessDocument& access, const Desired& desire
                        access.tls_credentials == kSiteServerSecret;
   return is_ours && !desired.secrets.contains(access.tls_credentials) &&
          !desired.certificates.contains(access.tls_credentials);
-}
-
-namespace {
-
-// Of a connector in the snapshot, as its document says.
-std::optional<uint16_t> publish_port_of(const std::string& connector, const Desired& desired) {
-  if (const auto found = desired.connectors.find(connector); found != desired.connectors.end()) {
-    return traffic_settings(found->second.settings).publish_port;
-  }
-  const std::string prefix = attached_connector("");
-  if (!connector.starts_with(prefix)) return std::nullopt;
-  const auto binding = desired.attached_bindings.find(connector.substr(prefix.size()));
-  if (binding == desired.attached_bindings.end()) return std::nullopt;
-  return traffic_settings(binding->second.settings).publish_port;
-}
-
-}  // namespace
-
-MeshSiteState local_state(const Desired& desired, const Observed& observed,
-                          const proxy::Snapshot& snapshot) {
-  std::map<std::string, ServiceInfo> services;
-  const auto service_of = [&](const std::string& key) -> ServiceInfo& {
-    ServiceInfo& service = services[key];
-    service.routing_key = key;
-    return service;
-  };
-  // A connector counts once it can be used: its host is known and nothing is wrong with it.
-  for (const proxy::ConnectorConfig& connector : snapshot.connectors) {
-    ServiceInfo& service = service_of(connector.routing_key);
-    service.connectors.push_back(connector.name);
-    const auto port = publish_port_of(connector.name, desired);
-    auto& ports = service.published_ports;
-    if (port && std::find(ports.begin(), ports.end(), *port) == ports.end()) ports.push_back(*port);
-  }
-  for (const auto& [name, listener] : desired.listeners) {
-    service_of(listener.routing_key).listeners.push_back(name);
-  }
-  for (const auto& [name, listener] : desired.multi_key_listeners) {
-    for (const auto& key : listener.choice.keys) service_of(key.key).listeners.push_back(name);
-  }
-  for (const proxy::ListenerConfig& listener : snapshot.listeners) {
-    if (!listener.choice.keys.empty() || desired.listeners.contains(listener.name)) continue;
-    service_of(listener.routing_key).listeners.push_back(listener.name);
-  }
-  MeshSiteState state{.site = observed.site};
-  for (auto& [key, service] : services) {
-    std::sort(service.published_ports.begin(), service.published_ports.end());
-    std::sort(service.connectors.begin(), service.connectors.end());
-    std::sort(service.listeners.begin(), service.listeners.end());
-    state.services.push_back(std::move(service));
-  }
-  state.links = mesh_links(observed.links, IncomingLinks::left_out);
-  return state;
-}
-
-std::vector<MeshLink> mesh_links(const std::vector<LinkState>& links, IncomingLinks incoming) {
-  std::vector<MeshLink> told;
-  for (const LinkState& link : links) {
-    if (link.is_incoming && incoming == IncomingLinks::left_out) continue;
-    told.push_back({link.link, link.site_id, link.site_name, link.is_up()});
-  }
-  return told;
 }
 
 }  // namespace istmo::control

@@ -58,10 +58,4 @@ bool makes_credentials(const RouterAccessDocument& access, const Desired& desire
 // What the Site document asks of replicas in vain; empty: nothing.
 std::string ha_shortfall(const SiteDocument& site, const Observed& observed);
 
-// What this site tells its neighbours.
-MeshSiteState local_state(const Desired& desired, const Observed& observed,
-                          const proxy::Snapshot& snapshot);
-enum class IncomingLinks : uint8_t { left_out, included };
-std::vector<MeshLink> mesh_links(const std::vector<LinkState>& links, IncomingLinks incoming);
-
 }  // namespace istmo::control

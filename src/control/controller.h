@@ -30,6 +30,7 @@
 #include "control/health_server.h"
 #include "control/link_table.h"
 #include "control/mesh.h"
+#include "control/mesh_routes.h"
 #include "control/news_pace.h"
 #include "control/observed.h"
 #include "control/resolver.h"
@@ -112,6 +113,7 @@ class Controller final : private DataplaneSink,
   void on_news();
   void refresh();
   void refresh_observed();
+  void refresh_network();
   void add_documents_of_tokens();
   void refresh_sibling_credentials();
   bool has_heard_siblings() const;
@@ -121,6 +123,7 @@ class Controller final : private DataplaneSink,
   void refresh_status();
   void write_status();
   void announce();
+  std::vector<MeshRoute> routes_to_announce();
   void arm_timer();
   void tell_ready();
 
@@ -178,6 +181,7 @@ class Controller final : private DataplaneSink,
   RetryPace access_pace_;    // of what SiteAccess and CertificateIssuer could not do
   uint64_t publishing_ = 0;  // generation that the workers have not all applied; 0: none
   std::set<proxy::Replica> open_meshes_;
+  size_t routes_left_out_ = 0;                             // of what neighbours are told
   std::map<std::string, std::string> told_links_;          // sites that are linked, name by id
   std::optional<proxy::Credentials> sibling_credentials_;  // until the next check of certificates
   std::set<std::string> not_understood_;  // sites, told once while their mesh is open

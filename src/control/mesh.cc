@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <charconv>
 #include <set>
+#include <tuple>
 
 #include "control/json.h"
 #include "control/pki.h"
 #include "dataplane/codec/mesh_reader.h"
+#include "dataplane/proxy/snapshot.h"
 
 namespace istmo::control {
 namespace {
@@ -18,7 +20,7 @@ constexpr size_t kLinksMax = 1'000;
 constexpr size_t kNeighboursMax = 1'000;
 constexpr size_t kPemBytesMax = 16 * 1024;
 constexpr TextLimits kMessageLimits{.bytes_max = 4 * 1024 * 1024,
-                                    .depth_max = 8,
+                                    .depth_max = 12,
                                     .nodes_max = 500'000,
                                     .scalar_bytes_max = 4 * 1024 * 1024};
 
@@ -70,15 +72,34 @@ Value trust_value(const MeshTrust& trust) {
   return value;
 }
 
-void append_state(Value& map, const MeshSiteState& state) {
-  map.append({}, "site", site_value(state.site));
+// Of a state or a route.
+template <class Told>
+void append_site(Value& map, const Told& told) {
+  map.append({}, "site", site_value(told.site));
   Value services = Value::list();
-  for (const ServiceInfo& service : state.services) services.add(service_value(service));
+  for (const ServiceInfo& service : told.services) services.add(service_value(service));
   map.append({}, "services", std::move(services));
   Value links = Value::list();
-  for (const MeshLink& link : state.links) links.add(link_value(link));
+  for (const MeshLink& link : told.links) links.add(link_value(link));
   map.append({}, "links", std::move(links));
+}
+
+Value route_value(const MeshRoute& route) {
+  Value value = Value::map();
+  append_site(value, route);
+  value.append({}, "path", names_value(route.path));
+  value.append({}, "cost", route.cost);
+  if (route.is_cut) value.append({}, "cut", true);
+  return value;
+}
+
+void append_state(Value& map, const MeshSiteState& state) {
+  append_site(map, state);
   if (state.is_leaving) map.append({}, "leaving", true);
+  if (state.routes.empty()) return;
+  Value routes = Value::list();
+  for (const MeshRoute& route : state.routes) routes.add(route_value(route));
+  map.append({}, "routes", std::move(routes));
 }
 
 // --- reading ---------------------------------------------------------------------------------
@@ -135,8 +156,14 @@ Result<const Value*> list_at(const Value& map, std::string_view key, size_t size
   return list;
 }
 
-Result<std::vector<std::string>> names_at(const Value& map, std::string_view key) {
-  const Value* list = TRY(list_at(map, key, kNamesMax));
+Result<bool> truth_at(const Value& map, std::string_view key) {
+  if (!map.find(key)) return false;
+  return TRY(need(map, key, Value::Kind::boolean))->text() == "true";
+}
+
+Result<std::vector<std::string>> names_at(const Value& map, std::string_view key,
+                                          size_t size_max = kNamesMax) {
+  const Value* list = TRY(list_at(map, key, size_max));
   std::vector<std::string> names;
   for (const Value& item : list->items()) names.push_back(TRY(checked_text(item, key)));
   return names;
@@ -196,31 +223,68 @@ Result<MeshTrust> read_trust(const Value& map) {
                    .certificate_request = TRY(text_at(map, "certificateRequest", Empty::allowed))};
 }
 
-Result<MeshSiteState> read_state(const Value& map) {
-  MeshSiteState state;
-  const Value* site = TRY(need(map, "site", Value::Kind::map));
-  state.site = TRY(read_site(*site));
+// How much the services of one site, or of all those behind it, may be.
+struct ServiceRoom {
+  size_t services = kMeshServicesMax;
+  size_t ports = kMeshPublishedMax;
+};
+
+Result<std::vector<ServiceInfo>> read_services(const Value& map, ServiceRoom& room) {
+  std::vector<ServiceInfo> services;
   std::set<std::string> keys;
-  size_t ports = 0;
-  for (const Value& item : TRY(list_at(map, "services", kMeshServicesMax))->items()) {
+  for (const Value& item : TRY(list_at(map, "services", room.services))->items()) {
     ServiceInfo service = TRY(read_service(item));
     if (!keys.insert(service.routing_key).second) {
       return Error::protocol("mesh message: a routing key is there twice");
     }
-    ports += service.published_ports.size();
-    if (ports > kMeshPublishedMax) {
+    if (service.published_ports.size() > room.ports) {
       return Error::limit("mesh message: more than " + std::to_string(kMeshPublishedMax) +
                           " published ports");
     }
-    state.services.push_back(std::move(service));
+    room.ports -= service.published_ports.size();
+    --room.services;
+    services.push_back(std::move(service));
   }
-  std::sort(state.services.begin(), state.services.end(),
-            [](const auto& a, const auto& b) { return a.routing_key < b.routing_key; });
+  std::ranges::sort(services, {}, &ServiceInfo::routing_key);
+  return services;
+}
+
+// Of a state or a route.
+template <class Told>
+Result<> read_site_of(const Value& map, ServiceRoom& room, Told& told) {
+  const Value* site = TRY(need(map, "site", Value::Kind::map));
+  told.site = TRY(read_site(*site));
+  told.services = TRY(read_services(map, room));
   for (const Value& item : TRY(list_at(map, "links", kLinksMax))->items()) {
-    state.links.push_back(TRY(read_link(item)));
+    told.links.push_back(TRY(read_link(item)));
   }
-  if (map.find("leaving")) {
-    state.is_leaving = TRY(need(map, "leaving", Value::Kind::boolean))->text() == "true";
+  return {};
+}
+
+Result<MeshRoute> read_route(const Value& map, ServiceRoom& room) {
+  MeshRoute route;
+  TRY(read_site_of(map, room, route));
+  route.path = TRY(names_at(map, "path", proxy::kHopsMax));
+  const uint64_t cost = TRY(number_at(map, "cost"));
+  route.cost = static_cast<uint32_t>(std::min<uint64_t>(cost, UINT32_MAX));
+  route.is_cut = TRY(truth_at(map, "cut"));
+  return route;
+}
+
+Result<MeshSiteState> read_state(const Value& map) {
+  MeshSiteState state;
+  ServiceRoom own_room;
+  TRY(read_site_of(map, own_room, state));
+  state.is_leaving = TRY(truth_at(map, "leaving"));
+  if (!map.find("routes")) return state;
+  ServiceRoom room;
+  for (const Value& item : TRY(list_at(map, "routes", kMeshRoutesMax))->items()) {
+    // What it passes on from others is no reason not to hear of itself.
+    ServiceRoom left = room;
+    auto route = read_route(item, left);
+    if (!route) continue;
+    room = left;
+    state.routes.push_back(std::move(*route));
   }
   return state;
 }
@@ -248,6 +312,10 @@ void add_service(std::map<std::string, ServiceInfo>& services, const ServiceInfo
   }
 }
 
+bool is_better(const MeshRoute& a, const MeshRoute& b) {
+  return std::tuple(a.is_cut, a.cost, a.path.size()) < std::tuple(b.is_cut, b.cost, b.path.size());
+}
+
 // They run the same documents, and one may be a little ahead of another: together they offer what
 // any of them offers. One that refuses a stream is not the last to be asked.
 RemoteSite merge_replicas(const std::vector<const RemoteSite*>& replicas) {
@@ -255,11 +323,16 @@ RemoteSite merge_replicas(const std::vector<const RemoteSite*>& replicas) {
   if (replicas.size() == 1) return site;
   std::map<std::string, ServiceInfo> services;
   std::map<std::pair<std::string, std::string>, MeshLink> links;
+  std::map<std::string, MeshRoute> routes;
   for (const RemoteSite* replica : replicas) {
     for (const ServiceInfo& service : replica->state.services) add_service(services, service);
     for (const MeshLink& link : replica->state.links) {
       const auto [found, is_new] = links.try_emplace({link.name, link.remote_site_id}, link);
       if (!is_new) found->second.is_operational |= link.is_operational;
+    }
+    for (const MeshRoute& route : replica->state.routes) {
+      const auto [found, is_new] = routes.try_emplace(route.site.id, route);
+      if (!is_new && is_better(route, found->second)) found->second = route;
     }
     // Who asks for a certificate is answered first.
     if (site.trust.request.empty() && !replica->trust.request.empty()) site.trust = replica->trust;
@@ -270,6 +343,8 @@ RemoteSite merge_replicas(const std::vector<const RemoteSite*>& replicas) {
   for (auto& [key, link] : links) {
     if (site.state.links.size() < kLinksMax) site.state.links.push_back(std::move(link));
   }
+  site.state.routes.clear();
+  for (auto& [id, route] : routes) site.state.routes.push_back(std::move(route));
   return site;
 }
 
@@ -446,6 +521,11 @@ std::string MeshAnnouncer::message_for(const proxy::Replica& replica, const Mesh
   while (message.size() > codec::kMeshMessageBytesMax && !some.empty()) {
     some.resize(some.size() / 2);
     message = write_mesh_message(state_, trust, sequence_, some);
+  }
+  MeshSiteState nearest = state_;
+  while (message.size() > codec::kMeshMessageBytesMax && !nearest.routes.empty()) {
+    nearest.routes.resize(nearest.routes.size() / 2);
+    message = write_mesh_message(nearest, trust, sequence_, some);
   }
   return message;
 }

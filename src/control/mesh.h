@@ -1,9 +1,9 @@
 // What linked sites tell each other: who they are, what they offer, what they listen to.
 //
 // Each replica of a site sends its full state with a growing sequence number, as one JSON message
-// to each replica of a neighbour, whenever it changed or a link opened. Version 1 knows direct
-// neighbours only. Messages come from another site, so they are checked and bounded like any
-// foreign input.
+// to each replica of a neighbour, whenever it changed or a link opened. With it goes what it knows
+// of the sites behind it (mesh_routes.h). Messages come from another site, so they are checked and
+// bounded like any foreign input.
 #pragma once
 
 #include <cstdint>
@@ -46,12 +46,24 @@ struct MeshLink {
   friend bool operator==(const MeshLink&, const MeshLink&) = default;
 };
 
+// A further site that the teller reaches, and how.
+struct MeshRoute {
+  SiteInfo site;
+  std::vector<ServiceInfo> services;  // as of a MeshSiteState
+  std::vector<MeshLink> links;
+  std::vector<std::string> path;  // ids of the sites between the teller and that one, in order
+  uint32_t cost = 1;              // of all links on the way together
+  bool is_cut = false;  // a link on the way is lost, and may come back (MeshState::kHoldTime)
+  friend bool operator==(const MeshRoute&, const MeshRoute&) = default;
+};
+
 // The state that a site sends.
 struct MeshSiteState {
   SiteInfo site;
   std::vector<ServiceInfo> services;  // sorted by routing key, each key once
   std::vector<MeshLink> links;
-  bool is_leaving = false;  // the process that says so ends soon, and its site goes on
+  bool is_leaving = false;        // the process that says so ends soon, and its site goes on
+  std::vector<MeshRoute> routes;  // to each other site that it knows, the nearest first
   friend bool operator==(const MeshSiteState&, const MeshSiteState&) = default;
 };
 
@@ -68,6 +80,7 @@ struct MeshTrust {
 inline constexpr int kMeshVersion = 1;
 inline constexpr size_t kMeshServicesMax = 10'000;
 inline constexpr size_t kMeshPublishedMax = 1'000;  // ports that one site has others listen on
+inline constexpr size_t kMeshRoutesMax = 1'000;  // the two above hold for all of them together, too
 
 // `neighbours`: for another replica of this site, those that this one is linked with.
 std::string write_mesh_message(const MeshSiteState& state, const MeshTrust& trust,
@@ -82,13 +95,24 @@ struct MeshMessage {
 // Errors: protocol (it breaks a rule), refused (a later version), limit (it says too much).
 Result<MeshMessage> read_mesh_message(std::string_view text);
 
-// A neighbour as this site knows it, all its replicas together.
+// A way to a site that leads over a neighbour.
+struct MeshWay {
+  std::vector<std::string> path;  // ids of the sites in between, the neighbour first
+  uint32_t cost = 1;              // beyond the link with the neighbour
+  bool is_cut = false;            // as of a MeshRoute, or the neighbour itself is not reachable
+  const std::string& neighbour() const { return path.front(); }
+  friend bool operator==(const MeshWay&, const MeshWay&) = default;
+};
+
+// Another site as this one knows it, all its replicas together.
 struct RemoteSite {
   MeshSiteState state;
   MeshTrust trust;
-  bool is_reachable = true;           // false: its links went away without a word, see kHoldTime
-  bool is_linked = true;              // false: only siblings are, see siblings.h
-  std::vector<std::string> siblings;  // replicas of this site that are linked with it
+  bool is_reachable = true;           // false: a link was lost without a word, see kHoldTime
+  bool is_linked = true;              // false: only siblings or neighbours are, see below
+  std::vector<std::string> siblings;  // replicas of this site that are linked with it (siblings.h)
+  std::vector<MeshWay> ways;          // over neighbours, the best first (mesh_routes.h)
+  bool is_neighbour() const { return is_linked || !siblings.empty(); }
 };
 
 // Knowledge about the neighbours, told by each of their replicas for itself. Owned by the

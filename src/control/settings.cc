@@ -57,7 +57,9 @@ std::vector<std::string_view> known_settings(std::string_view kind) {
     known = {kSettingConnectTimeout, kSettingIdleTimeout, kSettingHalfCloseTimeout,
              kSettingKeepalive, kSettingDropTcpConnections};
   }
-  if (kind == "Site") known = {kSettingStreamsMax, kSettingBufferedBytesMax, kSettingIngressHosts};
+  if (kind == "Site") {
+    known = {kSettingStreamsMax, kSettingBufferedBytesMax, kSettingIngressHosts, kSettingTransit};
+  }
   if (is_listener) known.push_back(kSettingMaxConnections);
   if (kind == "AttachedConnectorBinding") known = {kSettingDropTcpConnections};
   if (kind == "Connector" || kind == "AttachedConnectorBinding") {
@@ -90,6 +92,8 @@ Result<> apply_site_setting(proxy::Limits& limits, const std::string& key,
     limits.buffered_bytes_max = TRY(number_up_to<uint64_t>(value, kBytesMin, uint64_t{1} << 50));
   } else if (key == kSettingIngressHosts) {
     TRY(hosts_of(value));
+  } else if (key == kSettingTransit) {
+    TRY(truth_of(value));
   }
   return {};
 }
@@ -107,6 +111,11 @@ std::vector<std::string> ingress_hosts_setting(const Settings& settings) {
   const auto found = settings.find(kSettingIngressHosts);
   if (found == settings.end()) return {};
   return hosts_of(found->second).value_or(std::vector<std::string>());
+}
+
+bool allows_transit(const Settings& settings) {
+  const auto found = settings.find(kSettingTransit);
+  return found == settings.end() || truth_of(found->second).value_or(true);
 }
 
 Result<> apply_setting(TrafficSettings& traffic, const std::string& key, const std::string& value) {

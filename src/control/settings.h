@@ -5,7 +5,8 @@
 //   maxConnections; Connector: publishPort, the port at which linked sites offer the service by
 //   themselves (`expose`).
 //   Site: streamsMax, bufferedBytesMax, the bounds of the process; ingressHosts, names and
-//   addresses under which other sites reach this one, separated by commas.
+//   addresses under which other sites reach this one, separated by commas; transit ("true",
+//   "false"), whether sites that are linked with this one reach each other over it.
 #pragma once
 
 #include <cstdint>
@@ -30,6 +31,7 @@ inline constexpr const char* kSettingPublishPort = "publishPort";
 inline constexpr const char* kSettingStreamsMax = "streamsMax";
 inline constexpr const char* kSettingBufferedBytesMax = "bufferedBytesMax";
 inline constexpr const char* kSettingIngressHosts = "ingressHosts";
+inline constexpr const char* kSettingTransit = "transit";
 
 // Settings of a Listener or a Connector, understood.
 struct TrafficSettings {
@@ -49,6 +51,7 @@ Result<> apply_site_setting(proxy::Limits& limits, const std::string& key,
 proxy::Limits site_limits(const Settings& settings);
 // Of a Site; those that are none were refused before.
 std::vector<std::string> ingress_hosts_setting(const Settings& settings);
+bool allows_transit(const Settings& settings);
 // Applies one setting; Error::config says what the value should look like. Other keys: no effect.
 Result<> apply_setting(TrafficSettings& traffic, const std::string& key, const std::string& value);
 // All of them; values that cannot be understood keep the default (reading refused them before).

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "control/document_text.h"
+#include "control/local_state.h"
 #include "control/service_offers.h"
 
 namespace istmo::control {

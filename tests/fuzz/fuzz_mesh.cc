@@ -7,6 +7,8 @@
 
 #include "base/assert.h"
 #include "control/mesh.h"
+#include "control/mesh_routes.h"
+#include "dataplane/proxy/snapshot.h"
 
 using namespace istmo;
 using namespace istmo::control;
@@ -24,23 +26,52 @@ bool is_harmless(const std::string& text) {
          });
 }
 
-void check(const MeshSiteState& state) {
-  const SiteInfo& site = state.site;
+// Of a state or a route.
+template <class Told>
+void check_site(const Told& told) {
+  const SiteInfo& site = told.site;
   for (const auto& text : {site.id, site.name, site.namespace_name, site.platform, site.version}) {
     ASSERT(is_harmless(text));
   }
   ASSERT(!site.id.empty() && !site.name.empty());
-  ASSERT(state.services.size() <= kMeshServicesMax);
-  for (size_t i = 0; i < state.services.size(); ++i) {
-    const ServiceInfo& service = state.services[i];
+  ASSERT(told.services.size() <= kMeshServicesMax);
+  for (size_t i = 0; i < told.services.size(); ++i) {
+    const ServiceInfo& service = told.services[i];
     ASSERT(is_harmless(service.routing_key) && !service.routing_key.empty());
     ASSERT(is_harmless(service.type) && !service.type.empty());
-    ASSERT(i == 0 || state.services[i - 1].routing_key < service.routing_key);
+    ASSERT(i == 0 || told.services[i - 1].routing_key < service.routing_key);
     ASSERT(std::ranges::all_of(service.connectors, is_harmless));
     ASSERT(std::ranges::all_of(service.listeners, is_harmless));
     ASSERT(std::ranges::none_of(service.published_ports, [](uint16_t port) { return port == 0; }));
   }
-  for (const MeshLink& link : state.links) ASSERT(is_harmless(link.name));
+  for (const MeshLink& link : told.links) ASSERT(is_harmless(link.name));
+}
+
+void check(const MeshSiteState& state) {
+  check_site(state);
+  ASSERT(state.routes.size() <= kMeshRoutesMax);
+  size_t services = 0;
+  for (const MeshRoute& route : state.routes) {
+    check_site(route);
+    ASSERT(std::ranges::all_of(route.path, is_harmless));
+    services += route.services.size();
+  }
+  ASSERT(services <= kMeshServicesMax);
+}
+
+// Whatever neighbours say, no way leads through this site, or farther than a stream goes.
+void check_ways(std::vector<RemoteSite> sites) {
+  add_ways(sites, kLocalSite, {});
+  for (const RemoteSite& site : sites) {
+    ASSERT(site.state.site.id != kLocalSite && site.ways.size() <= kMeshWaysMax);
+    for (const MeshWay& way : site.ways) {
+      ASSERT(!way.path.empty() && way.path.size() < proxy::kHopsMax);
+      ASSERT(std::ranges::find(way.path, kLocalSite) == way.path.end());
+      ASSERT(way.neighbour() == kRemoteSite || way.neighbour() == kNamedSite);
+    }
+  }
+  const RoutesToTell told = routes_to_tell(sites, {});
+  ASSERT(told.routes.size() + told.left_out == sites.size());
 }
 
 void on_text(MeshState& mesh, std::string_view text, uint64_t& last_sequence) {
@@ -81,5 +112,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     ASSERT(remote.state.site.id == kRemoteSite || remote.state.site.id == kNamedSite);
     check(remote.state);
   }
+  check_ways(mesh.sites());
   return 0;
 }

@@ -428,6 +428,20 @@ void make_mesh(const std::filesystem::path& folder) {
                         .certificate = "certificate",
                         .certificate_request = "00ff"};
   corpus.add("trust", write_mesh_message(state, trust, 4));
+  const auto further = [&](const char* name, std::vector<std::string> path, bool is_cut) {
+    return MeshRoute{.site = {std::string("00000000-0000-4000-8000-00000000000") + name, name, "",
+                              "linux", "0.1.0"},
+                     .services = state.services,
+                     .links = state.links,
+                     .path = std::move(path),
+                     .cost = 3,
+                     .is_cut = is_cut};
+  };
+  MeshSiteState hub = state;
+  hub.routes = {further("3", {}, false), further("4", {further("3", {}, false).site.id}, true),
+                further("1", {}, false), further("5", {state.site.id}, false)};
+  corpus.add("routes", write_mesh_message(hub, {}, 5));
+  corpus.add("routes-go", write_mesh_message(hub, {}, 5) + zero + write_mesh_message(state, {}, 6));
   std::ranges::reverse(state.services);
   corpus.add("out-of-order", write_mesh_message(state, {}, 1));
   state.services.push_back(state.services.front());

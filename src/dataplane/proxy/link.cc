@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "dataplane/io/cores.h"
 #include "dataplane/proxy/mesh_channel.h"
+#include "dataplane/proxy/snapshot.h"
 #include "dataplane/proxy/worker.h"
 
 namespace istmo::proxy {
@@ -21,6 +22,26 @@ constexpr uint64_t kOutputAtOnceBytesMax = 240 * 1024;
 constexpr uint32_t kSiteConnectionsMin = 16;
 
 constexpr std::string_view kSiteUri = "istmo://site/";
+
+// Ids of the sites that a stream came through, of the opener's head, with commas between them.
+constexpr std::string_view kPathProperty = "istmo:path";
+
+std::string write_path(const std::vector<std::string>& sites) {
+  std::string text;
+  for (const std::string& site : sites) text += (text.empty() ? "" : ",") + site;
+  return text;
+}
+
+// Of too many one more than allowed.
+std::vector<std::string> read_path(std::string_view text) {
+  std::vector<std::string> sites;
+  while (!text.empty() && sites.size() <= kHopsMax) {
+    const size_t end = std::min(text.find(','), text.size());
+    sites.emplace_back(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return sites;
+}
 
 // The identity of a site is in its certificate: URI istmo://site/<id>, else the common name.
 std::string site_of(const codec::TlsIdentity& identity) {
@@ -88,9 +109,14 @@ LinkChange Link::change() const {
   return change;
 }
 
-LinkStream* Link::open_stream(StreamSink& sink, const std::string& routing_key) {
+LinkStream* Link::open_stream(StreamSink& sink, const std::string& routing_key,
+                              const std::vector<std::string>& sites) {
   if (!is_open()) return nullptr;
-  const auto id = mux_.open_stream({.to = routing_key});
+  codec::StreamHead head{.to = routing_key};
+  if (!sites.empty()) {
+    head.application_properties.emplace_back(kPathProperty, write_path(sites));
+  }
+  const auto id = mux_.open_stream(head);
   if (!id) return nullptr;
   auto& stream = stream_slab_.emplace(*this, *id);
   stream.set_sink(sink);
@@ -124,7 +150,7 @@ bool Link::can_have_mesh() const {
 void Link::open_mesh() {
   if (!is_open() || is_incoming() || mesh_) return;
   mesh_ = std::make_unique<MeshChannel>(worker_, *this);
-  if (auto* stream = open_stream(mesh_->sink(), std::string(kMeshKey))) mesh_->start(*stream);
+  if (auto* stream = open_stream(mesh_->sink(), std::string(kMeshKey), {})) mesh_->start(*stream);
 }
 
 bool Link::leads_to(const Replica& place) const {
@@ -371,6 +397,26 @@ void Link::on_reached_leaving() {
   on_leaving();
 }
 
+// What comes from a sibling goes on to another site, but to no further sibling.
+Passage Link::passage_of_streams() const {
+  if (is_sibling_) return {.reach = Reach::own_links, .sites = {}};
+  return {.reach = worker_.allows_transit() ? Reach::all : Reach::local, .sites = {site_id_}};
+}
+
+// With the sites that its head names. Nothing: it came in a circle, or too far.
+std::optional<Passage> Link::passage_of(const codec::StreamHead& head) const {
+  Passage passage = passage_of_streams();
+  for (const auto& [name, value] : head.application_properties) {
+    if (name != kPathProperty) continue;
+    auto sites = read_path(value);
+    if (sites.size() > kHopsMax || std::ranges::find(sites, worker_.site_id()) != sites.end()) {
+      return std::nullopt;
+    }
+    passage.sites.insert(passage.sites.begin(), sites.begin(), sites.end());
+  }
+  return passage;
+}
+
 void Link::handle_requested(codec::LinkEvent& event) {
   // A program says neither replica nor workers: its mesh, too, is on connection 0.
   const bool may_be_mesh = connection() == 0 || !mux_.remote().replica.empty();
@@ -382,9 +428,10 @@ void Link::handle_requested(codec::LinkEvent& event) {
   if (worker_.is_draining()) {
     return mux_.refuse(event.stream, "istmo:reset", to_string(CloseReason::shutdown));
   }
-  if (!worker_.can_serve(event.head.to, reach_of_streams())) {
-    return mux_.refuse(event.stream, "amqp:not-found",
-                       "no connector at this site has the routing key \"" + event.head.to + "\"");
+  if (!worker_.can_serve(event.head.to, passage_of_streams())) {
+    return mux_.refuse(
+        event.stream, "amqp:not-found",
+        "nothing at this site or behind it has the routing key \"" + event.head.to + "\"");
   }
   // Counted from now on, so that what is attached and never used is bounded like what is.
   if (const auto refusal = worker_.admit_stream()) {
@@ -407,7 +454,12 @@ void Link::handle_stream_opened(codec::LinkEvent& event) {
   streams_.emplace(event.stream, &stream);
   if (event.head.to != kMeshKey) {
     awaited_.erase(event.stream);  // the tunnel takes its place in the count
-    return worker_.start_link_tunnel(stream, std::move(event.head.to), reach_of_streams());
+    auto passage = passage_of(event.head);
+    if (passage) {
+      return worker_.start_link_tunnel(stream, std::move(event.head.to), std::move(*passage));
+    }
+    worker_.release_streams(1);
+    return stream.reset(CloseReason::no_route);
   }
   awaited_mesh_ = {};
   if (mesh_) return close("amqp:not-allowed", "a second mesh stream");

@@ -64,8 +64,9 @@ class Link final : public Newcomer, private transport::TransportSink {
   uint32_t remote_workers() const { return mux_.remote().workers; }
   LinkChange change() const;
 
-  // nullptr when the link is not open or out of streams.
-  LinkStream* open_stream(StreamSink& sink, const std::string& routing_key);
+  // nullptr when the link is not open or out of streams. `sites`: as of a Passage.
+  LinkStream* open_stream(StreamSink& sink, const std::string& routing_key,
+                          const std::vector<std::string>& sites);
   // The other process ends soon: it gets a stream only when nobody else can take it.
   void on_leaving();
   bool is_leaving() const { return is_leaving_; }
@@ -87,8 +88,8 @@ class Link final : public Newcomer, private transport::TransportSink {
  private:
   enum class State : uint8_t { handshaking, open, closing, ended };
   bool can_have_mesh() const;
-  // What comes from a sibling goes on to another site, but to no further sibling.
-  Reach reach_of_streams() const { return is_sibling_ ? Reach::own_links : Reach::local; }
+  Passage passage_of_streams() const;
+  std::optional<Passage> passage_of(const codec::StreamHead& head) const;
   bool was_open() const { return opened_at_ != Instant::never(); }
 
   void on_transport_open() override;

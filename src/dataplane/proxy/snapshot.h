@@ -102,11 +102,16 @@ struct LinkAcceptorConfig {
   friend bool operator==(const LinkAcceptorConfig&, const LinkAcceptorConfig&) = default;
 };
 
+// Links between the site of a client and that of its server.
+inline constexpr uint32_t kHopsMax = 8;
+
 // A site that is known to serve a routing key, learnt over a link.
 struct RemoteService {
   std::string routing_key;
   std::string site_id;  // the neighbour through which it is reached
   std::string replica;  // or, with the own site's id, the sibling that is linked to such a one
+  uint32_t cost = 0;    // of the way from that neighbour on; 0: it serves the key itself
+  bool is_cut = false;  // that way is interrupted at the moment: exchanges wait
   friend bool operator==(const RemoteService&, const RemoteService&) = default;
 };
 
@@ -134,6 +139,7 @@ struct Snapshot {
   // moment (no way to the key, host unknown): dropTcpConnections acts when its document goes.
   std::set<std::string> listener_documents;
   std::set<std::string> connector_documents;
+  bool allows_transit = true;  // streams of other sites may go on to further ones
   Limits limits;
 };
 

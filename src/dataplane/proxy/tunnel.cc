@@ -20,6 +20,18 @@ io::Chain share(const io::Chain& chain) {
   return shared;
 }
 
+// How many other sites are asked for an exchange, all of its keys together. Each one that it goes
+// through asks fewer than the one before, so that tables which are not true any more cost a few
+// attempts and not one for each path there is.
+uint32_t links_tried_max(const Passage& passage) {
+  switch (passage.sites.size()) {
+    case 0: return UINT32_MAX;
+    case 1: return 4;
+    case 2: return 2;
+    default: return 1;
+  }
+}
+
 // Whether a site that ends a stream for this reason, before it answered, reached no backend.
 bool is_refusal(CloseReason reason) {
   return reason == CloseReason::connect_refused || reason == CloseReason::connect_timeout ||
@@ -40,11 +52,11 @@ Duration stricter(Duration a, Duration b) {
 
 }  // namespace
 
-Tunnel::Tunnel(Worker& worker, Listener* listener, std::vector<std::string> keys, Reach reach,
+Tunnel::Tunnel(Worker& worker, Listener* listener, std::vector<std::string> keys, Passage passage,
                const TcpSettings& settings)
     : worker_(worker),
       listener_(listener),
-      reach_(reach),
+      passage_(std::move(passage)),
       started_(worker.loop().now()),
       last_activity_(started_),
       last_progress_(started_),
@@ -121,7 +133,8 @@ void Tunnel::on_connected(io::Completion&& done) {
 }
 
 void Tunnel::open_link_stream(Link& link) {
-  server_ = link.open_stream(*this, keys_[key_]);
+  if (++links_tried_ >= links_tried_max(passage_)) passage_.reach = Reach::local;  // the last one
+  server_ = link.open_stream(*this, keys_[key_], passage_.sites);
   if (!server_) {
     tried_.push_back({link.id(), key_});
     return attempt_failed(CloseReason::link_lost);
@@ -149,8 +162,10 @@ void Tunnel::attempt_failed(CloseReason reason) {
 // could do twice what the client asked for once.
 void Tunnel::link_attempt_failed(CloseReason reason) {
   if (early_drained_ == 0 && reason == CloseReason::client_reset) {
-    return attempt_failed(CloseReason::no_route);  // the attach was refused
+    reason = CloseReason::no_route;  // the attach was refused
   }
+  // Over another link with the same process the answer would be the same.
+  if (is_refusal(reason)) worker_.add_links_alike(tried_);
   if (reason == CloseReason::client_reset) reason = CloseReason::server_reset;
   const bool is_unsent = early_drained_ == 0 && reason != CloseReason::server_reset;
   if (is_unsent || is_refusal(reason)) return attempt_failed(reason);
@@ -255,6 +270,10 @@ void Tunnel::on_stream_closed(Stream& stream, CloseReason reason) {
   const bool was_client = is_client(stream);
   (was_client ? client_ : server_) = nullptr;
   if (state_ == State::closing) return release_if_done();
+  // That a process ends is for it to say: whoever hears it from here would take this one for it.
+  if (reason == CloseReason::shutdown && is_between_links()) {
+    reason = was_client ? CloseReason::client_reset : CloseReason::link_lost;
+  }
   if (!was_client && state_ == State::opening) {
     ASSERT(!backend_);  // a link stream: a backend's stream is open from its first moment
     return link_attempt_failed(reason);

@@ -34,6 +34,16 @@ struct TunnelsWaiting;
 // over those of its siblings too.
 enum class Reach : uint8_t { local, own_links, all };
 
+// How far an exchange may go from here, and where it came from.
+struct Passage {
+  Reach reach = Reach::all;
+  // Ids of the other sites that it came through, that of its client first: it never goes back.
+  // Empty: the client is of this site, or of a sibling.
+  std::vector<std::string> sites;
+  // Another site that sent it here may know a better way: it is told at once that there is none.
+  bool may_wait() const { return sites.empty(); }
+};
+
 // A place (backend or link) where an exchange was not served, and for which of its keys: over one
 // link another key may be.
 struct Tried {
@@ -50,7 +60,7 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
   // Where the client came in: a listener of this site, or (nullptr) a link. `settings`: the
   // listener's; those of the backend that is chosen come to them.
   // `keys`: at least one, the preferred first.
-  Tunnel(Worker& worker, Listener* listener, std::vector<std::string> keys, Reach reach,
+  Tunnel(Worker& worker, Listener* listener, std::vector<std::string> keys, Passage passage,
          const TcpSettings& settings);
   ~Tunnel();
 
@@ -64,7 +74,7 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
 
   uint64_t id() const { return id_; }
   void set_id(uint64_t id) { id_ = id; }
-  Reach reach() const { return reach_; }
+  const Passage& passage() const { return passage_; }
   std::span<const std::string> keys() const { return keys_; }
   uint64_t buffered_bytes() const { return to_server_.buffered + to_client_.buffered; }
   // When octets last left towards the client or the server, or the first of those held came.
@@ -102,13 +112,14 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
   void arm_open_timer();
   void release_if_done();
   bool is_client(const Stream& stream) const { return &stream == client_; }
+  bool is_between_links() const { return !listener_ && !backend_; }
   void add_buffered(Direction& direction, uint64_t count);
   void drop_buffered(Direction& direction, uint64_t count);
   void grant(Direction& direction, Stream* source);
 
   Worker& worker_;
   Listener* listener_;
-  Reach reach_;
+  Passage passage_;
   Backend* backend_ = nullptr;  // connecting or connected to
   Stream* client_ = nullptr;
   Stream* server_ = nullptr;
@@ -123,6 +134,7 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
   TcpSettings settings_;
   std::vector<std::string> keys_;
   uint32_t key_ = 0;  // of the last attempt
+  uint32_t links_tried_ = 0;
   // What came before the server answered, kept for another attempt.
   io::Chain early_;
   uint64_t early_drained_ = 0;  // octets of it that have left on the link of this attempt

@@ -9,8 +9,8 @@ namespace istmo::proxy {
 namespace {
 
 // Farther than every cost: a link with somebody who leaves, and before that one with a sibling.
-constexpr uint64_t kSiblingDistance = uint64_t{1} << 32;
-constexpr uint64_t kLeavingDistance = uint64_t{1} << 33;
+constexpr uint64_t kSiblingDistance = uint64_t{1} << 33;
+constexpr uint64_t kLeavingDistance = uint64_t{1} << 34;
 
 }  // namespace
 
@@ -39,21 +39,21 @@ void Worker::start_tcp_tunnel(Listener& listener, io::Fd fd) {
   const auto& config = listener.config();
   auto keys = config.choice.keys.empty() ? std::vector{config.routing_key}
                                          : order_keys(config.choice, rng_);
-  auto& tunnel = tunnels_.emplace(*this, &listener, std::move(keys), Reach::all, config.tcp);
+  auto& tunnel = tunnels_.emplace(*this, &listener, std::move(keys), Passage{}, config.tcp);
   auto& stream = emplace_tcp_stream(fd, tunnel);
   stream.start();
   start_tunnel(tunnel, stream);
 }
 
-void Worker::start_link_tunnel(LinkStream& stream, std::string routing_key, Reach reach) {
-  if (is_ending_ || !can_serve(routing_key, reach)) {
+void Worker::start_link_tunnel(LinkStream& stream, std::string routing_key, Passage passage) {
+  if (is_ending_ || !can_serve(routing_key, passage)) {
     release_streams(1);
     return stream.reset(is_ending_ ? CloseReason::shutdown : CloseReason::no_route);
   }
   // A route is there; all other limits are those of the connector that is chosen.
   const TcpSettings settings{.idle_timeout = {}, .half_close_timeout = {}};
-  auto& tunnel =
-      tunnels_.emplace(*this, nullptr, std::vector{std::move(routing_key)}, reach, settings);
+  auto& tunnel = tunnels_.emplace(*this, nullptr, std::vector{std::move(routing_key)},
+                                  std::move(passage), settings);
   stream.set_sink(tunnel.sink());
   start_tunnel(tunnel, stream);
 }
@@ -85,14 +85,14 @@ void Worker::count_closed(CloseReason reason, uint64_t bytes_in, uint64_t bytes_
 
 // --- routes ----------------------------------------------------------------------------------
 
-// For each key at this site first, then over the cheapest link, then over a sibling's; a link whose
+// For each key at this site first, then over the cheapest way, then over a sibling's; a link whose
 // other end leaves and a backend that is set aside are better than nothing.
 Route Worker::route(const Tunnel& tunnel, std::span<const Tried> tried) {
   const auto keys = tunnel.keys();
   const auto count = static_cast<uint32_t>(keys.size());
-  const Reach reach = tunnel.reach();
+  const Passage& passage = tunnel.passage();
   for (uint32_t key = 0; key < count; ++key) {
-    const Search search{keys[key], key, reach, tried};
+    const Search search{keys[key], key, passage, tried};
     if (auto* backend = pick_backend(search, false)) {
       return {.kind = Route::Kind::backend, .backend = backend, .key = key};
     }
@@ -101,11 +101,11 @@ Route Worker::route(const Tunnel& tunnel, std::span<const Tried> tried) {
     }
   }
   for (uint32_t key = 0; key < count; ++key) {
-    if (auto* backend = pick_backend({keys[key], key, reach, tried}, true)) {
+    if (auto* backend = pick_backend({keys[key], key, passage, tried}, true)) {
       return {.kind = Route::Kind::backend, .backend = backend, .key = key};
     }
   }
-  const auto may_come = [&](const auto& key) { return may_become_reachable(key, reach); };
+  const auto may_come = [&](const auto& key) { return may_become_reachable(key, passage); };
   if (std::ranges::any_of(keys, may_come)) return {.kind = Route::Kind::wait};
   return {};
 }
@@ -124,18 +124,31 @@ Backend* Worker::pick_backend(const Search& search, bool with_set_aside) {
   return picked ? pool->second.backends[*picked] : nullptr;
 }
 
+// What it costs from the other end of the link on; nothing: no way leads over it.
+std::optional<uint32_t> Worker::cost_over(const Link& link, const Search& search) const {
+  const auto places = places_.find(search.routing_key);
+  if (places == places_.end() || !link.is_open() || search.is_tried(link.id())) return std::nullopt;
+  const Passage& passage = search.passage;
+  if (link.is_sibling() && passage.reach == Reach::own_links) return std::nullopt;
+  if (std::ranges::find(passage.sites, link.site_id()) != passage.sites.end()) return std::nullopt;
+  std::optional<uint32_t> cost;
+  for (const Place& place : places->second) {
+    if (place.is_cut || !link.leads_to(place.replica)) continue;
+    cost = std::min(cost.value_or(UINT32_MAX), place.cost);
+  }
+  return cost;
+}
+
 Link* Worker::pick_link(const Search& search) {
-  if (search.reach == Reach::local) return nullptr;
-  const auto sites = remote_sites_.find(search.routing_key);
-  if (sites == remote_sites_.end()) return nullptr;
+  const Passage& passage = search.passage;
+  if (passage.reach == Reach::local || passage.sites.size() >= kHopsMax) return nullptr;
   std::vector<Link*> usable;
   uint64_t distance = UINT64_MAX;
   for (const auto& link : links_) {
-    if (!link->is_open() || search.is_tried(link->id())) continue;
-    if (link->is_sibling() && search.reach == Reach::own_links) continue;
-    const auto is_there = [&](const Replica& place) { return link->leads_to(place); };
-    if (std::ranges::none_of(sites->second, is_there)) continue;
-    const uint64_t its_distance = link->cost() + (link->is_sibling() ? kSiblingDistance : 0) +
+    const auto cost = cost_over(*link, search);
+    if (!cost) continue;
+    const uint64_t its_distance = uint64_t{link->cost()} + *cost +
+                                  (link->is_sibling() ? kSiblingDistance : 0) +
                                   (link->is_leaving() ? kLeavingDistance : 0);
     if (its_distance > distance) continue;
     if (its_distance < distance) usable.clear();
@@ -159,35 +172,50 @@ bool Worker::has_alternative(const Tunnel& tunnel, std::span<const Tried> tried)
   const auto keys = tunnel.keys();
   size_t left = 0;
   for (uint32_t key = 0; key < keys.size(); ++key) {
-    const Search search{keys[key], key, tunnel.reach(), tried};
+    const Search search{keys[key], key, tunnel.passage(), tried};
     left += count_backends(search);
     if (pick_link(search) != nullptr) return true;
   }
   return left > 1;
 }
 
-// With backends here, or by way of another site: one that is known, linked or not at the moment.
-bool Worker::can_serve(const std::string& routing_key, Reach reach) const {
+void Worker::add_links_alike(std::vector<Tried>& tried) const {
+  const Tried last = tried.back();
+  const auto its =
+      std::ranges::find_if(links_, [&](const auto& link) { return link->id() == last.place; });
+  if (its == links_.end()) return;
+  for (const auto& link : links_) {
+    const bool is_alike = link != *its && link->replica() == (*its)->replica();
+    if (is_alike) tried.push_back({link->id(), last.key});
+  }
+}
+
+// With backends here, or by way of another site: over a link that is there, or, for those who may
+// wait, to a site that is known.
+bool Worker::can_serve(const std::string& routing_key, const Passage& passage) {
   if (pools_.contains(routing_key)) return true;
-  const auto sites = remote_sites_.find(routing_key);
-  if (reach == Reach::local || sites == remote_sites_.end()) return false;
-  return std::ranges::any_of(sites->second, [](const Replica& place) { return place.id.empty(); });
+  if (passage.reach == Reach::local) return false;
+  if (!passage.may_wait()) return pick_link({routing_key, 0, passage, {}}) != nullptr;
+  const auto places = places_.find(routing_key);
+  return places != places_.end() && std::ranges::any_of(places->second, [](const Place& place) {
+           return place.replica.id.empty();
+         });
 }
 
 // A site that is known to serve the key is not connected now, or nobody can know yet.
-bool Worker::may_become_reachable(const std::string& routing_key, Reach reach) const {
-  if (reach == Reach::local) return false;
-  const auto sites = remote_sites_.find(routing_key);
-  if (sites == remote_sites_.end()) {
-    return reach == Reach::all && std::ranges::any_of(dialers_, [](const auto& dialer) {
+bool Worker::may_become_reachable(const std::string& routing_key, const Passage& passage) const {
+  if (passage.reach == Reach::local || !passage.may_wait()) return false;
+  const auto places = places_.find(routing_key);
+  if (places == places_.end()) {
+    return passage.reach == Reach::all && std::ranges::any_of(dialers_, [](const auto& dialer) {
              return !dialer->is_open() && !dialer->config().is_sibling;
            });
   }
-  return std::ranges::any_of(sites->second, [&](const Replica& place) {
-    if (reach == Reach::own_links && !place.id.empty()) return false;
-    return std::ranges::none_of(links_, [&](const auto& link) {
-      return link->is_open() && !link->is_leaving() && link->leads_to(place);
-    });
+  return std::ranges::any_of(places->second, [&](const Place& place) {
+    if (passage.reach == Reach::own_links && !place.replica.id.empty()) return false;
+    return place.is_cut || std::ranges::none_of(links_, [&](const auto& link) {
+             return link->is_open() && !link->is_leaving() && link->leads_to(place.replica);
+           });
   });
 }
 

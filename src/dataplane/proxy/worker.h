@@ -113,7 +113,7 @@ class Worker {
   std::optional<CloseReason> admit_stream();
   void start_tcp_tunnel(Listener& listener, io::Fd fd);
   // The stream was admitted.
-  void start_link_tunnel(LinkStream& stream, std::string routing_key, Reach reach);
+  void start_link_tunnel(LinkStream& stream, std::string routing_key, Passage passage);
   TcpStream& emplace_tcp_stream(io::Fd fd, Tunnel& tunnel);
   void release(TcpStream& stream) { tcp_streams_.erase(stream); }
   void release(Tunnel& tunnel);
@@ -126,8 +126,11 @@ class Worker {
 
   Route route(const Tunnel& tunnel, std::span<const Tried> tried);
   bool has_alternative(const Tunnel& tunnel, std::span<const Tried> tried);
-  // Streams that come over links, of that reach.
-  bool can_serve(const std::string& routing_key, Reach reach) const;
+  // To the link that was tried last, those with the same process.
+  void add_links_alike(std::vector<Tried>& tried) const;
+  // Streams that come over links.
+  bool can_serve(const std::string& routing_key, const Passage& passage);
+  bool allows_transit() const { return allows_transit_; }
   void add_waiting(Tunnel& tunnel) { waiting_.push_back(tunnel); }
   // A backend, a link or a snapshot came: exchanges that wait look again.
   void on_routes_changed();
@@ -164,11 +167,16 @@ class Worker {
   struct Pool {  // the backends of one routing key
     std::vector<Backend*> backends;
   };
+  struct Place {  // that a link may lead to, and from where a key is reached: RemoteService
+    Replica replica;
+    uint32_t cost;
+    bool is_cut;
+  };
   // What is looked for: a place that serves one key of an exchange and was not tried for it.
   struct Search {
     const std::string& routing_key;
     uint32_t key;  // index, as in Tried
-    Reach reach;
+    const Passage& passage;
     std::span<const Tried> tried;
     bool is_tried(uint64_t place) const {
       return std::ranges::find(tried, Tried{place, key}) != tried.end();
@@ -182,8 +190,9 @@ class Worker {
   void add_dialers(const LinkConfig& config, uint32_t connections);
   Backend* pick_backend(const Search& search, bool with_set_aside);
   Link* pick_link(const Search& search);
+  std::optional<uint32_t> cost_over(const Link& link, const Search& search) const;
   size_t count_backends(const Search& search) const;
-  bool may_become_reachable(const std::string& routing_key, Reach reach) const;
+  bool may_become_reachable(const std::string& routing_key, const Passage& passage) const;
   void start_tunnel(Tunnel& tunnel, Stream& client);
   bool has_streams_to_come() const;
   void sweep();
@@ -198,6 +207,7 @@ class Worker {
   Limits limits_;
   std::string site_id_;
   std::string site_name_;
+  bool allows_transit_ = true;
   uint64_t next_id_ = 1;         // backends and links
   uint64_t next_tunnel_id_ = 1;  // low 48 bits of a ConnectionReport::id
   bool is_draining_ = false;
@@ -208,7 +218,7 @@ class Worker {
   std::vector<std::unique_ptr<Listener>> listeners_;
   std::vector<std::unique_ptr<Backend>> backends_;
   std::unordered_map<std::string, Pool> pools_;
-  std::unordered_map<std::string, std::vector<Replica>> remote_sites_;  // by routing key
+  std::unordered_map<std::string, std::vector<Place>> places_;  // by routing key
   std::vector<std::unique_ptr<LinkDialer>> dialers_;
   std::vector<std::unique_ptr<LinkAcceptor>> acceptors_;
   std::vector<std::unique_ptr<Link>> links_;

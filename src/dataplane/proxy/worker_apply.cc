@@ -25,9 +25,11 @@ void Worker::apply(const Snapshot& snapshot) {
 }
 
 void Worker::apply_routes(const Snapshot& snapshot) {
-  remote_sites_.clear();
+  allows_transit_ = snapshot.allows_transit;
+  places_.clear();
   for (const auto& service : snapshot.remote_services) {
-    remote_sites_[service.routing_key].push_back({service.site_id, service.replica});
+    places_[service.routing_key].push_back(
+        {{service.site_id, service.replica}, service.cost, service.is_cut});
   }
 }
 

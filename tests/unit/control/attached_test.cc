@@ -1,5 +1,6 @@
 // AttachedConnectorBindings: what compile() and status make of what another namespace has.
 #include "control/compile.h"
+#include "control/local_state.h"
 #include "control/service_offers.h"
 #include "control/status.h"
 #include "control_fixture.h"

@@ -1,6 +1,7 @@
 #include "control_fixture.h"
 
 #include "control/compile.h"
+#include "control/local_state.h"
 #include "control/service_view.h"
 #include "control/status.h"
 #include "control/status_writer.h"
@@ -84,6 +85,15 @@ BOOST_AUTO_TEST_CASE(listener_at_any_ipv6_address_is_at_any_ipv4_address_too) {
 BOOST_AUTO_TEST_CASE(limits_of_the_site_are_those_of_the_process) {
   const std::string site = document("Site", "s", "{settings: {streamsMax: '7'}}");
   BOOST_TEST(compile(desired_from(site), observed()).snapshot->limits.streams_max == 7u);
+}
+
+BOOST_AUTO_TEST_CASE(a_site_joins_others_unless_it_says_that_it_does_not) {
+  const auto allows = [](const std::string& spec) {
+    return compile(desired_from(document("Site", "s", spec)), observed()).snapshot->allows_transit;
+  };
+  BOOST_TEST(allows("{}"));
+  BOOST_TEST(allows("{settings: {transit: 'true'}}"));
+  BOOST_TEST(!allows("{settings: {transit: 'false'}}"));
 }
 
 BOOST_AUTO_TEST_CASE(listener_without_any_way_stays_closed) {

@@ -41,6 +41,75 @@ BOOST_AUTO_TEST_CASE(message_is_read_back_the_same) {
   BOOST_TEST(bool(read->state == east()));
 }
 
+BOOST_AUTO_TEST_CASE(what_is_wrong_in_a_route_takes_that_route_alone) {
+  MeshSiteState hub = east();
+  const MeshRoute route{.site = {kOther, "south", "", "linux", "0.1.0"},
+                        .services = {{"d", "tcp", {5432}, {"c"}, {}}},
+                        .links = {{"link1", kEast, "east", true}},
+                        .path = {"site-between"},
+                        .cost = 7,
+                        .is_cut = true};
+  MeshRoute second = route;
+  second.site.name = "second";
+  hub.routes = {route, second};
+  const std::string good = write_mesh_message(hub, {}, 1);
+  const auto read = read_mesh_message(good);
+  BOOST_REQUIRE(read.has_value());
+  BOOST_TEST(bool(read->state == hub));
+  const std::pair<const char*, const char*> changes[] = {
+      {"\"name\":\"south\"", "\"name\":\"\""},
+      {"[\"site-between\"]", "[\"site\\nbetween\"]"},
+      {"[\"site-between\"]", "[1]"},
+      {"[\"site-between\"]", "[\"1\",\"2\",\"3\",\"4\",\"5\",\"6\",\"7\",\"8\",\"9\"]"},
+      {"\"cost\":7", "\"cost\":-7"},
+      {"\"cut\":true", "\"cut\":1"},
+      {"5432", "70000"}};
+  for (const auto& [from, to] : changes) {
+    const auto without = read_mesh_message(replaced(good, from, to));
+    BOOST_TEST_CONTEXT(from << " -> " << to) {
+      BOOST_REQUIRE(without.has_value());
+      BOOST_TEST((without->state.routes == std::vector{second}));
+    }
+  }
+}
+
+// What is told of sites further on has a room of its own, in which the first ones are taken.
+BOOST_AUTO_TEST_CASE(services_of_all_routes_together_are_bounded) {
+  MeshSiteState hub = east();
+  const MeshRoute small{.site = {kOther, "small", "", "linux", "0.1.0"},
+                        .services = {{"d", "tcp", {1}, {"c"}, {}}}};
+  MeshRoute wide = small;
+  wide.services.clear();
+  for (uint16_t i = 0; i < 600; ++i) {
+    wide.services.push_back({"key" + std::to_string(1000 + i), "tcp", {1}, {"c"}, {}});
+  }
+  hub.routes = {wide, wide, small};  // 1,201 published ports
+  const auto read = read_mesh_message(write_mesh_message(hub, {}, 1));
+  BOOST_REQUIRE(read.has_value());
+  BOOST_TEST((read->state.routes == std::vector{wide, small}));
+}
+
+BOOST_AUTO_TEST_CASE(replicas_together_tell_the_best_routes_of_any) {
+  MeshState mesh(kWest);
+  const auto told = [](uint32_t cost, bool is_cut, uint64_t sequence) {
+    MeshSiteState state = east();
+    state.routes = {{.site = {kOther, "south", "", "linux", "0.1.0"},
+                     .services = {},
+                     .links = {},
+                     .path = {},
+                     .cost = cost,
+                     .is_cut = is_cut}};
+    return write_mesh_message(state, {}, sequence);
+  };
+  const auto cost = [&] { return mesh.sites().at(0).state.routes.at(0).cost; };
+  BOOST_TEST(*mesh.on_message({kEast, "a"}, told(5, false, 1)));
+  BOOST_TEST(*mesh.on_message({kEast, "b"}, told(3, false, 1)));
+  BOOST_TEST(cost() == 3u);
+  BOOST_TEST(*mesh.on_message({kEast, "b"}, told(3, true, 2)));
+  BOOST_TEST(cost() == 5u);
+  BOOST_TEST(mesh.sites().at(0).state.routes.size() == 1u);
+}
+
 BOOST_AUTO_TEST_CASE(hostile_messages_are_refused) {
   const std::string good = message(1);
   const std::pair<const char*, const char*> changes[] = {

@@ -136,4 +136,26 @@ BOOST_AUTO_TEST_CASE(a_key_is_reached_over_own_links_and_those_of_siblings) {
   BOOST_TEST((compile({}, seen).snapshot->remote_services == expected));
 }
 
+BOOST_AUTO_TEST_CASE(a_key_behind_neighbours_is_reached_over_them_and_their_siblings) {
+  Observed seen;
+  seen.site.id = kHere;
+  RemoteSite hub{.state = {.site = {"hub", "hub", "", "linux", "0.1.0"}}, .siblings = {"b"}};
+  RemoteSite other{.state = {.site = {"other", "other", "", "linux", "0.1.0"}},
+                   .is_linked = false,
+                   .siblings = {"c"}};
+  RemoteSite far{.state = east(),
+                 .is_linked = false,
+                 .ways = {{.path = {"hub"}, .cost = 3}, {.path = {"other", "x"}, .cost = 9}}};
+  RemoteSite farther = far;  // the same key, dearer over the hub, and cut over the other one
+  farther.state.site.id = "farther";
+  farther.ways = {{.path = {"hub"}, .cost = 4}, {.path = {"other"}, .cost = 1, .is_cut = true}};
+  seen.remote_sites = {hub, other, farther, far};
+  const std::vector<proxy::RemoteService> expected = {
+      {"a", "hub", "", 3}, {"a", kHere, "b", 3}, {"a", kHere, "c", 9}};
+  BOOST_TEST((compile({}, seen).snapshot->remote_services == expected));
+  seen.remote_sites = {other, farther};
+  BOOST_TEST((compile({}, seen).snapshot->remote_services ==
+              std::vector<proxy::RemoteService>{{"a", kHere, "c", 1, true}}));
+}
+
 BOOST_AUTO_TEST_SUITE_END()
