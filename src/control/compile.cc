@@ -133,6 +133,23 @@ class Compilation {
     return addresses;
   }
 
+  // Nobody has said yet which backends it has, nor that they cannot be told.
+  bool are_awaited(const ConnectorDocument& connector) const {
+    const auto is_open = [](const auto& selection) {
+      return !selection.is_known && selection.error.empty();
+    };
+    if (connector.host.empty()) {
+      if (!observed_.cluster) return false;
+      const auto known = observed_.cluster->pods.find(connector.name());
+      return known == observed_.cluster->pods.end() || is_open(known->second);
+    }
+    if (const ServiceSelection* selection = service_of(connector, observed_)) {
+      return is_open(*selection);
+    }
+    const auto known = observed_.hosts.find(connector.host);
+    return known == observed_.hosts.end() || known->second.error.empty();
+  }
+
   static std::vector<io::Address> any_address(uint16_t port) {
     return {*io::Address::parse("::", port), *io::Address::parse("0.0.0.0", port)};
   }
@@ -208,7 +225,10 @@ class Compilation {
     for (const ConnectorDocument* connector : in_order(desired_.connectors)) {
       if (wants_tls(*connector)) continue;
       auto addresses = backends_of(*connector);
-      if (addresses.empty()) continue;
+      if (addresses.empty()) {
+        if (are_awaited(*connector)) snapshot().awaited_keys.insert(connector->routing_key);
+        continue;
+      }
       const TrafficSettings traffic = traffic_settings(connector->settings);
       snapshot().connectors.push_back({.name = connector->name(),
                                        .routing_key = connector->routing_key,

@@ -26,7 +26,7 @@ bool run_the_same(const proxy::Snapshot& a, const proxy::Snapshot& b) {
          a.listeners == b.listeners && a.connectors == b.connectors && a.links == b.links &&
          a.acceptors == b.acceptors && a.remote_services == b.remote_services &&
          a.allows_transit == b.allows_transit && a.listener_documents == b.listener_documents &&
-         a.connector_documents == b.connector_documents;
+         a.connector_documents == b.connector_documents && a.awaited_keys == b.awaited_keys;
 }
 
 std::string site_name_of(const Desired& desired, const std::string& namespace_name) {
@@ -309,6 +309,7 @@ void Controller::refresh() {
   refresh_observed();
   tell_of_links();
   compiled_ = compiler_.run(desired_, observed_);
+  were_backends_known_ |= compiled_.snapshot->awaited_keys.empty();
   publish_if_changed();
   announce();
   const Instant ended = monotonic_now();

@@ -178,8 +178,9 @@ class Controller final : private DataplaneSink,
   std::vector<Problem> told_problems_;        // logged already
   std::string status_error_;                  // why status is not on disk; empty: it is
   RetryPace bind_pace_;                       // of what the workers could not bind
-  RetryPace access_pace_;    // of what SiteAccess and CertificateIssuer could not do
-  uint64_t publishing_ = 0;  // generation that the workers have not all applied; 0: none
+  RetryPace access_pace_;             // of what SiteAccess and CertificateIssuer could not do
+  bool were_backends_known_ = false;  // of all Connectors, once
+  uint64_t publishing_ = 0;           // generation that the workers have not all applied; 0: none
   std::set<proxy::Replica> open_meshes_;
   size_t routes_left_out_ = 0;                             // of what neighbours are told
   std::map<std::string, std::string> told_links_;          // sites that are linked, name by id

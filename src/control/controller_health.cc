@@ -65,6 +65,7 @@ HealthAnswer Controller::readiness() const {
   if (observed_.published_generation == 0) {
     return unavailable("the workers do not run the documents yet");
   }
+  if (!were_backends_known_) return unavailable("the backends of Connectors are not known yet");
   if (!has_heard_siblings()) return unavailable("the other replicas have not told what they reach");
   return {.text = "ok\n"};
 }

@@ -139,6 +139,8 @@ struct Snapshot {
   // moment (no way to the key, host unknown): dropTcpConnections acts when its document goes.
   std::set<std::string> listener_documents;
   std::set<std::string> connector_documents;
+  // Routing keys of Connectors whose backends are being found out: exchanges wait for them.
+  std::set<std::string> awaited_keys;
   bool allows_transit = true;  // streams of other sites may go on to further ones
   Limits limits;
 };

@@ -205,6 +205,7 @@ bool Worker::can_serve(const std::string& routing_key, const Passage& passage) {
 // A site that is known to serve the key is not connected now, or nobody can know yet.
 bool Worker::may_become_reachable(const std::string& routing_key, const Passage& passage) const {
   if (passage.reach == Reach::local || !passage.may_wait()) return false;
+  if (awaited_keys_.contains(routing_key)) return true;
   const auto places = places_.find(routing_key);
   if (places == places_.end()) {
     return passage.reach == Reach::all && std::ranges::any_of(dialers_, [](const auto& dialer) {

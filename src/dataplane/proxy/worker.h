@@ -219,6 +219,7 @@ class Worker {
   std::vector<std::unique_ptr<Backend>> backends_;
   std::unordered_map<std::string, Pool> pools_;
   std::unordered_map<std::string, std::vector<Place>> places_;  // by routing key
+  std::set<std::string> awaited_keys_;                          // as of the Snapshot
   std::vector<std::unique_ptr<LinkDialer>> dialers_;
   std::vector<std::unique_ptr<LinkAcceptor>> acceptors_;
   std::vector<std::unique_ptr<Link>> links_;

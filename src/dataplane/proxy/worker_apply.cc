@@ -26,6 +26,7 @@ void Worker::apply(const Snapshot& snapshot) {
 
 void Worker::apply_routes(const Snapshot& snapshot) {
   allows_transit_ = snapshot.allows_transit;
+  awaited_keys_ = snapshot.awaited_keys;
   places_.clear();
   for (const auto& service : snapshot.remote_services) {
     places_[service.routing_key].push_back(

@@ -87,6 +87,37 @@ BOOST_AUTO_TEST_CASE(limits_of_the_site_are_those_of_the_process) {
   BOOST_TEST(compile(desired_from(site), observed()).snapshot->limits.streams_max == 7u);
 }
 
+BOOST_AUTO_TEST_CASE(keys_whose_backends_are_being_found_out_are_awaited) {
+  const auto awaited = [](const std::string& spec, const Observed& seen) {
+    return compile(desired_from(document("Connector", "c", spec)), seen).snapshot->awaited_keys;
+  };
+  const std::set<std::string> key = {"k"};
+  const std::string by_name = "{routingKey: k, host: db, port: 1}";
+  Observed seen = observed();
+  BOOST_TEST((awaited(by_name, seen) == key));
+  seen.hosts["db"] = {.addresses = {}, .error = "no such host"};
+  BOOST_TEST(awaited(by_name, seen).empty());
+  seen.hosts["db"] = {.addresses = {"10.0.0.1"}, .error = {}};
+  BOOST_TEST(awaited(by_name, seen).empty());
+  BOOST_TEST(awaited("{routingKey: k, host: 10.0.0.1, port: 1}", observed()).empty());
+
+  const std::string by_pods = "{routingKey: k, selector: app=web, port: 1}";
+  BOOST_TEST(awaited(by_pods, observed()).empty());  // an error: there is no cluster
+  seen.cluster.emplace();
+  BOOST_TEST((awaited(by_pods, seen) == key));
+  seen.cluster->pods["c"] = {.pods = {}, .is_known = false, .error = {}};
+  BOOST_TEST((awaited(by_pods, seen) == key));
+  seen.cluster->pods["c"].error = "pods cannot be watched";
+  BOOST_TEST(awaited(by_pods, seen).empty());
+  seen.cluster->pods["c"] = {.pods = {}, .is_known = true, .error = {}};
+  BOOST_TEST(awaited(by_pods, seen).empty());
+
+  seen.cluster->services["c"] = {.service = "db", .is_known = false, .backends = {}, .error = {}};
+  BOOST_TEST((awaited(by_name, seen) == key));
+  seen.cluster->services["c"].is_known = true;
+  BOOST_TEST(awaited(by_name, seen).empty());
+}
+
 BOOST_AUTO_TEST_CASE(a_site_joins_others_unless_it_says_that_it_does_not) {
   const auto allows = [](const std::string& spec) {
     return compile(desired_from(document("Site", "s", spec)), observed()).snapshot->allows_transit;
