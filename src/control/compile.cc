@@ -365,14 +365,16 @@ class Compilation {
         places.push_back(
             {.site_id = neighbour.state.site.id, .replica = {}, .cost = cost, .is_cut = is_cut});
       }
-      for (const std::string& sibling : neighbour.siblings) {
-        places.push_back(
-            {.site_id = observed_.site.id, .replica = sibling, .cost = cost, .is_cut = is_cut});
+      for (const SiblingLink& sibling : neighbour.siblings) {
+        places.push_back({.site_id = observed_.site.id,
+                          .replica = sibling.replica,
+                          .cost = sum_of_costs(sibling.cost, cost),
+                          .is_cut = is_cut});
       }
     };
     add(remote, 0, false);
     for (const MeshWay& way : remote.ways) {
-      const auto neighbour = neighbours.find(way.neighbour());
+      const auto neighbour = neighbours.find(way.neighbour);
       if (neighbour != neighbours.end()) add(*neighbour->second, way.cost, way.is_cut);
     }
     return places;

@@ -18,6 +18,7 @@ namespace {
 
 constexpr Duration kCertificateCheck = Duration::seconds(6 * 3600);
 constexpr Duration kSiblingPatience = Duration::seconds(10);
+constexpr Duration kBackendPatience = Duration::seconds(2);
 constexpr Duration kTryAgain = Duration::seconds(1);
 constexpr Duration kEndPatience = Duration::seconds(2);
 
@@ -103,6 +104,7 @@ Result<> Controller::start() {
   next_certificate_check_ = loop_.now() + kCertificateCheck;
   store_.apply(platform_->source().state());  // what came since the state was opened
   siblings_awaited_until_ = loop_.now() + kSiblingPatience;
+  first_word_at_ = loop_.now() + kBackendPatience;
   mark_dirty();
   LOG_INFO("site started", "site", observed_.site.name, "id", state_->site_id(), "replica", replica,
            "namespace", options_.namespace_name, "workers", options_.workers, "io",
@@ -470,6 +472,7 @@ void Controller::arm_timer() {
                            access_pace_.due(), handover_.next_deadline()});
   if (publishing_ == 0) next = std::min(next, bind_pace_.due());
   if (!has_heard_siblings()) next = std::min(next, siblings_awaited_until_);
+  if (!may_announce()) next = std::min(next, first_word_at_);
   if (!status_error_.empty()) next = std::min(next, loop_.now() + kTryAgain);
   if (const auto end = access_->next_end()) {
     // The wall clock is read in whole seconds, rounded down: this is never too early.

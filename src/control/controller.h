@@ -30,6 +30,7 @@
 #include "control/health_server.h"
 #include "control/link_table.h"
 #include "control/mesh.h"
+#include "control/mesh_announcer.h"
 #include "control/mesh_routes.h"
 #include "control/news_pace.h"
 #include "control/observed.h"
@@ -123,7 +124,8 @@ class Controller final : private DataplaneSink,
   void refresh_status();
   void write_status();
   void announce();
-  std::vector<MeshRoute> routes_to_announce();
+  bool may_announce() const;
+  void tell_of_left_out(size_t count);
   void arm_timer();
   void tell_ready();
 
@@ -182,8 +184,8 @@ class Controller final : private DataplaneSink,
   bool were_backends_known_ = false;  // of all Connectors, once
   uint64_t publishing_ = 0;           // generation that the workers have not all applied; 0: none
   std::set<proxy::Replica> open_meshes_;
-  size_t routes_left_out_ = 0;                             // of what neighbours are told
-  std::map<std::string, std::string> told_links_;          // sites that are linked, name by id
+  size_t left_out_ = 0;                            // of what neighbours and siblings are told
+  std::map<std::string, std::string> told_links_;  // sites that are linked, name by id
   std::optional<proxy::Credentials> sibling_credentials_;  // until the next check of certificates
   std::set<std::string> not_understood_;  // sites, told once while their mesh is open
   struct Question {
@@ -205,6 +207,7 @@ class Controller final : private DataplaneSink,
   Phase phase_ = Phase::starting;
   Instant next_certificate_check_;
   Instant siblings_awaited_until_;
+  Instant first_word_at_;  // to neighbours, at the latest
   io::Fd signals_;
   io::OpOf<Controller, &Controller::on_signal> signal_op_{*this};
   io::DeferredOf<Controller, &Controller::refresh> refresh_{*this};

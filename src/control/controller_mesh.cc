@@ -135,13 +135,25 @@ bool Controller::has_heard_siblings() const {
 
 // --- what they are told ----------------------------------------------------------------------
 
+// Not while this process is to find out what its Connectors lead to: neighbours still hold what the
+// one before it said, and would take its first word for the whole.
+bool Controller::may_announce() const {
+  return were_backends_known_ || loop_.now() >= first_word_at_;
+}
+
 void Controller::announce() {
+  if (!may_announce()) return;
   MeshSiteState state = local_state(desired_, observed_, *compiled_.snapshot);
   state.is_leaving =
       phase_ == Phase::leaving && platform_->replaces_process() && desired_.site() != nullptr;
   MeshSiteState own_state = state;
   own_state.links = mesh_links(links_.links(), IncomingLinks::included);
-  if (compiled_.snapshot->allows_transit) state.routes = routes_to_announce();
+  size_t left_out = 0;
+  if (compiled_.snapshot->allows_transit) {
+    auto told = routes_to_tell(observed_.remote_sites, neighbour_costs(observed_.links));
+    state.routes = std::move(told.routes);
+    left_out = told.left_out;
+  }
   std::vector<MeshSiteState> neighbours;
   for (RemoteSite& remote : mesh_->sites()) {
     if (remote.is_reachable) neighbours.push_back(std::move(remote.state));
@@ -153,15 +165,13 @@ void Controller::announce() {
             : announcer_.message_for(replica, state, renewal_->trust_for(replica.site_id));
     if (!message.empty()) dataplane_->send_mesh(replica, message);
   }
+  tell_of_left_out(left_out + announcer_.left_out() + sibling_announcer_.left_out());
 }
 
-std::vector<MeshRoute> Controller::routes_to_announce() {
-  auto told = routes_to_tell(observed_.remote_sites, neighbour_costs(observed_.links));
-  if (std::exchange(routes_left_out_, told.left_out) == 0 && told.left_out > 0) {
-    LOG_WARNING("neighbours are not told of all sites behind this one: there are too many",
-                "left_out", told.left_out);
-  }
-  return std::move(told.routes);
+void Controller::tell_of_left_out(size_t count) {
+  if (std::exchange(left_out_, count) > 0 || count == 0) return;
+  LOG_WARNING("linked sites are not told of everything that is reached here: it is too much",
+              "sites_or_services_left_out", count);
 }
 
 }  // namespace istmo::control

@@ -66,7 +66,7 @@ std::vector<MeshLink> mesh_links(const std::vector<LinkState>& links, IncomingLi
   std::vector<MeshLink> told;
   for (const LinkState& link : links) {
     if (link.is_incoming && incoming == IncomingLinks::left_out) continue;
-    told.push_back({link.link, link.site_id, link.site_name, link.is_up()});
+    told.push_back({link.link, link.site_id, link.site_name, link.is_up(), link.cost});
   }
   return told;
 }

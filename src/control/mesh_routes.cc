@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
-#include <limits>
+#include <set>
 #include <string_view>
 #include <tuple>
 
@@ -22,26 +22,24 @@ bool contains(const std::vector<std::string>& ids, const std::string& id) {
   return std::ranges::find(ids, id) != ids.end();
 }
 
-uint32_t sum(uint32_t a, uint32_t b) {
-  return a > std::numeric_limits<uint32_t>::max() - b ? std::numeric_limits<uint32_t>::max()
-                                                      : a + b;
-}
-
 uint32_t cost_of(const NeighbourCosts& costs, const std::string& neighbour) {
   const auto found = costs.find(neighbour);
   return found == costs.end() ? 1 : found->second;
 }
 
 // Whether a route that `teller` told leads anywhere from the site `local`.
-bool is_usable(const MeshRoute& route, const std::string& teller, const std::string& local) {
-  return route.site.id != local && route.site.id != teller && !contains(route.path, local) &&
-         !contains(route.path, teller) && !contains(route.path, route.site.id) &&
-         route.path.size() + 2 <= proxy::kHopsMax;  // the links: to the teller, and from it on
+bool is_usable(const MeshRoute& route, const SiteInfo& teller, const std::string& local) {
+  const auto& path = route.path;
+  const bool leads_back = route.site.called() == local || route.site.id == local ||
+                          route.site.id == teller.id || contains(path, local);
+  const bool is_circle = contains(path, teller.called()) || contains(path, route.site.called());
+  // The links: to the teller, and from it on.
+  return !leads_back && !is_circle && path.size() + 2 <= proxy::kHopsMax;
 }
 
 std::tuple<bool, uint32_t, size_t, std::string_view> rank(const Candidate& candidate) {
   const MeshWay& way = candidate.way;
-  return {way.is_cut, candidate.cost, way.path.size(), way.neighbour()};
+  return {way.is_cut, candidate.cost, way.path.size(), way.neighbour};
 }
 
 // By the site at the end, the best first.
@@ -50,14 +48,16 @@ std::map<std::string, std::vector<Candidate>> candidates_of(const std::vector<Re
                                                             const NeighbourCosts& costs) {
   std::map<std::string, std::vector<Candidate>> candidates;
   for (const RemoteSite& neighbour : sites) {
-    const std::string& id = neighbour.state.site.id;
+    const SiteInfo& teller = neighbour.state.site;
     for (const MeshRoute& route : neighbour.state.routes) {
-      if (!is_usable(route, id, local_site_id)) continue;
-      MeshWay way{
-          .path = {id}, .cost = route.cost, .is_cut = route.is_cut || !neighbour.is_reachable};
+      if (!is_usable(route, teller, local_site_id)) continue;
+      MeshWay way{.neighbour = teller.id,
+                  .path = {teller.called()},
+                  .cost = route.cost,
+                  .is_cut = route.is_cut || !neighbour.is_reachable};
       way.path.insert(way.path.end(), route.path.begin(), route.path.end());
       candidates[route.site.id].push_back(
-          {std::move(way), sum(cost_of(costs, id), route.cost), &route});
+          {std::move(way), sum_of_costs(cost_of(costs, teller.id), route.cost), &route});
     }
   }
   for (auto& [id, list] : candidates) {
@@ -83,7 +83,7 @@ MeshRoute best_route(const RemoteSite& site, const NeighbourCosts& costs) {
                   .is_cut = !site.is_reachable};
   if (site.ways.empty()) return route;
   const MeshWay& way = site.ways.front();
-  const uint32_t cost = sum(cost_of(costs, way.neighbour()), way.cost);
+  const uint32_t cost = sum_of_costs(cost_of(costs, way.neighbour), way.cost);
   // The own link of a neighbour is lost while nothing but a way makes it reachable.
   const bool is_linked = site.is_neighbour() && costs.contains(site.state.site.id);
   if (is_linked && (way.is_cut || route.cost <= cost)) return route;
@@ -91,6 +91,28 @@ MeshRoute best_route(const RemoteSite& site, const NeighbourCosts& costs) {
   route.cost = cost;
   route.is_cut = way.is_cut;
   return route;
+}
+
+// Which routes have room in a message. No first step takes more than its share from the others,
+// however much it offers and however near it says that all of it is.
+std::vector<bool> choose(const std::vector<MeshRoute>& routes) {
+  const auto first_step = [](const MeshRoute& route) -> const std::string& {
+    return route.path.empty() ? route.site.called() : route.path.front();
+  };
+  std::set<std::string> steps;
+  for (const MeshRoute& route : routes) steps.insert(first_step(route));
+  MeshRoom room;
+  std::map<std::string, MeshRoom> shares;
+  for (const std::string& step : steps) shares.emplace(step, room.share(steps.size()));
+  std::vector<bool> is_told(routes.size());
+  for (size_t i = 0; i < routes.size(); ++i) {
+    const MeshWeight weight = weight_of(routes[i]);
+    is_told[i] = shares.at(first_step(routes[i])).take(weight) && room.take(weight);
+  }
+  for (size_t i = 0; i < routes.size(); ++i) {
+    if (!is_told[i]) is_told[i] = room.take(weight_of(routes[i]));
+  }
+  return is_told;
 }
 
 }  // namespace
@@ -123,19 +145,9 @@ RoutesToTell routes_to_tell(const std::vector<RemoteSite>& sites, const Neighbou
   std::ranges::sort(told.routes, [](const MeshRoute& a, const MeshRoute& b) {
     return std::tie(a.cost, a.site.id) < std::tie(b.cost, b.site.id);
   });
-  size_t services = 0;
-  size_t ports = 0;
-  const auto has_room = [&](const MeshRoute& route) {
-    services += route.services.size();
-    for (const ServiceInfo& service : route.services) ports += service.published_ports.size();
-    return services <= kMeshServicesMax && ports <= kMeshPublishedMax;
-  };
-  size_t count = 0;
-  while (count < told.routes.size() && count < kMeshRoutesMax && has_room(told.routes[count])) {
-    ++count;
-  }
-  told.left_out = told.routes.size() - count;
-  told.routes.resize(count);
+  const std::vector<bool> is_told = choose(told.routes);
+  size_t index = 0;
+  told.left_out = std::erase_if(told.routes, [&](const MeshRoute&) { return !is_told[index++]; });
   return told;
 }
 

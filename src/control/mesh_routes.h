@@ -30,7 +30,7 @@ void add_ways(std::vector<RemoteSite>& sites, const std::string& local_site_id,
 
 struct RoutesToTell {
   std::vector<MeshRoute> routes;
-  size_t left_out = 0;  // sites, the farthest ones: more than kMeshRoutesMax and the like
+  size_t left_out = 0;  // sites that have no room: those of their neighbour that are the farthest
 };
 // The best way to each site, with the neighbours and the ways that add_ways() added.
 RoutesToTell routes_to_tell(const std::vector<RemoteSite>& sites, const NeighbourCosts& costs);

@@ -51,6 +51,18 @@ std::vector<SiblingState> Siblings::states() const {
   return states;
 }
 
+namespace {
+
+uint32_t cost_of_link(const SiblingState& sibling, const std::string& neighbour) {
+  uint32_t cost = UINT32_MAX;
+  for (const MeshLink& link : sibling.state.links) {
+    if (link.is_operational && link.remote_site_id == neighbour) cost = std::min(cost, link.cost);
+  }
+  return cost == UINT32_MAX ? 1 : cost;
+}
+
+}  // namespace
+
 void add_reach_of_siblings(std::vector<RemoteSite>& sites,
                            const std::vector<SiblingState>& siblings) {
   for (const SiblingState& sibling : siblings) {
@@ -63,7 +75,7 @@ void add_reach_of_siblings(std::vector<RemoteSite>& sites,
         known->state = neighbour;
         known->is_reachable = true;
       }
-      known->siblings.push_back(sibling.replica);
+      known->siblings.push_back({sibling.replica, cost_of_link(sibling, neighbour.site.id)});
     }
   }
 }
@@ -83,6 +95,7 @@ void add_links_of_siblings(std::vector<LinkState>& links,
       link.site_id = theirs.remote_site_id;
       link.site_name = theirs.remote_site_name;
       link.connections_open = 1;
+      link.cost = theirs.cost;
       link.error.clear();
       if (ours != links.end()) *ours = link;
       else links.push_back(link);

@@ -67,7 +67,7 @@ void check_ways(std::vector<RemoteSite> sites) {
     for (const MeshWay& way : site.ways) {
       ASSERT(!way.path.empty() && way.path.size() < proxy::kHopsMax);
       ASSERT(std::ranges::find(way.path, kLocalSite) == way.path.end());
-      ASSERT(way.neighbour() == kRemoteSite || way.neighbour() == kNamedSite);
+      ASSERT(way.neighbour == kRemoteSite || way.neighbour == kNamedSite);
     }
   }
   const RoutesToTell told = routes_to_tell(sites, {});

@@ -117,6 +117,27 @@ def test_a_site_without_transit_joins_nobody(world, doc):
     assert echoes(line.address)
 
 
+def test_a_site_with_a_link_of_its_own_making_is_listed_once(world, doc):
+    """Its certificate names no site: neighbours know it by another name than its own."""
+    line = Line(world, doc)
+    wait_until(lambda: line.east.status_of("Connector", "outlet").get("hasMatchingListener"),
+               "east to know of the listeners")
+    for site in (line.west, line.middle, line.east):
+        assert len(site.status_of("Site", site.name)["network"]) == 3
+
+
+def test_far_listeners_stay_open_while_the_site_in_the_middle_starts_again(world, doc):
+    line = Line(world, doc)
+    for _ in range(3):
+        line.middle.program.signal(signal.SIGKILL)
+        line.middle.program.wait()
+        line.west.wait_status("Listener", "inlet", "Pending")
+        line.middle.start(wait=False)
+        for _ in range(20):  # also while east has not come back to it
+            assert echoes(line.address)
+        line.west.wait_status("Listener", "inlet")
+
+
 def test_an_exchange_waits_for_a_site_behind_another_one(world, doc):
     """A process that is killed and started again: far listeners stay open, and connections wait."""
     line = Line(world, doc)

@@ -311,16 +311,17 @@ BOOST_AUTO_TEST_CASE(what_a_sibling_cannot_serve_is_refused_and_does_not_turn_in
       {.routing_key = "service", .site_id = "west", .replica = "1"}};
   stage.world.publish(stage.second);
   const Exchange& exchange = stage.world.start({.bytes = 10}, {.bytes = 10});
-  stage.until([&] { return exchange.client->is_done(); }, "the reset", Duration::seconds(1));
+  stage.until([&] { return exchange.client->is_done(); }, "the reset", Duration::seconds(2));
   BOOST_TEST(exchange.client->was_reset());
 }
 
-BOOST_AUTO_TEST_CASE(an_own_link_is_taken_before_a_siblings) {
+BOOST_AUTO_TEST_CASE(an_own_link_is_taken_before_a_siblings_that_costs_as_much_and_no_less) {
   SiblingWorld stage(4, 1);
   stage.world.west.config.links.push_back(stage.second.config.links.front());
   stage.world.west.config.links.back().cost = 1000;
-  stage.world.west.config.remote_services.push_back(
-      {.routing_key = "service", .site_id = "east", .replica = {}});
+  auto& services = stage.world.west.config.remote_services;
+  services.front().cost = 1000;  // of the sibling's link
+  services.push_back({.routing_key = "service", .site_id = "east", .replica = {}});
   stage.world.publish(stage.world.west);
   stage.until([&] { return links_open(stage.world.west, stage.world.east().replica()) > 0; },
               "an own link");
@@ -328,6 +329,12 @@ BOOST_AUTO_TEST_CASE(an_own_link_is_taken_before_a_siblings) {
   stage.world.run_for(Duration::milliseconds(100));
   BOOST_TEST(stage.second.streams_open() == 0u);
   BOOST_TEST(stage.world.west.streams_open() == 1u);
+  stage.until([&] { return stage.world.book.is_idle(); }, "the exchange");
+  services.front().cost = 999;
+  stage.world.publish(stage.world.west);
+  stage.world.start({.bytes = 5'000'000}, {.bytes = 5'000'000});
+  stage.world.run_for(Duration::milliseconds(100));
+  BOOST_TEST(stage.second.streams_open() == 1u);
   stage.until([&] { return stage.world.book.is_idle(); }, "the exchange");
   stage.world.for_each(check_complete);
 }

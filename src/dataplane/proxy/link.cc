@@ -32,11 +32,14 @@ std::string write_path(const std::vector<std::string>& sites) {
   return text;
 }
 
-// Of too many one more than allowed.
-std::vector<std::string> read_path(std::string_view text) {
+constexpr size_t kSiteIdBytesMax = 253;
+
+// Nothing: too many, or one that no site has.
+std::optional<std::vector<std::string>> read_path(std::string_view text) {
   std::vector<std::string> sites;
-  while (!text.empty() && sites.size() <= kHopsMax) {
+  while (!text.empty()) {
     const size_t end = std::min(text.find(','), text.size());
+    if (end == 0 || end > kSiteIdBytesMax || sites.size() == kHopsMax) return std::nullopt;
     sites.emplace_back(text.substr(0, end));
     text.remove_prefix(std::min(end + 1, text.size()));
   }
@@ -406,14 +409,13 @@ Passage Link::passage_of_streams() const {
 // With the sites that its head names. Nothing: it came in a circle, or too far.
 std::optional<Passage> Link::passage_of(const codec::StreamHead& head) const {
   Passage passage = passage_of_streams();
-  for (const auto& [name, value] : head.application_properties) {
-    if (name != kPathProperty) continue;
-    auto sites = read_path(value);
-    if (sites.size() > kHopsMax || std::ranges::find(sites, worker_.site_id()) != sites.end()) {
-      return std::nullopt;
-    }
-    passage.sites.insert(passage.sites.begin(), sites.begin(), sites.end());
-  }
+  const auto& properties = head.application_properties;
+  const auto path =
+      std::ranges::find(properties, kPathProperty, &std::pair<std::string, std::string>::first);
+  if (path == properties.end()) return passage;
+  const auto sites = read_path(path->second);
+  if (!sites || std::ranges::find(*sites, worker_.site_id()) != sites->end()) return std::nullopt;
+  passage.sites.insert(passage.sites.begin(), sites->begin(), sites->end());
   return passage;
 }
 
@@ -429,6 +431,7 @@ void Link::handle_requested(codec::LinkEvent& event) {
     return mux_.refuse(event.stream, "istmo:reset", to_string(CloseReason::shutdown));
   }
   if (!worker_.can_serve(event.head.to, passage_of_streams())) {
+    worker_.count_closed(CloseReason::no_route, 0, 0);
     return mux_.refuse(
         event.stream, "amqp:not-found",
         "nothing at this site or behind it has the routing key \"" + event.head.to + "\"");
@@ -459,6 +462,7 @@ void Link::handle_stream_opened(codec::LinkEvent& event) {
       return worker_.start_link_tunnel(stream, std::move(event.head.to), std::move(*passage));
     }
     worker_.release_streams(1);
+    worker_.count_closed(CloseReason::no_route, 0, 0);
     return stream.reset(CloseReason::no_route);
   }
   awaited_mesh_ = {};

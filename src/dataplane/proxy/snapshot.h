@@ -110,7 +110,8 @@ struct RemoteService {
   std::string routing_key;
   std::string site_id;  // the neighbour through which it is reached
   std::string replica;  // or, with the own site's id, the sibling that is linked to such a one
-  uint32_t cost = 0;    // of the way from that neighbour on; 0: it serves the key itself
+  // Of the way from that neighbour on (0: it serves the key itself); from that sibling on.
+  uint32_t cost = 0;
   bool is_cut = false;  // that way is interrupted at the moment: exchanges wait
   friend bool operator==(const RemoteService&, const RemoteService&) = default;
 };

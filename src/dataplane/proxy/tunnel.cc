@@ -20,6 +20,9 @@ io::Chain share(const io::Chain& chain) {
   return shared;
 }
 
+// For news of what other sites reach, which come at most 20 times a second from each on the way.
+constexpr Duration kNewsPatience = Duration::milliseconds(500);
+
 // How many other sites are asked for an exchange, all of its keys together. Each one that it goes
 // through asks fewer than the one before, so that tables which are not true any more cost a few
 // attempts and not one for each path there is.
@@ -91,12 +94,26 @@ void Tunnel::route() {
   switch (route.kind) {
     case Route::Kind::backend: transition(State::opening); return connect_backend(*route.backend);
     case Route::Kind::link: transition(State::opening); return open_link_stream(*route.link);
-    case Route::Kind::wait:
-      transition(State::routing);
-      worker_.add_waiting(*this);
-      return arm_attempt_timer();
-    case Route::Kind::none: return end(attempt_reason_);
+    case Route::Kind::wait: return wait(route_deadline_);
+    case Route::Kind::none: break;
   }
+  if (!may_hear_news()) return end(attempt_reason_);
+  has_waited_for_news_ = true;
+  wait(std::min(route_deadline_, worker_.loop().now() + kNewsPatience));
+}
+
+// Whoever failed before may do better then.
+void Tunnel::wait(Instant deadline) {
+  transition(State::routing);
+  tried_.clear();
+  worker_.add_waiting(*this);
+  worker_.loop().timers().arm(timer_, deadline);
+}
+
+// Another site has no way any more, and this one was not told yet, or has not applied it.
+bool Tunnel::may_hear_news() const {
+  return passage_.may_wait() && links_tried_ > 0 && !has_waited_for_news_ &&
+         attempt_reason_ == CloseReason::no_route;
 }
 
 void Tunnel::connect_backend(Backend& backend) {
@@ -321,6 +338,8 @@ void Tunnel::release_if_done() {
 
 // While others are left to try, one silent candidate may use half of the time that is left.
 void Tunnel::arm_attempt_timer() {
+  // The site of the client has a deadline: to end before it, and try elsewhere, is its business.
+  if (is_between_links()) return worker_.loop().timers().cancel(timer_);
   const Instant now = worker_.loop().now();
   Instant deadline = route_deadline_;
   if (backend_ && worker_.has_alternative(*this, tried_)) {
@@ -340,6 +359,7 @@ void Tunnel::on_timer() {
   const Instant now = worker_.loop().now();
   switch (state_) {
     case State::routing:
+      if (now < route_deadline_) return route();  // news may have come before what made it wait
       return end(attempt_reason_ == CloseReason::no_route ? CloseReason::connect_timeout
                                                           : attempt_reason_);
     case State::opening:

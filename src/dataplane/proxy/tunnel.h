@@ -101,6 +101,8 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
   void on_timer();
 
   void transition(State next);
+  void wait(Instant deadline);
+  bool may_hear_news() const;
   void connect_backend(Backend& backend);
   void open_link_stream(Link& link);
   void send_early();
@@ -135,6 +137,7 @@ class Tunnel final : public ListNode<TunnelsOfListener>,
   std::vector<std::string> keys_;
   uint32_t key_ = 0;  // of the last attempt
   uint32_t links_tried_ = 0;
+  bool has_waited_for_news_ = false;
   // What came before the server answered, kept for another attempt.
   io::Chain early_;
   uint64_t early_drained_ = 0;  // octets of it that have left on the link of this attempt

@@ -8,9 +8,14 @@
 namespace istmo::proxy {
 namespace {
 
-// Farther than every cost: a link with somebody who leaves, and before that one with a sibling.
-constexpr uint64_t kSiblingDistance = uint64_t{1} << 33;
-constexpr uint64_t kLeavingDistance = uint64_t{1} << 34;
+// How far a place is over a link: by cost, an own link before that of a sibling which costs the
+// same, and whoever leaves behind all others.
+uint64_t distance_over(const Link& link, uint32_t cost) {
+  constexpr uint64_t kLeavingDistance = uint64_t{1} << 40;
+  const uint64_t own = link.is_sibling() ? 0 : link.cost();  // among siblings costs mean nothing
+  return (own + cost) * 2 + (link.is_sibling() ? 1 : 0) +
+         (link.is_leaving() ? kLeavingDistance : 0);
+}
 
 }  // namespace
 
@@ -47,8 +52,10 @@ void Worker::start_tcp_tunnel(Listener& listener, io::Fd fd) {
 
 void Worker::start_link_tunnel(LinkStream& stream, std::string routing_key, Passage passage) {
   if (is_ending_ || !can_serve(routing_key, passage)) {
+    const auto reason = is_ending_ ? CloseReason::shutdown : CloseReason::no_route;
     release_streams(1);
-    return stream.reset(is_ending_ ? CloseReason::shutdown : CloseReason::no_route);
+    count_closed(reason, 0, 0);
+    return stream.reset(reason);
   }
   // A route is there; all other limits are those of the connector that is chosen.
   const TcpSettings settings{.idle_timeout = {}, .half_close_timeout = {}};
@@ -85,8 +92,8 @@ void Worker::count_closed(CloseReason reason, uint64_t bytes_in, uint64_t bytes_
 
 // --- routes ----------------------------------------------------------------------------------
 
-// For each key at this site first, then over the cheapest way, then over a sibling's; a link whose
-// other end leaves and a backend that is set aside are better than nothing.
+// For each key at this site first, then over the cheapest way; a link whose other end leaves and a
+// backend that is set aside are better than nothing.
 Route Worker::route(const Tunnel& tunnel, std::span<const Tried> tried) {
   const auto keys = tunnel.keys();
   const auto count = static_cast<uint32_t>(keys.size());
@@ -147,9 +154,7 @@ Link* Worker::pick_link(const Search& search) {
   for (const auto& link : links_) {
     const auto cost = cost_over(*link, search);
     if (!cost) continue;
-    const uint64_t its_distance = uint64_t{link->cost()} + *cost +
-                                  (link->is_sibling() ? kSiblingDistance : 0) +
-                                  (link->is_leaving() ? kLeavingDistance : 0);
+    const uint64_t its_distance = distance_over(*link, *cost);
     if (its_distance > distance) continue;
     if (its_distance < distance) usable.clear();
     distance = its_distance;

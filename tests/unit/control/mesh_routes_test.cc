@@ -6,6 +6,8 @@
 #include <set>
 
 #include "base/rng.h"
+#include "control/mesh_announcer.h"
+#include "dataplane/codec/mesh_reader.h"
 #include "dataplane/proxy/snapshot.h"
 
 using namespace istmo;
@@ -213,8 +215,9 @@ BOOST_AUTO_TEST_CASE(a_site_behind_a_neighbour_is_reached_over_it) {
   BOOST_TEST(!c->is_neighbour());
   BOOST_TEST(c->is_reachable);
   BOOST_TEST((c->state.services == state_of("c").services));
-  BOOST_TEST((c->ways == std::vector{MeshWay{.path = {"b"}, .cost = 3}}));
-  BOOST_TEST((find(sites, "d")->ways == std::vector{MeshWay{.path = {"b", "c"}, .cost = 5}}));
+  BOOST_TEST((c->ways == std::vector{MeshWay{.neighbour = "b", .path = {"b"}, .cost = 3}}));
+  BOOST_TEST((find(sites, "d")->ways ==
+              std::vector{MeshWay{.neighbour = "b", .path = {"b", "c"}, .cost = 5}}));
   const auto told = routes_to_tell(sites, {{"b", 10}});
   BOOST_TEST(told.left_out == 0u);
   BOOST_REQUIRE(told.routes.size() == 3u);
@@ -248,7 +251,7 @@ BOOST_AUTO_TEST_CASE(the_best_ways_are_kept_and_a_cut_one_is_the_last) {
   costs["near"] = 5;
   add_ways(sites, kHere, costs);
   Path order;
-  for (const MeshWay& way : find(sites, "x")->ways) order.push_back(way.neighbour());
+  for (const MeshWay& way : find(sites, "x")->ways) order.push_back(way.neighbour);
   BOOST_TEST((order == Path{"b", "d", "near", "a"}));
   BOOST_TEST(find(sites, "x")->is_reachable);
 }
@@ -304,6 +307,98 @@ BOOST_AUTO_TEST_CASE(the_farthest_sites_are_left_out_when_there_are_too_many) {
   BOOST_REQUIRE(told.routes.size() == 2u);
   BOOST_TEST(told.routes[0].site.id == "site2");
   BOOST_TEST(told.routes[1].site.id == "site1");
+}
+
+// However much a near site offers.
+BOOST_AUTO_TEST_CASE(no_neighbour_takes_the_room_of_the_others) {
+  std::vector<RemoteSite> sites;
+  NeighbourCosts costs;
+  for (const char* id : {"wide", "b", "c"}) {
+    sites.push_back(neighbour(id));
+    costs[id] = 2;
+  }
+  costs["wide"] = 1;
+  for (size_t i = 0; i < kMeshServicesMax; ++i) {
+    sites[0].state.services.push_back({"key" + std::to_string(i), "tcp", {}, {"c"}, {}});
+  }
+  const auto told = routes_to_tell(sites, costs);
+  BOOST_TEST(told.left_out == 1u);
+  BOOST_TEST(find(told.routes, "b"));
+  BOOST_TEST(find(told.routes, "c"));
+}
+
+BOOST_AUTO_TEST_CASE(a_site_that_is_known_by_another_name_finds_itself) {
+  RemoteSite hub = neighbour("hub");
+  MeshRoute self = route_to("made-by-link-generate", {}, 1);
+  self.site.own_id = kHere;
+  hub.state.routes = {self, route_to("x", {kHere}, 1), route_to("y", {}, 1)};
+  std::vector<RemoteSite> sites = {hub};
+  add_ways(sites, kHere, {});
+  BOOST_TEST(sites.size() == 2u);
+  BOOST_TEST(find(sites, "y"));
+  // So the path has what each site calls itself.
+  sites = {neighbour("named", {route_to("y", {}, 1)})};
+  sites[0].state.site.own_id = "uuid";
+  add_ways(sites, kHere, {});
+  BOOST_TEST(find(sites, "y")->ways.front().neighbour == "named");
+  BOOST_TEST((find(sites, "y")->ways.front().path == Path{"uuid"}));
+}
+
+// --- who is told what ------------------------------------------------------------------------
+
+BOOST_AUTO_TEST_CASE(nobody_is_told_of_ways_to_or_over_himself) {
+  MeshAnnouncer announcer;
+  MeshSiteState state = state_of(kHere);
+  state.routes = {route_to("b", {}, 1), route_to("c", {}, 1), route_to("d", {"b"}, 2)};
+  const auto told = [&](const std::string& site) {
+    Path sites;
+    const std::string message = announcer.message_for({site, "r"}, state, {});
+    if (message.empty()) return sites;
+    const auto read = read_mesh_message(message);
+    for (const MeshRoute& route : read->state.routes) sites.push_back(route.site.id);
+    return sites;
+  };
+  BOOST_TEST((told("b") == Path{"c"}));
+  BOOST_TEST((told("c") == Path{"b", "d"}));
+  state.routes.push_back(route_to("e", {"b"}, 2));
+  BOOST_TEST(announcer.message_for({"b", "r"}, state, {}).empty());  // no news for that one
+  BOOST_TEST((told("c") == Path{"b", "d", "e"}));
+  state.is_leaving = true;
+  BOOST_TEST((told("b") == Path{"c"}));
+  BOOST_TEST(announcer.message_for({"b", "r"}, state, {}).empty());
+  announcer.forget({"b", "r"});
+  BOOST_TEST((told("b") == Path{"c"}));
+}
+
+// Every part of it may have the largest size, and the message has it not.
+BOOST_AUTO_TEST_CASE(a_message_fits_and_what_has_no_room_is_counted) {
+  const std::string name(249, 'n');
+  const auto wide = [&](const std::string& id) {
+    MeshSiteState state = state_of(id);
+    for (int i = 0; i < 5000; ++i) {
+      state.services.push_back({name + std::to_string(i), "tcp", {}, {name}, {}});
+    }
+    return state;
+  };
+  MeshAnnouncer announcer;
+  const MeshSiteState state = wide(kHere);
+  std::vector<MeshSiteState> neighbours;
+  for (int i = 0; i < 20; ++i) {
+    neighbours.push_back(state_of("n" + std::to_string(i)));
+    neighbours.back().routes = {route_to("x", {}, 1), route_to("y", {}, 1)};
+    neighbours.back().routes[i % 2].services = state.services;
+  }
+  neighbours.push_back(wide("too-wide"));
+  const std::string message = announcer.message_for({"b", "r"}, state, {}, neighbours);
+  const auto read = read_mesh_message(message);
+  BOOST_REQUIRE_MESSAGE(read.has_value(), (read ? "" : read.error().text()));
+  BOOST_TEST(message.size() <= codec::kMeshMessageBytesMax);
+  BOOST_TEST(read->state.services.size() > 3000u);
+  BOOST_TEST(read->neighbours.size() == 20u);  // all but the one that has no room
+  BOOST_TEST(announcer.left_out() == 1 + 5001 - read->state.services.size());
+  for (const MeshSiteState& neighbour : read->neighbours) {
+    BOOST_TEST(neighbour.routes.size() == 1u);  // the small one
+  }
 }
 
 BOOST_AUTO_TEST_CASE(sums_of_costs_end_at_the_largest_number) {

@@ -2,6 +2,7 @@
 
 #include "control/link_table.h"
 #include "control/mesh.h"
+#include "control/mesh_announcer.h"
 
 using namespace istmo;
 using namespace istmo::control;
@@ -50,7 +51,7 @@ BOOST_AUTO_TEST_CASE(what_is_wrong_in_a_route_takes_that_route_alone) {
                         .cost = 7,
                         .is_cut = true};
   MeshRoute second = route;
-  second.site.name = "second";
+  second.site.id = "second";
   hub.routes = {route, second};
   const std::string good = write_mesh_message(hub, {}, 1);
   const auto read = read_mesh_message(good);
@@ -83,10 +84,85 @@ BOOST_AUTO_TEST_CASE(services_of_all_routes_together_are_bounded) {
   for (uint16_t i = 0; i < 600; ++i) {
     wide.services.push_back({"key" + std::to_string(1000 + i), "tcp", {1}, {"c"}, {}});
   }
-  hub.routes = {wide, wide, small};  // 1,201 published ports
+  MeshRoute second = wide;
+  second.site.id = "second";
+  wide.site.id = "wide";
+  hub.routes = {wide, second, small};  // 1,201 published ports
   const auto read = read_mesh_message(write_mesh_message(hub, {}, 1));
   BOOST_REQUIRE(read.has_value());
   BOOST_TEST((read->state.routes == std::vector{wide, small}));
+}
+
+BOOST_AUTO_TEST_CASE(the_second_route_to_a_site_is_not_taken) {
+  MeshSiteState hub = east();
+  const MeshRoute route{.site = {kOther, "south", "", "linux", "0.1.0"}, .services = {}};
+  hub.routes = {route, route};
+  const auto read = read_mesh_message(write_mesh_message(hub, {}, 1));
+  BOOST_REQUIRE(read.has_value());
+  BOOST_TEST(read->state.routes.size() == 1u);
+}
+
+// Many short names in little text: what one site may say, all that pass it on may say, too.
+BOOST_AUTO_TEST_CASE(names_are_bounded_and_too_many_values_are_no_broken_rule) {
+  MeshSiteState state = east();
+  state.services.clear();
+  for (int i = 0; i < 250; ++i) {
+    state.services.push_back({"key" + std::to_string(1000 + i), "tcp", {}, {}, {}});
+    state.services.back().connectors.assign(kMeshNamesMax, "a");
+  }
+  const auto refused = read_mesh_message(write_mesh_message(state, {}, 1));
+  BOOST_REQUIRE(!refused.has_value());
+  BOOST_TEST((refused.error().error_class() == ErrorClass::limit));
+  for (ServiceInfo& service : state.services) service.connectors.resize(800);
+  MeshSiteState hub = state;
+  hub.routes = {{.site = {kOther, "south", "", "linux", "0.1.0"}, .services = state.services}};
+  const auto read = read_mesh_message(write_mesh_message(hub, {}, 1));
+  BOOST_REQUIRE(read.has_value());
+  BOOST_TEST(bool(read->state == hub));
+  std::string values = "{\"version\":1,\"new\":[0";
+  for (int i = 0; i < 600'000; ++i) values += ",0";
+  const auto too_many = read_mesh_message(values + "]}");
+  BOOST_REQUIRE(!too_many.has_value());
+  BOOST_TEST((too_many.error().error_class() == ErrorClass::limit));
+}
+
+// The weights that writers keep to are never less than what is written.
+BOOST_AUTO_TEST_CASE(a_message_is_no_longer_than_its_weight) {
+  MeshSiteState state = east();
+  state.site.namespace_name = "\"\\\xff\xc3\xa9";
+  state.services.push_back({"\xff\xff\xff",
+                            "tcp",
+                            std::vector<uint16_t>(64, 65535),
+                            std::vector<std::string>(50, "\"quoted\""),
+                            {"l"}});
+  for (int i = 0; i < 50; ++i) state.links.push_back({"", "", "", false, UINT32_MAX});
+  BOOST_TEST(write_mesh_site(state).size() <= weight_of(state).bytes);
+  const MeshRoute route{.site = state.site,
+                        .services = state.services,
+                        .links = state.links,
+                        .path = std::vector<std::string>(8, "\xff"),
+                        .cost = UINT32_MAX,
+                        .is_cut = true};
+  BOOST_TEST(write_mesh_route(route).size() <= weight_of(route).bytes);
+}
+
+// Its new process has not met the sites again that the one before knew.
+BOOST_AUTO_TEST_CASE(routes_of_a_process_that_is_gone_are_held_beside_those_of_the_next) {
+  MeshState mesh(kWest);
+  MeshSiteState state = east();
+  const MeshRoute south{.site = {kOther, "south", "", "linux", "0.1.0"}, .services = {}};
+  MeshRoute north = south;
+  north.site.id = "north";
+  state.routes = {south, north};
+  BOOST_TEST(*mesh.on_message({kEast, "a"}, write_mesh_message(state, {}, 1)));
+  BOOST_TEST(mesh.on_replica_lost({kEast, "a"}, MeshState::Loss::silent, kStart));
+  state.routes = {north};
+  BOOST_TEST(*mesh.on_message({kEast, "b"}, write_mesh_message(state, {}, 1)));
+  MeshRoute held = south;
+  held.is_cut = true;
+  BOOST_TEST((mesh.sites().at(0).state.routes == std::vector{north, held}));
+  BOOST_TEST(mesh.tick(kStart + MeshState::kHoldTime));
+  BOOST_TEST((mesh.sites().at(0).state.routes == std::vector{north}));
 }
 
 BOOST_AUTO_TEST_CASE(replicas_together_tell_the_best_routes_of_any) {

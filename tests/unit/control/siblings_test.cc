@@ -87,7 +87,7 @@ BOOST_AUTO_TEST_CASE(what_siblings_reach_comes_to_what_is_reached_here) {
   BOOST_TEST(sites[0].is_reachable);
   BOOST_TEST(sites[0].is_linked);
   BOOST_TEST((sites[0].state == east()));
-  BOOST_TEST((sites[0].siblings == std::vector<std::string>{"b", "c"}));
+  BOOST_TEST((sites[0].siblings == std::vector<SiblingLink>{{"b"}, {"c"}}));
   BOOST_TEST(!sites[1].is_linked);
   BOOST_TEST(sites[1].state.site.id == "south");
 }
@@ -129,33 +129,33 @@ BOOST_AUTO_TEST_CASE(the_lower_address_dials_and_all_accept_their_own_site_alone
 BOOST_AUTO_TEST_CASE(a_key_is_reached_over_own_links_and_those_of_siblings) {
   Observed seen;
   seen.site.id = kHere;
-  seen.remote_sites = {{.state = east(), .siblings = {"b"}},
-                       {.state = east(), .is_linked = false, .siblings = {"c"}}};
+  seen.remote_sites = {{.state = east(), .siblings = {{"b"}}},
+                       {.state = east(), .is_linked = false, .siblings = {{"c"}}}};
   const std::vector<proxy::RemoteService> expected = {
-      {"a", kEast, ""}, {"a", kHere, "b"}, {"a", kHere, "c"}};
+      {"a", kEast, ""}, {"a", kHere, "b", 1}, {"a", kHere, "c", 1}};
   BOOST_TEST((compile({}, seen).snapshot->remote_services == expected));
 }
 
 BOOST_AUTO_TEST_CASE(a_key_behind_neighbours_is_reached_over_them_and_their_siblings) {
   Observed seen;
   seen.site.id = kHere;
-  RemoteSite hub{.state = {.site = {"hub", "hub", "", "linux", "0.1.0"}}, .siblings = {"b"}};
+  RemoteSite hub{.state = {.site = {"hub", "hub", "", "linux", "0.1.0"}}, .siblings = {{"b", 20}}};
   RemoteSite other{.state = {.site = {"other", "other", "", "linux", "0.1.0"}},
                    .is_linked = false,
-                   .siblings = {"c"}};
+                   .siblings = {{"c"}}};
   RemoteSite far{.state = east(),
                  .is_linked = false,
-                 .ways = {{.path = {"hub"}, .cost = 3}, {.path = {"other", "x"}, .cost = 9}}};
+                 .ways = {{"hub", {"hub"}, 3}, {"other", {"other", "x"}, 9}}};
   RemoteSite farther = far;  // the same key, dearer over the hub, and cut over the other one
   farther.state.site.id = "farther";
-  farther.ways = {{.path = {"hub"}, .cost = 4}, {.path = {"other"}, .cost = 1, .is_cut = true}};
+  farther.ways = {{"hub", {"hub"}, 4}, {"other", {"other"}, 1, true}};
   seen.remote_sites = {hub, other, farther, far};
   const std::vector<proxy::RemoteService> expected = {
-      {"a", "hub", "", 3}, {"a", kHere, "b", 3}, {"a", kHere, "c", 9}};
+      {"a", "hub", "", 3}, {"a", kHere, "b", 23}, {"a", kHere, "c", 10}};
   BOOST_TEST((compile({}, seen).snapshot->remote_services == expected));
   seen.remote_sites = {other, farther};
   BOOST_TEST((compile({}, seen).snapshot->remote_services ==
-              std::vector<proxy::RemoteService>{{"a", kHere, "c", 1, true}}));
+              std::vector<proxy::RemoteService>{{"a", kHere, "c", 2, true}}));
 }
 
 BOOST_AUTO_TEST_SUITE_END()
