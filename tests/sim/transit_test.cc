@@ -71,6 +71,13 @@ class Stage {
         {.routing_key = kKey, .site_id = neighbour, .cost = cost, .is_cut = is_cut});
     world.publish(site(at));
   }
+  // West is linked with "middle", and that one with "east".
+  void make_line() {
+    link("west", "middle");
+    link("middle", "east");
+    tell("west", "middle", 1);
+    tell("middle", "east", 0);
+  }
   void serve(const std::string& at) {
     site(at).config.connectors = {world.connector(1)};
     world.publish(site(at));
@@ -270,10 +277,7 @@ BOOST_AUTO_TEST_CASE(an_exchange_that_is_refused_waits_shortly_for_news) {
 // How long it may take is for the listener and the connector to say.
 BOOST_AUTO_TEST_CASE(a_site_in_the_middle_has_no_deadline_of_its_own) {
   Stage stage(1, {"middle", "east"});
-  stage.link("west", "middle");
-  stage.link("middle", "east");
-  stage.tell("west", "middle", 1);
-  stage.tell("middle", "east", 0);
+  stage.make_line();
   stage.set_path(stage.site("east").host(), stage.world.server_host, Duration::seconds(4));
   stage.serve("east");
   stage.site("east").config.connectors.front().tcp.connect_timeout = Duration::seconds(20);
@@ -349,10 +353,7 @@ BOOST_AUTO_TEST_CASE(a_stream_crosses_eight_links_and_no_more) {
 
 BOOST_AUTO_TEST_CASE(a_site_without_transit_serves_and_passes_nothing_on) {
   Stage stage(4, {"middle", "east"});
-  stage.link("west", "middle");
-  stage.link("middle", "east");
-  stage.tell("west", "middle", 1);
-  stage.tell("middle", "east", 0);
+  stage.make_line();
   stage.serve("east");
   stage.site("middle").config.allows_transit = false;
   stage.world.publish(stage.site("middle"));
@@ -385,10 +386,7 @@ BOOST_AUTO_TEST_CASE(an_exchange_waits_for_a_way_that_is_cut) {
 BOOST_AUTO_TEST_CASE(nobody_takes_a_site_for_leaving_that_tells_of_another) {
   FOR_SEEDS(8, seed) {
     Stage stage(seed, {"middle", "east"});
-    stage.link("west", "middle");
-    stage.link("middle", "east");
-    stage.tell("west", "middle", 1);
-    stage.tell("middle", "east", 0);
+    stage.make_line();
     stage.serve("east");
     const Exchange& open = stage.world.start({.bytes = 10, .finale = Finale::stay},
                                              {.bytes = 10, .finale = Finale::stay});
@@ -408,10 +406,7 @@ BOOST_AUTO_TEST_CASE(nobody_takes_a_site_for_leaving_that_tells_of_another) {
 BOOST_AUTO_TEST_CASE(what_ends_on_one_side_ends_on_the_other) {
   FOR_SEEDS(12, seed) {
     Stage stage(seed, {"middle", "east"});
-    stage.link("west", "middle");
-    stage.link("middle", "east");
-    stage.tell("west", "middle", 1);
-    stage.tell("middle", "east", 0);
+    stage.make_line();
     stage.serve("east");
     const auto start = [&](Finale client, Finale server) -> const Exchange& {
       return stage.world.start({.bytes = 100'000, .finale = client},
