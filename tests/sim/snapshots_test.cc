@@ -72,27 +72,31 @@ BOOST_AUTO_TEST_CASE(exchanges_outlive_their_listener_and_their_connector) {
   }
 }
 
-// A process that has just begun: what serves the key is being found out.
+// A process that has just begun: what serves the key is being found out, at either site.
 BOOST_AUTO_TEST_CASE(an_exchange_waits_for_backends_that_are_not_known_yet) {
-  World world(1, {.west_workers = 2, .east_workers = 0});
-  world.west.config.connectors.clear();
-  world.west.config.awaited_keys = {world.listener().routing_key};
-  world.publish(world.west);
-  const Exchange& waits = world.start({.bytes = 1000}, {.bytes = 1000});
-  world.run_for(Duration::seconds(2));
-  BOOST_TEST(!waits.client->is_done());
-  world.west.config.awaited_keys.clear();
-  world.west.config.connectors = {world.connector(1)};
-  world.publish(world.west);
-  BOOST_TEST(world.until_idle(Duration::seconds(2)));
-  check_complete(waits);
-  // They are known, and there are none.
-  world.west.config.connectors.clear();
-  world.publish(world.west);
-  const Exchange& refused = world.start({.bytes = 1000}, {.bytes = 1000});
-  BOOST_TEST(world.until([&] { return refused.client->is_done(); }, Duration::seconds(1)));
-  BOOST_TEST(refused.client->was_reset());
-  world.finish();
+  for (const uint32_t east_workers : {0u, 2u}) {
+    World world(1, {.west_workers = 2, .east_workers = east_workers});
+    BOOST_TEST(world.until_linked());
+    Site& site = world.east();
+    site.config.connectors.clear();
+    site.config.awaited_keys = {world.listener().routing_key};
+    world.publish(site);
+    const Exchange& waits = world.start({.bytes = 1000}, {.bytes = 1000});
+    world.run_for(Duration::seconds(2));
+    BOOST_TEST(!waits.client->is_done());
+    site.config.awaited_keys.clear();
+    site.config.connectors = {world.connector(1)};
+    world.publish(site);
+    BOOST_TEST(world.until_idle(Duration::seconds(2)));
+    check_complete(waits);
+    // They are known, and there are none.
+    site.config.connectors.clear();
+    world.publish(site);
+    const Exchange& refused = world.start({.bytes = 1000}, {.bytes = 1000});
+    BOOST_TEST(world.until([&] { return refused.client->is_done(); }, Duration::seconds(1)));
+    BOOST_TEST(refused.client->was_reset());
+    world.finish();
+  }
 }
 
 BOOST_AUTO_TEST_CASE(a_deleted_listener_that_drops_ends_its_exchanges) {

@@ -195,10 +195,10 @@ void Worker::add_links_alike(std::vector<Tried>& tried) const {
   }
 }
 
-// With backends here, or by way of another site: over a link that is there, or, for those who may
+// With backends here, that may have to be found out first; or by way of another site: over a link that is there, or, for those who may
 // wait, to a site that is known.
 bool Worker::can_serve(const std::string& routing_key, const Passage& passage) {
-  if (pools_.contains(routing_key)) return true;
+  if (pools_.contains(routing_key) || awaited_keys_.contains(routing_key)) return true;
   if (passage.reach == Reach::local) return false;
   if (!passage.may_wait()) return pick_link({routing_key, 0, passage, {}}) != nullptr;
   const auto places = places_.find(routing_key);
@@ -209,8 +209,8 @@ bool Worker::can_serve(const std::string& routing_key, const Passage& passage) {
 
 // A site that is known to serve the key is not connected now, or nobody can know yet.
 bool Worker::may_become_reachable(const std::string& routing_key, const Passage& passage) const {
-  if (passage.reach == Reach::local || !passage.may_wait()) return false;
   if (awaited_keys_.contains(routing_key)) return true;
+  if (passage.reach == Reach::local || !passage.may_wait()) return false;
   const auto places = places_.find(routing_key);
   if (places == places_.end()) {
     return passage.reach == Reach::all && std::ranges::any_of(dialers_, [](const auto& dialer) {
