@@ -102,6 +102,19 @@ class Compilation {
     return addresses;
   }
 
+  // Of the pods at these addresses, in the same order.
+  static std::vector<std::string> names_of(const PodSelection& selection, uint16_t port) {
+    std::vector<std::string> names;
+    for (const PodSelection::Pod& pod : selection.pods) {
+      if (io::Address::parse(pod.ip, port) && !pod.is_passed_over) names.push_back(pod.name);
+    }
+    return names;
+  }
+  std::vector<std::string> names_of(const ConnectorDocument& connector) const {
+    if (!connector.host.empty()) return {};
+    return names_of(observed_.cluster->pods.at(connector.name()), connector.port);
+  }
+
   // Of the pods that it selects; empty: none is there, or an error, which is reported.
   std::vector<io::Address> pods_of(const ConnectorDocument& connector) {
     std::vector<io::Address> addresses;
@@ -234,6 +247,7 @@ class Compilation {
                                        .routing_key = connector->routing_key,
                                        .host = connector->host,
                                        .addresses = std::move(addresses),
+                                       .names = names_of(*connector),
                                        .drops_connections = traffic.drops_connections,
                                        .tcp = traffic.tcp});
     }
@@ -263,6 +277,7 @@ class Compilation {
            .routing_key = binding->routing_key,
            .host = {},
            .addresses = std::move(addresses),
+           .names = names_of(attached.pods, attached.connector->port),
            .drops_connections = traffic_settings(binding->settings).drops_connections,
            .tcp = traffic_settings(attached.connector->settings).tcp});
     }

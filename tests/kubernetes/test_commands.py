@@ -40,6 +40,7 @@ def test_init_says_where_it_works_and_waits_for_the_gateway(world, namespace):
                    "Use 'istmo status' to get more information.\n")
     first = err.splitlines()[0]
     assert namespace.cluster.address[0] in first and f"namespace '{namespace.name}'" in first
+    assert "context '" in first
     said = Commands(world, namespace)("init", expect=1).stderr
     assert "is already installed" in said
 
@@ -265,6 +266,36 @@ def test_what_is_wrong_with_a_document_is_an_event_of_its_object(commands, insta
     assert first["type"] == "Warning" and first["reason"] == "DocumentError"
 
 
+def test_a_gateway_asks_its_credential_plugin_anew_when_the_token_is_refused(world, namespace):
+    namespace.bind("admin", {"kind": "ServiceAccount", "name": "default",
+                             "namespace": namespace.name})
+    namespace.kubectl("create", "secret", "generic", "lives-as-long")
+
+    def token(*bound):
+        made = namespace.kubectl("create", "token", "default", *bound).stdout.strip()
+        return json.dumps({"apiVersion": "client.authentication.k8s.io/v1",
+                           "kind": "ExecCredential", "status": {"token": made}})
+
+    plugin, answer = world.folder / "plugin", world.folder / "answer"
+    answer.write_text(token("--bound-object-kind", "Secret", "--bound-object-name",
+                            "lives-as-long"))
+    plugin.write_text(f"#!/bin/sh\ncat '{answer}'\n")
+    plugin.chmod(0o700)
+    config = yaml.safe_load(namespace.kubeconfig.read_text())
+    config["users"][0]["user"] = {"exec": {
+        "apiVersion": "client.authentication.k8s.io/v1", "command": str(plugin),
+        "interactiveMode": "Never"}}
+    file = world.folder / "kubeconfig"
+    file.write_text(yaml.safe_dump(config))
+    gateway = Gateway(world, namespace, kubeconfig=file)
+    answer.write_text(token())
+    namespace.kubectl("delete", "secret", "lives-as-long")
+    gateway.put(document("Listener", "web", {"routingKey": "k", "host": "web", "port": 80}))
+    wait_until(lambda: gateway.service("web"), "the Service of a new document", 60)
+    gateway.put(document("Listener", "late", {"routingKey": "k", "host": "late", "port": 80}))
+    wait_until(lambda: gateway.service("late"), "the Service of another one", 60)
+
+
 def test_a_credential_plugin_of_the_kubeconfig_says_who_one_is(world, namespace):
     namespace.bind("admin", {"kind": "ServiceAccount", "name": "default",
                              "namespace": namespace.name})
@@ -295,6 +326,44 @@ def test_a_credential_plugin_of_the_kubeconfig_says_who_one_is(world, namespace)
     assert "failed: install the plugin" in status(expect=1).stderr
 
 
+def test_the_image_and_the_context_are_chosen_by_the_user(world, namespace):
+    config = yaml.safe_load(namespace.kubeconfig.read_text())
+    (context,) = config["contexts"]
+    config["contexts"].append({"name": "other", "context": {**context["context"],
+                                                            "namespace": "elsewhere"}})
+    file = world.folder / "kubeconfig"
+    file.write_text(yaml.safe_dump(config))
+
+    def printed(*words, image=None):
+        environment = {**world.environment, **({"ISTMO_IMAGE": image} if image else {})}
+        text = world.run_istmo("--kubeconfig", file, *words, "init", "--output", "yaml",
+                               environment=environment).stdout
+        made = list(yaml.safe_load_all(text))
+        (pod,) = [one["spec"]["template"]["spec"] for one in made if one["kind"] == "Deployment"]
+        bindings = [one for one in made if one["kind"] == "RoleBinding"]
+        return pod["containers"][0]["image"], bindings[0]["subjects"][0]["namespace"]
+
+    version = world.run_istmo("version").stdout.split()[-1]
+    assert printed()[0] == f"istmo:{version}"
+    assert printed(image="mine:7")[0] == "mine:7"
+    assert printed()[1] == namespace.name
+    assert printed("--context", "other")[1] == "elsewhere"
+
+
+def test_version_names_that_of_the_gateway(commands, installed, world):
+    wait_until(lambda: "site" in commands("version").stdout, "the overview of the gateway")
+    version = world.run_istmo("--version").stdout.split()[-1]
+    assert json.loads(commands("version", "-o", "json").stdout)["items"][-1] == {
+        "component": "site", "version": version}
+
+
+def test_a_site_is_created_without_waiting_for_its_gateway(commands, namespace):
+    began = time.monotonic()
+    commands("site", "create", "mine", "--wait", "none")
+    assert time.monotonic() - began < 20  # no pod becomes ready here
+    assert namespace.kubectl("get", "deployment/istmo")
+
+
 def test_delete_removes_all_of_istmo_and_nothing_else(commands, installed, namespace, world):
     namespace.kubectl("create", "deployment", "backend", "--image", "none")
     namespace.kubectl("create", "configmap", "mine")
@@ -309,7 +378,9 @@ def test_delete_removes_all_of_istmo_and_nothing_else(commands, installed, names
     done = commands("delete")
     assert time.monotonic() - began < 60
     assert done.stdout == f"Istmo is now removed from '{namespace.name}'.\n"
-    assert f"namespace '{namespace.name}'" in done.stderr.splitlines()[0]
+    first = done.stderr.splitlines()[0]
+    assert "context '" in first and namespace.cluster.server in first
+    assert f"namespace '{namespace.name}'" in first
     assert not namespace.kubectl("get", KINDS, "-l", OURS).stdout
     namespace.kubectl("get", "deployment/backend", "configmap/mine")
     commands("delete")

@@ -242,11 +242,19 @@ def test_the_seccomp_profile_is_in_the_form_that_every_runtime_reads():
 
 
 def test_the_attached_role_lets_a_site_of_another_namespace_see_pods_and_no_secrets(
-        cluster, new_namespace):
+        world, cluster, new_namespace):
     site, attached = new_namespace("site"), new_namespace("attached")
     site.kubectl("create", "serviceaccount", "istmo")
-    text = (SHIPPED / "attached-role.yaml").read_text()
-    attached.kubectl("apply", "-f", "-", input=text.replace("SITE_NAMESPACE", site.name))
+    text = (SHIPPED / "attached-role.yaml").read_text().replace("SITE_NAMESPACE", site.name)
+    attached.kubectl("apply", "-f", "-", input=text)
+    printed = world.run_istmo("generate", "attached-role", "--namespace-of-site", site.name,
+                              "-n", attached.name).stdout
+
+    def named(texts):
+        return [(made["kind"], made["metadata"]["name"], made.get("rules"), made.get("roleRef"))
+                for made in yaml.safe_load_all(texts)]
+
+    assert named(printed) == named(text)
     access = cluster.service_account_access(site, "istmo")
     api = Api(cluster.address, access.folder / "ca.crt", token=access.token)
     wait_until(lambda: api.code("GET", attached.path("pods")) == 200, "the binding to act")

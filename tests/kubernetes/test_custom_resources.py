@@ -173,6 +173,11 @@ def test_kustomize_and_helm_give_what_init_gives(world, cluster, new_owner):
     component = TOP / "config" / "kubernetes" / "components" / "kinds"
     role, _ = yaml.safe_load_all((component / "role.yaml").read_text())
     assert role["rules"] == rules
+    ours.kubectl("apply", "--dry-run=server", "-f", "-",
+                 input=(component / "role.yaml").read_text())
+    printed = Commands(world, ours)("init", "--output", "yaml").stdout
+    assert [made["rules"] for made in yaml.safe_load_all(printed)
+            if made["kind"] == "Role" and made["metadata"]["name"] == "istmo-kinds"] == [rules]
     version = cluster.admin.json("version")["serverVersion"]["gitVersion"]
     chart = world.run([cluster.tools / "helm", "template", "istmo",
                        TOP / "config" / "kubernetes" / "chart", "--namespace", ours.name,

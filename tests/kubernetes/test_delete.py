@@ -31,12 +31,24 @@ def test_delete_needs_no_garbage_collector(cluster, used, namespace):
     cluster.controller_manager.wait()
     try:
         cluster.start_controller_manager(without="garbage-collector-controller")
-        used("delete")
+        said = used("delete").stderr
         assert not left(namespace)
+        # They are the cluster's own, and no user of a namespace may delete them.
+        assert "left to the garbage collector of the cluster" in said
+        assert "EndpointSlice/istmo-" in said
     finally:
         cluster.controller_manager.kill()
         cluster.controller_manager.wait()
         cluster.start_controller_manager()
+
+
+def test_delete_leaves_what_a_site_of_another_namespace_was_allowed(world, used, namespace):
+    text = world.run_istmo("generate", "attached-role", "--namespace-of-site", "elsewhere",
+                           "-n", namespace.name).stdout
+    namespace.kubectl("apply", "-f", "-", input=text)
+    used("delete")
+    assert left(namespace) == {"role.rbac.authorization.k8s.io/istmo-attached-elsewhere",
+                               "rolebinding.rbac.authorization.k8s.io/istmo-attached-elsewhere"}
 
 
 def rules_without_deletion_of(resource, rules):

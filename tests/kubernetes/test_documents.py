@@ -1,9 +1,12 @@
 """A gateway takes its documents from its namespace and keeps Services and status there."""
 
+import json
+
 from harness.documents import document, text_of
 from harness.sockets import read_exactly
 from harness.waiting import wait_until
 
+from kube.commands import install
 from kube.gateway import Gateway, pod
 
 LISTENER = document("Listener", "web", {"routingKey": "web", "host": "web", "port": 80})
@@ -45,6 +48,9 @@ def test_a_listener_stands_behind_a_service_and_reaches_ready_pods(world, namesp
     assert owner["name"] == f"site-{namespace.name}" and owner["kind"] == "ConfigMap"
     assert "blockOwnerDeletion" not in owner
     wait_until(lambda: echoes(world.connect(gateway.behind("web")), b"hello"), "an echo")
+    with world.connect(gateway.behind("web")) as connection:
+        assert echoes(connection, b"once more")
+    gateway.program.wait_for_output("(web-1)")  # the log names who served the exchange
     status = gateway.wait_kept_status("Connector", "web")["status"]
     assert status["selectedPods"] == [{"name": "web-1", "ip": backend.address[0]}]
     gateway.wait_kept_status("Listener", "web")
@@ -78,6 +84,39 @@ def test_what_is_not_wanted_any_more_is_taken_away_and_what_is_lost_comes_back(w
     wait_until(lambda: is_gone(namespace, "services/web"), "the Service to go")
     wait_until(lambda: is_gone(namespace, "configmaps/listener-web-status"), "its status to go")
     gateway.kept_status("Site", namespace.name)
+
+
+def test_a_missing_secret_is_named_and_waited_for(world, cluster, namespace):
+    link = document("Link", "east", {"tlsCredentials": "of-east", "endpoints": [
+        {"name": "inter-router", "host": "127.0.0.1", "port": "1"}]})
+    gateway = Gateway(world, namespace, link)
+    status = gateway.wait_kept_status("Link", "east", "Pending")["status"]
+    assert status["message"] == "Secret of-east is missing"
+    namespace.kubectl("create", "secret", "generic", "of-east", "--from-literal=tls.crt=a")
+    wait_until(lambda: gateway.kept_status("Link", "east")["status"]["message"]
+               == "Secret of-east must have tls.crt, tls.key and ca.crt", "the Secret to be read")
+    # By our label, or singly by name: never all of the namespace's.
+    asked = cluster.targets(namespace, "secrets", ("list", "watch"))
+    assert any("metadata.name%3Dof-east" in one for one in asked)
+    assert all("labelSelector=" in one or "fieldSelector=" in one for one in asked)
+
+
+def test_a_right_that_is_missing_is_named_once_and_the_rest_works(world, namespace):
+    install(world, namespace, "--ingress", "local")
+    role = namespace.path("roles/istmo", "rbac.authorization.k8s.io/v1")
+    rules = namespace.api.get(role)["rules"]
+    (reading,) = [rule for rule in rules if "pods" in rule["resources"]]
+    reading["resources"].remove("pods")
+    namespace.kubectl("patch", "role", "istmo", "--type", "merge", "-p",
+                      json.dumps({"rules": rules}))
+    account = namespace.cluster.service_account_kubeconfig(namespace, "istmo")
+    gateway = Gateway(world, namespace, LISTENER, connector_to(80), has_site=True,
+                      kubeconfig=account)
+    status = gateway.wait_kept_status("Connector", "web", "Error")["status"]
+    assert "pods cannot be watched" in status["message"]
+    assert gateway.wait_service("web")
+    needed = "Role istmo with get, list and watch of pods"
+    assert gateway.program.output().count(needed) == 1
 
 
 def test_somebody_elses_service_is_reported_and_left_alone(world, namespace):

@@ -12,7 +12,8 @@ from kube.node import Image, istmo_image
 
 PYTHON = "/usr/bin/python3"
 OURS = "app.kubernetes.io/managed-by=istmo"
-KINDS = "all,configmaps,secrets,endpoints,roles,rolebindings,serviceaccounts,leases,pdb"
+KINDS = ("all,configmaps,secrets,endpoints,endpointslices,roles,rolebindings,serviceaccounts,"
+         "leases,pdb,events,networkpolicies")
 PATIENCE_SECONDS = 120
 
 
@@ -70,6 +71,11 @@ def test_the_walkthrough(terminals, world):
     said = leste.istmo("link", "create", token)
     assert said.startswith("Site configured to link to https://")
     assert "Link link1 is connected" in leste.istmo("link", "status", "--wait", "30")
+
+    def is_told():
+        return "linked with site oeste" in leste.kubectl("get", "events").stdout
+
+    wait_until(is_told, "an Event that tells of the link")
 
     # 7.
     frontend, backend = (f"quay.io/skupper/hello-world-{name}" for name in ("frontend", "backend"))

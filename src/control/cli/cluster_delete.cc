@@ -10,6 +10,7 @@
 #include "control/cli/commands.h"
 #include "control/cli/terminal.h"
 #include "control/kubernetes/cluster_objects.h"
+#include "control/kubernetes/site_manifest.h"
 #include "control/kubernetes/sni_ingress.h"
 
 namespace istmo::control {
@@ -24,6 +25,7 @@ constexpr const char* kKinds[] = {"Deployment",
                                   "Ingress",
                                   "TLSRoute",
                                   "Service",
+                                  "EndpointSlice",
                                   "ConfigMap",
                                   "Secret",
                                   "Lease",
@@ -34,6 +36,10 @@ constexpr const char* kKinds[] = {"Deployment",
                                   "Role",
                                   "ServiceAccount",
                                   "Event"};
+// Made by the cluster for a Service, with its labels, and gone with it where the garbage collector
+// runs. Who has a site need not have the right to delete them.
+constexpr std::string_view kCollectedKind = "EndpointSlice";
+constexpr Duration kCollectorPatience = Duration::seconds(15);
 // Kinds that not every cluster has, and that not everybody may look at who has a site.
 constexpr std::string_view kOptionalKinds[] = {"Route", "Ingress", "TLSRoute"};
 constexpr int kGraceSeconds = 10;  // for connections of the gateway's pods
@@ -53,6 +59,7 @@ class Removal {
       const int grace = elapsed < kForceAfter ? kGraceSeconds : 0;
       std::vector<ObjectId> left;
       for (const char* kind : kinds_) TRY(remove_all(kind, grace, left));
+      if (elapsed >= kCollectorPatience) leave_to_collector(left);
       if (left.empty()) return {};
       if (elapsed >= kPatience) return not_gone(left);
       // Nothing but waiting is left to do for what is on its way.
@@ -61,6 +68,8 @@ class Removal {
   }
   // What may not be deleted, by object or kind.
   const std::map<std::string, std::string>& refused() const { return refused_; }
+  // Objects that the cluster's garbage collector has to remove.
+  const std::vector<ObjectId>& left_to_collector() const { return left_to_collector_; }
   size_t count() const { return asked_.size(); }
 
  private:
@@ -95,6 +104,11 @@ class Removal {
     }
     for (const Value& object : *objects) {
       const ObjectId id = id_of_object(object);
+      if (is_consent(id)) continue;
+      if (kind == kCollectedKind) {
+        left.push_back(id);
+        continue;
+      }
       const std::string name = kind + std::string(" ") + id.name;
       if (refused_.contains(name)) continue;
       left.push_back(id);
@@ -112,6 +126,20 @@ class Removal {
     return {};
   }
 
+  // That a site of another namespace may see pods here is for whoever allowed it to take back.
+  static bool is_consent(const ObjectId& id) {
+    return (id.kind == "Role" || id.kind == "RoleBinding") &&
+           id.name.starts_with(kAttachedRolePrefix);
+  }
+
+  // When nothing else is left.
+  void leave_to_collector(std::vector<ObjectId>& left) {
+    if (!std::ranges::all_of(left, [](const auto& id) { return id.kind == kCollectedKind; }))
+      return;
+    left_to_collector_ = std::move(left);
+    left.clear();
+  }
+
   Error not_gone(const std::vector<ObjectId>& left) const {
     std::string text =
         "not gone after " + std::to_string(kPatience.to_milliseconds() / 1000) + "s:";
@@ -124,6 +152,7 @@ class Removal {
   std::string_view ingress_;  // the kind of what leads to this site
   std::set<ObjectId> asked_;
   std::map<std::string, std::string> refused_;
+  std::vector<ObjectId> left_to_collector_;
 };
 
 }  // namespace
@@ -138,6 +167,13 @@ Result<std::string> remove_cluster_site(const Arguments& arguments) {
   }
   Removal removal(site);
   TRY(removal.run());
+  std::string left;
+  for (const ObjectId& id : removal.left_to_collector()) left += " " + id.kind + "/" + id.name;
+  if (!left.empty()) {
+    print_notice(
+        "istmo: left to the garbage collector of the cluster, which does not seem to run:" + left +
+        "\n");
+  }
   if (removal.refused().empty()) return site.namespace_name();
   std::string text = "not removed:";
   for (const auto& [name, why] : removal.refused()) text += "\n  " + name + ": " + why;

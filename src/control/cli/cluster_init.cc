@@ -283,7 +283,7 @@ Result<std::string> make_cluster_site(const Arguments& arguments, const NewSite&
     set_owner(object, owner);
     TRY(site.put(object));
   }
-  TRY(wait_until_ready(site, made.timeout));
+  if (made.waits) TRY(wait_until_ready(site, made.timeout));
   return site.namespace_name();
 }
 
@@ -297,8 +297,13 @@ std::string place_text(const ClusterSite& site) {
 
 Result<int> print_site_manifest(const Arguments& arguments) {
   const KubeAccess access = TRY(kube_access(arguments.kube, arguments.namespace_name));
-  const SiteManifestOptions options =
+  SiteManifestOptions options =
       TRY(manifest_options(arguments, access.namespace_name, new_site(arguments)));
+  // Without a cluster that answers, for one without kinds of its own.
+  if (const auto site = ClusterSite::of(arguments)) {
+    const auto kinds = site->custom_kinds();
+    options.has_custom_kinds = kinds && !kinds->empty();
+  }
   print(manifest_text(options, arguments.output));
   return kExitDone;
 }
@@ -327,7 +332,8 @@ Result<int> create_cluster_site(const Arguments& arguments) {
                                     .link_access = access,
                                     .ingress = access,
                                     .timeout = wanted.timeout,
-                                    .is_ha = wanted.enables_ha}));
+                                    .is_ha = wanted.enables_ha,
+                                    .waits = wanted.wait != "none"}));
   print("Site \"" + wanted.name + "\" is ready.\n");
   return kExitDone;
 }

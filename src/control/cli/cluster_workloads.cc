@@ -73,6 +73,10 @@ std::string hint_of(const ClusterSite& site, const std::string& kind) {
   for (const Value& workload : *workloads) {
     if (text_at(workload, "metadata", "labels", kManagedByLabel) == kManagedBy) continue;
     const std::string& name = text_at(workload, "metadata", "name");
+    if (kind == "DaemonSet" || kind == "StatefulSet") {  // kubectl has no expose for these
+      return ". To publish " + name + ": `istmo expose " + in_lower_case(kind) + "/" + name +
+             " --port PORT` offers it to linked sites";
+    }
     return ". To publish " + name + ": `istmo expose deployment/" + name +
            " --port PORT` offers it to linked sites, `kubectl expose deployment/" + name +
            " --port PORT --type LoadBalancer` to clients outside";

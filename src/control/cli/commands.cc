@@ -74,6 +74,10 @@ Result<Platform> platform_of(Arguments& arguments) {
 }
 
 Result<int> run_on_platform(Arguments arguments) {
+  if (arguments.verb == Verb::version) {  // whatever there is to ask
+    const auto platform = platform_of(arguments);
+    if (platform) arguments.platform = std::string(to_string(*platform));
+  }
   if (needs_platform(arguments.verb)) {
     const Platform platform = TRY(platform_of(arguments));
     arguments.platform = std::string(to_string(platform));

@@ -26,6 +26,7 @@ struct NewSite {
   std::string ingress;  // "none", "external", or empty: as it was, or external
   std::string timeout;
   bool is_ha = false;  // in a cluster
+  bool waits = true;   // there: until the gateway is ready
 };
 Result<> make_site(const Arguments& arguments, const NewSite& made);
 Result<> end_site(const std::string& namespace_name);

@@ -206,12 +206,11 @@ Result<int> check_documents(const Arguments& arguments) {
 
 Result<int> show_version(const Arguments& arguments) {
   std::vector<std::pair<std::string, std::string>> components{{"cli", ISTMO_VERSION}};
-  const auto site = LocalSite::of(arguments);
-  const auto answer = site && site->is_installed()
-                          ? site->ask(request_of("ping"))
-                          : Result<std::vector<Value>>(std::vector<Value>{});
-  if (answer && !answer->empty()) {
-    components.emplace_back("site", text_at(answer->front(), "version"));
+  if (const auto site = site_of(arguments)) {
+    const auto answer = (*site)->ask(request_of("site"));
+    const std::string version =
+        answer && !answer->empty() ? text_at(answer->front(), "version") : std::string();
+    if (!version.empty()) components.emplace_back("site", version);
   }
   std::vector<Value> items;
   Table table({"COMPONENT", "VERSION"});

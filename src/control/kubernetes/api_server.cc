@@ -1,5 +1,7 @@
 #include "control/kubernetes/api_server.h"
 
+#include <utility>
+
 #include "control/base64.h"
 #include "control/kubernetes/exec_plugin.h"
 #include "control/private_file.h"
@@ -53,6 +55,7 @@ Result<ApiServer> ApiServer::create(KubeAccess access, const transport::KeyLog* 
 }
 
 Result<std::string> ApiServer::authorization(Instant now) {
+  if (std::exchange(is_plugin_due_, false)) TRY(run_exec_plugin(access_));
   if (access_.token_file.empty() && access_.token.empty()) {
     if (access_.user.empty()) return std::string();
     return "Basic " + encode_base64(access_.user + ":" + access_.password);

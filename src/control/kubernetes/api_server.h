@@ -4,6 +4,7 @@
 // Owned by whoever syncs with the cluster, on its loop's thread; outlives the channels.
 #pragma once
 
+#include <set>
 #include <string>
 #include <vector>
 
@@ -32,8 +33,14 @@ class ApiServer {
   // A request for `target` (path and query, as the API has it), without a body. Error: the token
   // cannot be read.
   Result<Request> request(const std::string& method, const std::string& target, Instant now);
-  // The server said 401: the token is read again at once.
-  void forget_authorization() { token_read_at_ = Instant::never(); }
+  // The server said 401: the token is read again at once, or the credential plugin run anew, which
+  // holds the loop while it runs.
+  void forget_authorization() {
+    token_read_at_ = Instant::never();
+    is_plugin_due_ = access_.exec.has_value();
+  }
+  // A right that a Role of `init` gives was refused. True: for the first time.
+  bool note_missing_right(const std::string& what) { return missing_rights_.insert(what).second; }
 
   const KubeAccess& access() const { return access_; }
   const transport::TlsContext& tls() const { return tls_; }
@@ -49,6 +56,8 @@ class ApiServer {
   std::vector<HttpsPlace> places_;
   std::string token_;
   Instant token_read_at_ = Instant::never();  // never: not yet
+  bool is_plugin_due_ = false;
+  std::set<std::string> missing_rights_;
 };
 
 }  // namespace istmo::control

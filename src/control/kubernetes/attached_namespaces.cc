@@ -7,6 +7,7 @@
 #include "control/kubernetes/cluster_documents.h"
 #include "control/kubernetes/kube_kinds.h"
 #include "control/kubernetes/pod_table.h"
+#include "control/kubernetes/site_manifest.h"
 #include "control/kubernetes/watched_collection.h"
 
 namespace istmo::control {
@@ -136,10 +137,11 @@ AttachedSelection AttachedNamespaces::Namespace::select(const std::string& name,
   const ObjectId id{std::string(AttachedConnectorDocument::kKind), name};
   const std::string what = id.kind + " " + name + " in namespace " + name_;
   if (!refusal().empty()) {
-    selection.error = "namespace " + name_ +
-                      " does not let this site in: its owner applies the output of `istmo generate "
+    selection.error = "namespace " + name_ + " does not let this site in: Role " +
+                      std::string(kAttachedRolePrefix) + "-" + site_namespace +
+                      " is missing there; its owner applies the output of `istmo generate "
                       "attached-role --namespace-of-site " +
-                      site_namespace + " -n " + name_ + "` there (" + refusal() + ")";
+                      site_namespace + " -n " + name_ + "` (" + refusal() + ")";
     return selection;
   }
   const auto found = store_.desired().attached_connectors.find(name);

@@ -1,8 +1,7 @@
 // Programs that give credentials for an API server, as kubeconfig files name them.
 //
-// Runs the program and waits for it: for commands, and for the start of a site outside of a pod.
-// What it gave is kept as long as the process: when it expires, a command is run anew by its user,
-// and a site is started anew.
+// Runs the program and waits for it: for commands, and for a site outside of a pod. What it gave is
+// kept until the API server refuses it (ApiServer); a certificate is kept as long as the process.
 // Source: client.authentication.k8s.io, ExecCredential.
 #pragma once
 

@@ -434,12 +434,13 @@ std::vector<Problem> KubernetesPlatform::problems() const {
     problem.text = text;
   }
   const auto tell_of_site = [&](Severity severity, std::string text) {
-    if (site_name_.empty()) return;
+    if (site_name_.empty() || text.empty()) return;
     Problem& problem = problems.emplace_back();
     problem.severity = severity;
     problem.object = {std::string(SiteDocument::kKind), site_name_};
     problem.text = std::move(text);
   };
+  tell_of_site(Severity::error, pods_.shortfall());
   if (const std::string& text = state_.state().problem(); !text.empty()) {
     tell_of_site(Severity::error, "what the site must remember is not kept: " + text);
   }

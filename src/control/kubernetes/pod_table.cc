@@ -5,6 +5,8 @@
 namespace istmo::control {
 namespace {
 
+constexpr size_t kLeftMax = 10;
+
 bool is_ready(const Value* status) {
   const Value* conditions = status ? status->find("conditions") : nullptr;
   return conditions && std::ranges::any_of(conditions->items(), [](const Value& condition) {
@@ -36,17 +38,38 @@ bool PodTable::put(const Value& pod) {
   const std::string& name = text_at(pod, "metadata", "name");
   Known known = read(pod);
   if (known.ip.empty()) return remove(name);
-  const auto [at, is_new] = pods_.try_emplace(name);
-  if (!is_new && at->second == known) return false;
-  set_indexed(at->first, at->second.labels, false);
-  at->second = std::move(known);
+  const auto before = pods_.find(name);
+  if (before != pods_.end() && before->second == known) return false;
+  const bool was_there = remove(name);
+  const size_t bytes = bytes_of(name, known);
+  if (bytes > kBytesMax - bytes_) {
+    if (left_.size() < kLeftMax) left_.insert(name);
+    return was_there;
+  }
+  bytes_ += bytes;
+  const auto at = pods_.emplace(name, std::move(known)).first;
   set_indexed(at->first, at->second.labels, true);
   return true;
 }
 
+// The index has each label once more.
+size_t PodTable::bytes_of(const std::string& name, const Known& pod) {
+  constexpr size_t kNodeBytes = 100;
+  size_t bytes = kNodeBytes + name.size();
+  for (const auto& [key, value] : pod.labels) bytes += 2 * (kNodeBytes + key.size() + value.size());
+  return bytes;
+}
+
+std::string PodTable::shortfall() const {
+  if (left_.empty()) return {};
+  return "pods whose labels are too much are no backends, " + *left_.begin() + " among them";
+}
+
 bool PodTable::remove(const std::string& name) {
+  left_.erase(name);
   const auto at = pods_.find(name);
   if (at == pods_.end()) return false;
+  bytes_ -= bytes_of(at->first, at->second);
   set_indexed(at->first, at->second.labels, false);
   pods_.erase(at);
   return true;

@@ -315,7 +315,7 @@ Value gateway_rules() {
 
 std::vector<Value> attached_role(const std::string& namespace_name,
                                  const std::string& namespace_of_site) {
-  const std::string name = std::string(kGatewayName) + "-attached-" + namespace_of_site;
+  const std::string name = std::string(kAttachedRolePrefix) + "-" + namespace_of_site;
   Value role = object("Role", name);
   Value rules = Value::list();
   rules.add(rule("", {"pods", "configmaps"}, {"get", "list", "watch"}));

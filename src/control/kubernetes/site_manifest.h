@@ -51,6 +51,9 @@ Value site_config_map(const SiteManifestOptions& options);
 // which they are to be made. Without owner.
 std::vector<Value> gateway_objects(const SiteManifestOptions& options);
 
+// What names of Roles begin with that let a site of another namespace see pods.
+inline constexpr std::string_view kAttachedRolePrefix = "istmo-attached";
+
 // Role and RoleBinding with which a namespace lets the site of another one use the pods that its
 // AttachedConnectors select. Its owner applies them; both are named after the site's namespace.
 std::vector<Value> attached_role(const std::string& namespace_name,

@@ -1,13 +1,33 @@
 #include "control/kubernetes/watched_collection.h"
 
+#include "base/log.h"
 #include "control/kubernetes/api_json.h"
+#include "control/kubernetes/kube_kinds.h"
 
 namespace istmo::control {
+
+namespace {
+
+// "pods" or "deployments in apps": what Role istmo gives of a collection of the namespace itself.
+// Empty: it is of another namespace, or in another Role.
+std::string right_of_gateway(const std::string& path, const std::string& namespace_name) {
+  for (const char* name : {"Pod", "Service", "ConfigMap", "Secret", "EndpointSlice", "Deployment",
+                           "StatefulSet", "DaemonSet"}) {
+    const KubeKind& kind = *find_kube_kind(name);
+    if (collection_path(kind, namespace_name) != path) continue;
+    const std::string group = group_of(kind);
+    return std::string(kind.plural) + (group.empty() ? "" : " in " + group);
+  }
+  return {};
+}
+
+}  // namespace
 
 WatchedCollection::WatchedCollection(io::Loop& loop, ApiServer& server, KubeCollection collection,
                                      CollectionSink& sink, Rng& rng)
     : loop_(loop),
       server_(server),
+      path_(collection.path),
       machine_(std::move(collection), sink, rng),
       channel_(loop, *this) {}
 
@@ -51,6 +71,7 @@ void WatchedCollection::on_https_line(std::string_view line) {
 void WatchedCollection::on_https_reply(int status, std::string body) {
   const Instant now = loop_.now();
   if (status == 401) server_.forget_authorization();
+  if (status == 403) tell_missing_right(api_message(body));
   if (status != 200) {
     machine_.on_status(status, api_message(body), now);
   } else if (asked_ == ListWatch::Ask::Kind::watch) {
@@ -61,6 +82,14 @@ void WatchedCollection::on_https_reply(int status, std::string body) {
     machine_.on_too_large("a list is no JSON, or too large", now);
   }
   go_on();
+}
+
+// Each right once, whoever asks: what its lack means says the sink.
+void WatchedCollection::tell_missing_right(const std::string& text) {
+  const std::string right = right_of_gateway(path_, server_.access().namespace_name);
+  if (right.empty() || !server_.note_missing_right(right)) return;
+  LOG_ERROR("a right is missing", "needs", "Role istmo with get, list and watch of " + right,
+            "namespace", server_.access().namespace_name, "error", text);
 }
 
 void WatchedCollection::on_https_failed(HttpsFailure, const Error& error) {

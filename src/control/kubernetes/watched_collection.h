@@ -5,6 +5,8 @@
 // Ends with stop(), then is_idle() on the loop.
 #pragma once
 
+#include <string>
+
 #include "base/rng.h"
 #include "control/kubernetes/api_server.h"
 #include "control/kubernetes/list_watch.h"
@@ -28,9 +30,11 @@ class WatchedCollection : private HttpsSink {
   void on_https_reply(int status, std::string body) override;
   void on_https_failed(HttpsFailure failure, const Error& error) override;
   void go_on();
+  void tell_missing_right(const std::string& text);
 
   io::Loop& loop_;
   ApiServer& server_;
+  const std::string path_;
   ListWatch machine_;
   HttpsChannel channel_;
   ListWatch::Ask::Kind asked_ = ListWatch::Ask::Kind::list;

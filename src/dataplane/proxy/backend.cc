@@ -8,13 +8,21 @@
 
 namespace istmo::proxy {
 
-Backend::Backend(Worker& worker, uint64_t id, const ConnectorConfig& config,
-                 const io::Address& address)
+namespace {
+
+std::string pod_at(const ConnectorConfig& config, size_t index) {
+  return index < config.names.size() ? config.names[index] : std::string();
+}
+
+}  // namespace
+
+Backend::Backend(Worker& worker, uint64_t id, const ConnectorConfig& config, size_t index)
     : worker_(worker),
       id_(id),
       connector_(config.name),
       routing_key_(config.routing_key),
-      address_(address),
+      address_(config.addresses[index]),
+      pod_(pod_at(config, index)),
       settings_(config.tcp),
       drops_connections_(config.drops_connections),
       counters_(*config.counters) {}
@@ -25,7 +33,12 @@ bool Backend::can_be_freed() const {
   return is_retired_ && streams_open_ == 0 && probe_op_.is_idle();
 }
 
-void Backend::update(const ConnectorConfig& config) {
+std::string Backend::title() const {
+  return address_.to_string() + (pod_.empty() ? "" : " (" + pod_ + ")");
+}
+
+void Backend::update(const ConnectorConfig& config, size_t index) {
+  pod_ = pod_at(config, index);
   settings_ = config.tcp;
   drops_connections_ = config.drops_connections;
 }
@@ -85,7 +98,7 @@ void Backend::on_connected() {
   if (!is_set_aside_) return;
   is_set_aside_ = false;
   worker_.loop().timers().cancel(probe_timer_);
-  LOG_INFO("backend is back", "connector", connector_, "address", address_.to_string());
+  LOG_INFO("backend is back", "connector", connector_, "address", title());
   tell({});
 }
 
@@ -96,8 +109,8 @@ void Backend::on_failed(int error_number) {
   if (++failures_in_a_row_ < kFailuresMax || is_set_aside_ || is_retired_) return;
   is_set_aside_ = true;
   const Error error = Error::from_errno(error_number, "connect");
-  LOG_WARNING("backend set aside", "connector", connector_, "address", address_.to_string(),
-              "error", error.text());
+  LOG_WARNING("backend set aside", "connector", connector_, "address", title(), "error",
+              error.text());
   tell(error.text());
   worker_.loop().timers().arm(probe_timer_, worker_.loop().now() + probe_interval_);
 }

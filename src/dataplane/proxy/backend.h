@@ -22,20 +22,23 @@ namespace istmo::proxy {
 
 class Backend {
  public:
-  Backend(Worker& worker, uint64_t id, const ConnectorConfig& config, const io::Address& address);
+  // `index`: of the address in `config`.
+  Backend(Worker& worker, uint64_t id, const ConnectorConfig& config, size_t index);
   ~Backend();
 
   uint64_t id() const { return id_; }
   const std::string& connector() const { return connector_; }
   const std::string& routing_key() const { return routing_key_; }
   const io::Address& address() const { return address_; }
+  // For people: "10.0.0.7:5432", with the pod's name behind it if it is one.
+  std::string title() const;
   const TcpSettings& settings() const { return settings_; }
   uint32_t streams_open() const { return streams_open_; }
   bool is_set_aside() const { return is_set_aside_; }
   bool is_retired() const { return is_retired_; }
   bool can_be_freed() const;
 
-  void update(const ConnectorConfig& config);
+  void update(const ConnectorConfig& config, size_t index);
   // No further exchange comes here; those that are open go on.
   void retire();
   // The Connector document was deleted: with dropTcpConnections its exchanges end now.
@@ -65,6 +68,7 @@ class Backend {
   std::string connector_;
   std::string routing_key_;
   io::Address address_;
+  std::string pod_;  // its name; empty: it is none
   TcpSettings settings_;
   bool drops_connections_;
   ConnectorCounters& counters_;

@@ -62,6 +62,7 @@ struct ConnectorConfig {
   std::string routing_key;
   std::string host;                    // as written, for status
   std::vector<io::Address> addresses;  // resolved now; each one is a backend
+  std::vector<std::string> names;      // of the pods at these addresses; empty: they are no pods
   bool drops_connections = false;
   TcpSettings tcp;
   ConnectorCounters* counters = nullptr;  // as those of a listener

@@ -322,10 +322,11 @@ void Tunnel::release_if_done() {
   if (client_ || server_ || !connect_op_.is_idle()) return;
   worker_.loop().timers().cancel(timer_);
   ASSERT(buffered_bytes() == 0);
+  LOG_DEBUG("exchange ended", "id", id_, "key", keys_[key_], "server",
+            backend_ ? backend_->title() : std::string(), "reason", to_string(close_reason_),
+            "bytes_in", to_server_.bytes, "bytes_out", to_client_.bytes);
   if (backend_) backend_->count(to_server_.bytes, to_client_.bytes);
   leave_backend();
-  LOG_DEBUG("exchange ended", "id", id_, "key", keys_[key_], "reason", to_string(close_reason_),
-            "bytes_in", to_server_.bytes, "bytes_out", to_client_.bytes);
   worker_.count_closed(close_reason_, to_server_.bytes, to_client_.bytes);
   if (listener_) {
     ListNode<TunnelsOfListener>::unlink();
@@ -383,7 +384,7 @@ ConnectionReport Tunnel::report() const {
   if (listener_) report.listener = listener_->name();
   report.connector = backend_ ? backend_->connector() : server_ ? "link" : "";
   if (client_) report.client_address = client_->remote_name();
-  if (backend_) report.server_address = backend_->address().to_string();
+  if (backend_) report.server_address = backend_->title();
   else if (server_) report.server_address = server_->remote_name();
   report.bytes_in = to_server_.bytes;
   report.bytes_out = to_client_.bytes;

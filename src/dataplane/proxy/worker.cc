@@ -195,8 +195,8 @@ void Worker::add_links_alike(std::vector<Tried>& tried) const {
   }
 }
 
-// With backends here, that may have to be found out first; or by way of another site: over a link that is there, or, for those who may
-// wait, to a site that is known.
+// With backends here, that may have to be found out first; or by way of another site: over a link
+// that is there, or, for those who may wait, to a site that is known.
 bool Worker::can_serve(const std::string& routing_key, const Passage& passage) {
   if (pools_.contains(routing_key) || awaited_keys_.contains(routing_key)) return true;
   if (passage.reach == Reach::local) return false;

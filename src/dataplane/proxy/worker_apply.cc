@@ -37,16 +37,17 @@ void Worker::apply_routes(const Snapshot& snapshot) {
 void Worker::apply_connectors(const Snapshot& snapshot) {
   std::vector<Backend*> kept;
   for (const auto& connector : snapshot.connectors) {
-    for (const auto& address : connector.addresses) {
+    for (size_t i = 0; i < connector.addresses.size(); ++i) {
       const auto found = std::ranges::find_if(backends_, [&](const auto& backend) {
         return !backend->is_retired() && backend->connector() == connector.name &&
-               backend->routing_key() == connector.routing_key && backend->address() == address;
+               backend->routing_key() == connector.routing_key &&
+               backend->address() == connector.addresses[i];
       });
       if (found == backends_.end()) {
-        backends_.push_back(std::make_unique<Backend>(*this, next_id_++, connector, address));
+        backends_.push_back(std::make_unique<Backend>(*this, next_id_++, connector, i));
         kept.push_back(backends_.back().get());
       } else {
-        (*found)->update(connector);
+        (*found)->update(connector, i);
         kept.push_back(found->get());
       }
     }

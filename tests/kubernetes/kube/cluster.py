@@ -190,6 +190,14 @@ class Cluster:
                               event["responseStatus"]["code"]))
         return found
 
+    def targets(self, namespace, resource, verbs, agent="istmo"):
+        """The URIs of the requests for a resource that a program made with these verbs."""
+        events = map(json.loads, self.audit_log.read_text().splitlines())
+        return [event["requestURI"] for event in events
+                if event.get("userAgent") == agent and event["verb"] in verbs
+                and event.get("objectRef", {}).get("resource") == resource
+                and event["objectRef"].get("namespace") == namespace.name]
+
     def service_account_access(self, namespace, account="default"):
         """What a pod of this service account would have. Takes a Namespace or its name."""
         name = getattr(namespace, "name", namespace)

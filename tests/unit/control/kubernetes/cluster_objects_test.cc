@@ -114,6 +114,35 @@ BOOST_AUTO_TEST_CASE(only_pods_that_are_there_and_ready_are_selected) {
   BOOST_TEST(names(NotReadyPods::included) == "");
 }
 
+// Labels of a pod may be as long as the API server takes an object.
+BOOST_AUTO_TEST_CASE(pods_that_have_too_many_labels_are_none_and_others_are_unaffected) {
+  PodTable pods;
+  std::string labels;
+  for (int i = 0; i < 5000; ++i) labels += R"(,"k)" + std::to_string(i) + R"(":"v")";
+  const auto labelled = [&](int number, const std::string& more) {
+    return json(R"({"metadata":{"name":"pod-)" + std::to_string(number) +
+                R"(","labels":{"app":"backend")" + more +
+                R"(}},"status":{"podIP":"10.0.0.1","conditions":[)" +
+                R"({"type":"Ready","status":"True"}]}})");
+  };
+  const auto count = [&] {
+    const auto selector = LabelSelector::parse("app=backend").value();
+    return pods.select(selector, NotReadyPods::left_out).size();
+  };
+  for (int i = 0; i < 100; ++i) pods.put(labelled(i, labels));
+  const size_t taken = count();
+  BOOST_TEST(taken > 10u);
+  BOOST_TEST(taken < 100u);
+  BOOST_TEST(pods.shortfall().contains("pod-"));
+  BOOST_TEST(!pods.put(labelled(99, labels)));
+  // As soon as there is room again.
+  for (int i = 0; i < 50; ++i) pods.remove("pod-" + std::to_string(i));
+  BOOST_TEST(pods.put(labelled(99, "")));
+  for (int i = 50; i < 100; ++i) pods.put(labelled(i, ""));
+  BOOST_TEST(count() == 50u);
+  BOOST_TEST(pods.shortfall().empty());
+}
+
 BOOST_AUTO_TEST_CASE(selectors_of_every_form_select_as_the_labels_are_now) {
   PodTable pods;
   const auto labelled = [](const std::string& name, const std::string& labels) {

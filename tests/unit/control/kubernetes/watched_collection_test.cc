@@ -1,8 +1,11 @@
 #include "control/kubernetes/watched_collection.h"
 
+#include <filesystem>
+#include <fstream>
 #include <set>
 
 #include "../scripted_server.h"
+#include "../site_folder.h"
 
 using namespace istmo;
 using namespace istmo::control;
@@ -70,6 +73,35 @@ BOOST_AUTO_TEST_CASE(it_follows_the_server_through_events_cuts_and_410) {
   BOOST_TEST(!keeper.trouble.empty());
   collection.stop();
   run_until(*server.loop, [&] { return collection.is_idle(); });
+}
+
+// The kubelet changes it in place.
+BOOST_AUTO_TEST_CASE(a_token_is_read_anew_from_its_file) {
+  ScriptedServer server;
+  const TemporaryFolder folder;
+  const auto write = [&](const std::string& token) {
+    std::ofstream(folder.path() / "token") << token << '\n';
+  };
+  KubeAccess access;
+  access.host = "127.0.0.1";
+  access.port = server.port();
+  access.ca_pem = server.ca.certificate;
+  access.token_file = folder.path() / "token";
+  write("first");
+  ApiServer api = ApiServer::create(access).value();
+  const Instant start{1'000'000'000};
+  const auto sent = [&](Duration later) {
+    return api.request("GET", "/c", start + later).value().head.fields.at("authorization");
+  };
+  BOOST_TEST(sent({}) == "Bearer first");
+  write("second");
+  BOOST_TEST(sent(Duration::seconds(59)) == "Bearer first");
+  BOOST_TEST(sent(ApiServer::kTokenTime) == "Bearer second");
+  write("third");
+  api.forget_authorization();  // the server said 401
+  BOOST_TEST(sent(ApiServer::kTokenTime) == "Bearer third");
+  std::filesystem::remove(folder.path() / "token");
+  BOOST_TEST(sent(ApiServer::kTokenTime * 2) == "Bearer third");  // the last good one
 }
 
 BOOST_AUTO_TEST_CASE(what_the_server_refuses_is_told_with_its_words) {
