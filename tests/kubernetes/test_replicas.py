@@ -73,7 +73,7 @@ def leases(namespace):
             for one in namespace.api.get(path)["items"]]
 
 
-def test_replicas_are_one_site_and_one_of_them_writes(sites):
+def test_replicas_are_one_site_and_one_of_them_writes(cluster, sites):
     node, oeste, leste, istmo = sites
     tools = start_tools(node, oeste)
     assert leases(oeste) == [], "one replica takes none"
@@ -88,6 +88,12 @@ def test_replicas_are_one_site_and_one_of_them_writes(sites):
     assert "It is connected to 1 other site." in istmo(leste, "status")
     # Whichever the connection comes to: it has a link, or a sibling that has.
     node.in_pod(tools, curl("backend:8080", 60))
+
+    def asked_for():
+        return {resource for _, resource, *_ in cluster.asked_within(oeste, 4)}
+
+    wait_until(lambda: asked_for() == {"leases"}, "nothing to be asked for but the Lease")
+    assert asked_for() == {"leases"}
     oeste.kubectl("delete", "pod", first, "--wait=false")
     wait_until(lambda: holder() and holder() != [first], "another one to take the Lease")
     wait_until(lambda: "It is connected to 1 other site." in istmo(oeste, "status"), "its status")

@@ -325,15 +325,9 @@ def names_of(namespace, resource):
 def test_an_idle_site_makes_no_call_but_its_watches(torture):
     torture.gateway.wait_kept_status("Listener", torture.tagged("web"))
     torture.gateway.wait_kept_status("Connector", "web")
-    wait_until(lambda: not asked_within(torture, 2), "the beginning to be over")
-    assert asked_within(torture, amount(8, 60)) == []
-
-
-def asked_within(torture, seconds):
-    """The requests of the gateway that are answered in this time. A watch's begin and end count."""
-    before = len(torture.cluster.requests(torture.namespace))
-    time.sleep(seconds)
-    return torture.cluster.requests(torture.namespace)[before:]
+    cluster, namespace = torture.cluster, torture.namespace
+    wait_until(lambda: not cluster.asked_within(namespace, 2), "the beginning to be over")
+    assert cluster.asked_within(namespace, amount(8, 60)) == []
 
 
 WRONG = [

@@ -190,6 +190,12 @@ class Cluster:
                               event["responseStatus"]["code"]))
         return found
 
+    def asked_within(self, namespace, seconds):
+        """The requests of the gateways that are answered in this time."""
+        before = len(self.requests(namespace))
+        time.sleep(seconds)
+        return self.requests(namespace)[before:]
+
     def targets(self, namespace, resource, verbs, agent="istmo"):
         """The URIs of the requests for a resource that a program made with these verbs."""
         events = map(json.loads, self.audit_log.read_text().splitlines())
