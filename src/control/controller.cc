@@ -93,9 +93,9 @@ Result<> Controller::start() {
   TokenRedemptionSink& token_sink = *this;
   tokens_ = std::make_unique<TokenRedemption>(loop_, *state_, token_sink, options_.key_log);
   DataplaneSink& dataplane_sink = *this;
-  const std::string replica = random_uuid().substr(0, 13);  // that no other one of the site has
+  replica_ = random_uuid().substr(0, 13);
   dataplane_ = TRY(Dataplane::start({.workers = options_.workers,
-                                     .replica = replica,
+                                     .replica = replica_,
                                      .loop = options_.loop,
                                      .loop_options = {},
                                      .key_log = options_.key_log},
@@ -106,8 +106,8 @@ Result<> Controller::start() {
   siblings_awaited_until_ = loop_.now() + kSiblingPatience;
   first_word_at_ = loop_.now() + kBackendPatience;
   mark_dirty();
-  LOG_INFO("site started", "site", observed_.site.name, "id", state_->site_id(), "replica", replica,
-           "namespace", options_.namespace_name, "workers", options_.workers, "io",
+  LOG_INFO("site started", "site", observed_.site.name, "id", state_->site_id(), "replica",
+           replica_, "namespace", options_.namespace_name, "workers", options_.workers, "io",
            options_.loop.reason);
   return {};
 }

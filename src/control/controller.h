@@ -92,6 +92,7 @@ class Controller final : private DataplaneSink,
   // --- what changes ------------------------------------------------------------------------
   void on_source_changed(const SourceState& state) override;
   void on_surroundings_changed() override;
+  void on_command_request(const std::string& name, const Value& request) override;
   void on_host_resolved(const std::string& host, const HostAddresses& addresses) override;
   void on_access_changed() override { mark_dirty(); }
   void on_record_changed(const std::string& name) override;
@@ -135,8 +136,13 @@ class Controller final : private DataplaneSink,
   SitePlatform::Overview overview() const;
   Value describe_site(const std::vector<Value>& services) const;
   std::vector<Value> documents(const Value& request) const;
-  void ask_workers(AdminRequestId id, const std::string& verb,
+  struct Asker {
+    AdminRequestId id;
+    std::string object;  // not empty: asked by way of the surroundings
+  };
+  void ask_workers(Asker asker, const std::string& verb,
                    std::optional<uint64_t> connection_to_delete);
+  void answer(const Asker& asker, const AdminAnswer& answer);
   void on_health_request(HealthRequestId id, std::string_view path) override;
   HealthAnswer health();
   HealthAnswer readiness() const;
@@ -174,6 +180,7 @@ class Controller final : private DataplaneSink,
   std::unique_ptr<CertificateRenewal> renewal_;
   std::unique_ptr<CertificateIssuer> certificates_;
   std::unique_ptr<TokenRedemption> tokens_;
+  std::string replica_;  // that no other process of the site has
   std::unique_ptr<Dataplane> dataplane_;
 
   std::unique_ptr<proxy::Snapshot> running_;  // what was published last
@@ -189,7 +196,7 @@ class Controller final : private DataplaneSink,
   std::optional<proxy::Credentials> sibling_credentials_;  // until the next check of certificates
   std::set<std::string> not_understood_;  // sites, told once while their mesh is open
   struct Question {
-    AdminRequestId id;
+    Asker asker;
     std::string verb;
     std::optional<uint64_t> connection_to_delete;
   };

@@ -113,11 +113,31 @@ Value link_value(const LinkState& link) {
 void Controller::on_admin_request(AdminRequestId id, const Value& request) {
   const std::string verb = text_of(request, "verb");
   if (phase_ == Phase::ended) return admin_.answer(id, failed(Error::closed("the site ends")));
-  if (verb == "connections" || verb == "workers") return ask_workers(id, verb, std::nullopt);
+  if (verb == "connections" || verb == "workers") {
+    return ask_workers({id, {}}, verb, std::nullopt);
+  }
   if (verb == "delete-connection") {
-    return ask_workers(id, verb, number_of(request, "id", UINT64_MAX));
+    return ask_workers({id, {}}, verb, number_of(request, "id", UINT64_MAX));
   }
   admin_.answer(id, answer_now(verb, request));
+}
+
+// What has to do with this process alone; all else stands in objects.
+void Controller::on_command_request(const std::string& name, const Value& request) {
+  const std::string verb = text_of(request, "verb");
+  const std::string replica = text_of(request, "replica");
+  const bool is_for_another = !replica.empty() && replica != replica_;
+  if (!dataplane_ || phase_ == Phase::ended || is_for_another) return;
+  if (verb == "connections") return ask_workers({{}, name}, verb, std::nullopt);
+  if (verb == "delete-connection" && !replica.empty()) {
+    return ask_workers({{}, name}, verb, number_of(request, "id", UINT64_MAX));
+  }
+  answer({{}, name}, failed(Error::protocol("there is no verb '" + verb + "' for a gateway")));
+}
+
+void Controller::answer(const Asker& asker, const AdminAnswer& answer) {
+  if (asker.object.empty()) admin_.answer(asker.id, answer);
+  else platform_->answer(asker.object, replica_, answer);
 }
 
 AdminAnswer Controller::answer_now(const std::string& verb, const Value& request) {
@@ -203,10 +223,10 @@ Value Controller::describe_site(const std::vector<Value>& services) const {
   return site;
 }
 
-void Controller::ask_workers(AdminRequestId id, const std::string& verb,
+void Controller::ask_workers(Asker asker, const std::string& verb,
                              std::optional<uint64_t> connection_to_delete) {
   const uint64_t number = next_question_++;
-  questions_[number] = {id, verb, connection_to_delete};
+  questions_[number] = {std::move(asker), verb, connection_to_delete};
   dataplane_->request_reports(number, verb != "workers");
 }
 
@@ -216,20 +236,21 @@ void Controller::on_reports(uint64_t request, std::vector<proxy::WorkerReport> r
   if (found == questions_.end()) return;
   const Question question = found->second;
   questions_.erase(found);
-  AdminAnswer answer;
+  AdminAnswer found_out;
   bool is_there = false;
   for (const proxy::WorkerReport& report : reports) {
-    if (question.verb == "workers") answer.items.push_back(worker_value(report));
+    if (question.verb == "workers") found_out.items.push_back(worker_value(report));
     for (const proxy::ConnectionReport& connection : report.connections) {
-      if (question.verb == "connections") answer.items.push_back(connection_value(connection));
+      if (question.verb == "connections") found_out.items.push_back(connection_value(connection));
       is_there |= question.connection_to_delete == connection.id;
     }
   }
   if (is_there) dataplane_->delete_connection(*question.connection_to_delete);
   if (question.verb == "delete-connection" && !is_there) {
-    answer.error = "there is no such connection; `istmo connection list` shows those that are open";
+    found_out.error =
+        "there is no such connection; `istmo connection list` shows those that are open";
   }
-  admin_.answer(question.id, answer);
+  answer(question.asker, found_out);
 }
 
 }  // namespace istmo::control

@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "control/admin_server.h"
 #include "control/desired.h"
 #include "control/document_source.h"
 #include "control/observed.h"
@@ -28,6 +29,8 @@ class PlatformSink : public SourceSink {
  public:
   // What observe() or problems() give may be another than before.
   virtual void on_surroundings_changed() = 0;
+  // A command asks the site by way of its surroundings: answer with SitePlatform::answer(name).
+  virtual void on_command_request(const std::string& name, const Value& request) = 0;
 
  protected:
   ~PlatformSink() = default;
@@ -71,6 +74,8 @@ class SitePlatform {
   virtual void observe(const Desired& desired, Observed& observed) = 0;
   // Told once for each; the log has it, too.
   virtual void tell(const Desired&, const SiteNews&) {}
+  // To a request of PlatformSink. `replica`: this process.
+  virtual void answer(const std::string&, const std::string& /*replica*/, const AdminAnswer&) {}
   // Documents that a token gave: into the surroundings, where the user has them from then on.
   // False: there is no such place, and the site's state keeps them.
   virtual bool give_documents(const Desired&, const std::vector<Document>&) { return false; }

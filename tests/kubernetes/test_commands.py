@@ -3,6 +3,7 @@
 The gateway runs beside the cluster (kube/gateway.py); its pod only seems to.
 """
 
+import contextlib
 import json
 import threading
 import time
@@ -11,6 +12,7 @@ import pytest
 import yaml
 
 from harness.documents import document, text_of
+from harness.sockets import exchange, sees_reset
 from harness.waiting import wait_until
 
 from kube.commands import Commands, gateway_pods, install, KINDS, OURS
@@ -355,6 +357,30 @@ def test_version_names_that_of_the_gateway(commands, installed, world):
     version = world.run_istmo("--version").stdout.split()[-1]
     assert json.loads(commands("version", "-o", "json").stdout)["items"][-1] == {
         "component": "site", "version": version}
+
+
+def test_connections_are_listed_and_ended_through_the_cluster(
+        commands, installed, namespace, world):
+    backend = world.backend()
+    installed.put(document("Connector", "web", {"routingKey": "web", "host": backend.address[0],
+                                                "port": backend.address[1]}))
+    installed.put(document("Listener", "web", {"routingKey": "web", "host": "web", "port": 80}))
+    assert len(commands("connection", "list").stdout.splitlines()) == 1  # the head of the table
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(world.connect(installed.behind("web"))) for _ in range(2)]
+        for client in clients:
+            assert exchange(client, b"hello") == b"hello"
+        listed = json.loads(commands("connection", "list", "-o", "json").stdout)["items"]
+        assert {one["listener"] for one in listed} == {"web"} and len(listed) == 2
+        ports = {one["client"].rpartition(":")[2]: one["id"] for one in listed}
+        chosen = ports[str(clients[0].getsockname()[1])]
+        commands("connection", "delete", chosen)
+        assert sees_reset(clients[0])
+        assert exchange(clients[1], b"hello") == b"hello"
+        assert "no such connection" in commands("connection", "delete", chosen, expect=1).stderr
+        assert "NUMBER@REPLICA" in commands("connection", "delete", "17", expect=1).stderr
+    assert not [one for one in namespace.kubectl("get", "configmaps", "-o", "name").stdout.split()
+                if "istmo-request" in one]
 
 
 def test_a_site_is_created_without_waiting_for_its_gateway(commands, namespace):

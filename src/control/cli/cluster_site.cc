@@ -11,11 +11,14 @@
 #include "control/json.h"
 #include "control/kubernetes/cluster_documents.h"
 #include "control/kubernetes/cluster_objects.h"
+#include "control/kubernetes/command_requests.h"
 #include "control/kubernetes/custom_resources.h"
 #include "control/kubernetes/document_objects.h"
 #include "control/kubernetes/object_keeper.h"
 #include "control/kubernetes/site_manifest.h"
 #include "control/kubernetes/skupper_presence.h"
+#include "control/pki.h"
+#include "control/plain_text.h"
 #include "control/yaml.h"
 
 namespace istmo::control {
@@ -71,6 +74,22 @@ Value told_by(Value custom_resource) {
   invalid.set("spec", Value());
   invalid.set("status", status);
   return invalid;
+}
+
+Value request_object(const std::string& name, const Value& request,
+                     const std::optional<ObjectOwner>& owner) {
+  Value object = Value::map();
+  object.set("apiVersion", "v1");
+  object.set("kind", "ConfigMap");
+  Value& metadata = object.set("metadata", Value::map());
+  metadata.set("name", name);
+  Value& labels = metadata.set("labels", Value::map());
+  labels.set(kManagedByLabel, kManagedBy);
+  labels.set(kRequestLabel, "true");
+  Value& data = object.set("data", Value::map());
+  data.set(kRequestKey, write_json(request, JsonStyle::compact));
+  if (owner) set_owner(object, *owner);
+  return object;
 }
 
 bool is_absent(const Error& error) { return error.error_class() == ErrorClass::closed; }
@@ -283,6 +302,7 @@ Result<> ClusterSite::check_runs() const {
 Result<std::vector<Value>> ClusterSite::ask(const Value& request) const {
   TRY(check_runs());
   const std::string& verb = text_at(request, "verb");
+  if (verb == "connections" || verb == "delete-connection") return ask_gateway(request);
   const Value overview = TRY(api_->get({"ConfigMap", kOverviewName}));
   ParsedText parsed = parse_yaml(data_text(overview, verb + ".yaml"), {});
   if (parsed.error || parsed.documents.size() > 1) {
@@ -290,6 +310,66 @@ Result<std::vector<Value>> ClusterSite::ask(const Value& request) const {
   }
   if (parsed.documents.empty()) return std::vector<Value>();
   return parsed.documents.front().items();
+}
+
+// By an object that its processes watch and answer in (command_requests.h).
+Result<std::vector<Value>> ClusterSite::ask_gateway(const Value& request) const {
+  Value asked = request;
+  const std::string id = text_at(request, "id");
+  const size_t mark = id.find('@');
+  const std::string replica = mark == std::string::npos ? "" : id.substr(mark + 1);
+  if (text_at(request, "verb") == "delete-connection") {
+    if (replica.empty()) {
+      return Error::config("'" + id + "' is not an ID of `istmo connection list`: NUMBER@REPLICA");
+    }
+    asked.set("id", id.substr(0, mark));
+    asked.set("replica", replica);
+  }
+  const ObjectId object_id{"ConfigMap", "istmo-request-" + random_uuid()};
+  const Value object = request_object(object_id.name, asked, TRY(owner()));
+  TRY(api_->create(object));
+  const auto answers = wait_for_answers(object_id, replica.empty() ? replicas() : 1);
+  const auto removed = api_->remove(object_id);
+  if (!removed) print_notice("istmo: " + removed.error().text() + "\n");
+  if (!answers) return std::unexpected(answers.error());
+  std::vector<Value> items;
+  for (const auto& [from, answer] : *answers) {
+    if (const std::string& error = text_at(answer, "error"); !error.empty()) {
+      return Error::config(error);
+    }
+    for (Value item : items_at(answer, "items")) {
+      item.set("id", text_at(item, "id") + "@" + from);
+      items.push_back(std::move(item));
+    }
+    const std::string& left_out = text_at(answer, "leftOut");
+    if (left_out != "0") {
+      print_notice("istmo: " + left_out + " more of replica " + from + " are not listed\n");
+    }
+  }
+  return items;
+}
+
+uint64_t ClusterSite::replicas() const {
+  const auto deployment = api_->get({"Deployment", kGatewayName});
+  if (!deployment) return 1;
+  return std::max<uint32_t>(number_at(value_at(*deployment, {"status"}), "availableReplicas"), 1);
+}
+
+// From so many processes; from fewer when some do not answer in time.
+Result<std::map<std::string, Value>> ClusterSite::wait_for_answers(const ObjectId& id,
+                                                                   uint64_t wanted) const {
+  constexpr Duration kPatience = Duration::seconds(10);
+  const Instant deadline = monotonic_now() + kPatience;
+  while (true) {
+    auto answers = answers_in(TRY(api_->get(id)));
+    const bool is_late = monotonic_now() >= deadline;
+    if (answers.size() >= wanted || (is_late && !answers.empty())) {
+      if (is_late) print_notice("istmo: not every pod of the gateway has answered\n");
+      return answers;
+    }
+    if (is_late) return Error::timeout("the gateway does not answer; try again");
+    sleep_for(pause_between_looks());
+  }
 }
 
 Result<Value> ClusterSite::look_at(const ObjectId& id) const {

@@ -5,6 +5,7 @@
 // not made so: a Skupper in the same cluster would take them for its own.
 #pragma once
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -61,6 +62,9 @@ class ClusterSite final : public CommandSite {
   Result<Value> holder_of(const ObjectId& id) const;
   Result<std::vector<Value>> document_objects() const;
   Result<std::vector<Value>> custom_resources() const;
+  Result<std::vector<Value>> ask_gateway(const Value& request) const;
+  uint64_t replicas() const;  // of the gateway, that are ready
+  Result<std::map<std::string, Value>> wait_for_answers(const ObjectId& id, uint64_t wanted) const;
 
   std::unique_ptr<ApiClient> api_;
 };

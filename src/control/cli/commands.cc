@@ -16,11 +16,6 @@ bool needs_platform(Verb verb) {
          verb != Verb::completion && verb != Verb::attached_role;
 }
 
-// They have to do with a process of this machine.
-bool needs_linux(Verb verb) {
-  return verb == Verb::connection_list || verb == Verb::connection_remove;
-}
-
 Result<int> print_completion(const Arguments& arguments) {
   print(completion_script(arguments.shell, command_tree()));
   return kExitDone;
@@ -81,7 +76,6 @@ Result<int> run_on_platform(Arguments arguments) {
   if (needs_platform(arguments.verb)) {
     const Platform platform = TRY(platform_of(arguments));
     arguments.platform = std::string(to_string(platform));
-    if (needs_linux(arguments.verb)) TRY(require_linux(arguments, "connection"));
     if (arguments.verb == Verb::init && arguments.output != Output::text) {
       if (is_in_cluster(arguments)) return print_site_manifest(arguments);
       return Error::config(

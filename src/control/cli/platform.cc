@@ -62,11 +62,4 @@ Result<KubeAccess> kube_access(const KubeArguments& arguments, const std::string
   return access;
 }
 
-Result<> require_linux(const Arguments& arguments, const std::string& command) {
-  if (!is_in_cluster(arguments)) return {};
-  return Error::config("`istmo " + command +
-                       "` works on a machine only so far; for a site on this machine use "
-                       "--platform linux or set ISTMO_PLATFORM=linux");
-}
-
 }  // namespace istmo::control

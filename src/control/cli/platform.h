@@ -31,9 +31,6 @@ Result<Platform> choose_platform(const PlatformClues& clues);
 // Once the platform of the command is chosen.
 inline bool is_in_cluster(const Arguments& arguments) { return arguments.platform == "kubernetes"; }
 
-// Error::config in a cluster; it names the command and what to do.
-Result<> require_linux(const Arguments& arguments, const std::string& command);
-
 // Reads the environment and the disk.
 PlatformClues gather_platform_clues(const std::string& flag, const std::string& namespace_name);
 

@@ -225,8 +225,8 @@ Result<int> show_version(const Arguments& arguments) {
 }
 
 Result<int> list_connections(const Arguments& arguments) {
-  const LocalSite site = TRY(LocalSite::open(arguments));
-  const auto connections = site.ask(request_of("connections"));
+  const auto site = TRY(open_site(arguments));
+  const auto connections = site->ask(request_of("connections"));
   if (!connections) return print_no_list(connections.error(), arguments.output);
   print(arguments.output == Output::text ? connections_text(*connections)
                                          : list_text(*connections, arguments.output));
@@ -234,10 +234,10 @@ Result<int> list_connections(const Arguments& arguments) {
 }
 
 Result<int> delete_connection(const Arguments& arguments) {
-  const LocalSite site = TRY(LocalSite::open(arguments));
+  const auto site = TRY(open_site(arguments));
   Value request = request_of("delete-connection");
   request.set("id", arguments.connection_id);
-  TRY(site.ask(request));
+  TRY(site->ask(request));
   print("Connection " + arguments.connection_id + " is deleted\n");
   return kExitDone;
 }

@@ -36,6 +36,10 @@ class KubernetesPlatform::Watch final : private CollectionSink, public WatchedCo
     }
     const std::string name = name_in_key(key);
     if (kind_ == "Service") platform_.on_service(name, object);
+    if (kind_ == "ConfigMap" && is_synced()) {  // before, it was for the process before this one
+      const auto request = platform_.command_requests_.take(name, object);
+      if (request) platform_.sink_.on_command_request(name, *request);
+    }
     platform_.keeper_.on_object({kind_, name}, object);
     platform_.writer_.go_on();
   }
@@ -64,6 +68,7 @@ class KubernetesPlatform::Watch final : private CollectionSink, public WatchedCo
       if (name == kGatewayName) platform_.learn_gateway({});
       if (platform_.endpoints_.remove_service(name)) platform_.sink_.on_surroundings_changed();
     }
+    if (kind_ == "ConfigMap") platform_.command_requests_.forget(name);
     platform_.keeper_.on_gone({kind_, name});
     platform_.writer_.go_on();
   }
@@ -113,6 +118,7 @@ KubernetesPlatform::KubernetesPlatform(io::Loop& loop, PlatformSink& sink, ApiSe
       lease_calls_(loop, server_, 1),
       document_maker_(loop, server_, *this),
       event_writer_(loop, server_),
+      command_requests_(loop, server_),
       state_(loop, server_, rng_, sink),
       skupper_(loop, server_, *this, rng_),
       attached_(loop, server_, sink, rng_),
@@ -145,6 +151,7 @@ void KubernetesPlatform::stop() {
   custom_statuses_.stop();
   document_maker_.stop();
   event_writer_.stop();
+  command_requests_.stop();
   state_.stop();
   loop_.timers().cancel(lease_timer_);
   lease_calls_.stop();
@@ -155,7 +162,7 @@ bool KubernetesPlatform::is_idle() const {
   return source_.is_idle() && attached_.is_idle() && ingress_watch_.is_idle() &&
          skupper_.is_idle() && writer_.is_idle() && custom_statuses_.is_idle() &&
          lease_calls_.is_idle() && document_maker_.is_idle() && event_writer_.is_idle() &&
-         state_.is_idle() && (!resolver_ || resolver_->is_idle()) &&
+         command_requests_.is_idle() && state_.is_idle() && (!resolver_ || resolver_->is_idle()) &&
          std::ranges::all_of(watches_, [](const auto& watch) { return watch->is_idle(); });
 }
 

@@ -32,6 +32,7 @@
 #include "control/kubernetes/object_keeper.h"
 #include "control/kubernetes/object_writer.h"
 #include "control/kubernetes/pod_ports.h"
+#include "control/kubernetes/command_requests.h"
 #include "control/kubernetes/pod_table.h"
 #include "control/kubernetes/site_manifest.h"
 #include "control/kubernetes/skupper_presence.h"
@@ -67,6 +68,10 @@ class KubernetesPlatform final : public SitePlatform,
   std::string site_id(const Desired& desired) override;
   void observe(const Desired& desired, Observed& observed) override;
   void tell(const Desired& desired, const SiteNews& news) override;
+  void answer(const std::string& name, const std::string& replica,
+              const AdminAnswer& answer) override {
+    command_requests_.answer(name, replica, answer);
+  }
   bool give_documents(const Desired& desired, const std::vector<Document>& documents) override;
   std::vector<Problem> problems() const override;
   Result<> keep_secrets(const std::map<std::string, proxy::Credentials>& secrets) override;
@@ -111,6 +116,7 @@ class KubernetesPlatform final : public SitePlatform,
   ApiCalls lease_calls_;
   DocumentMaker document_maker_;
   EventWriter event_writer_;
+  CommandRequests command_requests_;
   StateSecrets state_;
   SkupperPresence skupper_;
   bool acted_for_site_ = true;        // when somebody was told last

@@ -193,10 +193,6 @@ BOOST_AUTO_TEST_CASE(the_platform_is_chosen_in_the_order_of_rank) {
   clues.flag = "linux";
   BOOST_CHECK(chosen(clues) == Platform::linux_machine);
   BOOST_TEST(!choose_platform({.environment = "podman"}).has_value());
-  Arguments arguments;
-  BOOST_TEST(require_linux(arguments, "connection").has_value());
-  arguments.platform = "kubernetes";
-  BOOST_TEST(require_linux(arguments, "connection").error().text().contains("connection"));
 }
 
 BOOST_AUTO_TEST_CASE(what_expose_takes_depends_on_what_is_exposed) {

@@ -14,6 +14,7 @@ const ObjectOwner kOwner{"v1", "ConfigMap", "site-oeste", "u-owner"};
 struct Nobody final : PlatformSink {
   void on_source_changed(const SourceState&) override {}
   void on_surroundings_changed() override {}
+  void on_command_request(const std::string&, const Value&) override {}
 };
 
 std::string secret(const std::string& record, const std::string& content) {
