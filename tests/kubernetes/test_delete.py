@@ -51,6 +51,21 @@ def test_delete_leaves_what_a_site_of_another_namespace_was_allowed(world, used,
                                "rolebinding.rbac.authorization.k8s.io/istmo-attached-elsewhere"}
 
 
+@pytest.mark.parametrize("flags, stays", [((), True), (("--all",), False)])
+def test_a_site_that_is_deleted_takes_other_documents_with_it_only_if_it_shall(
+        used, namespace, flags, stays):
+    used("site", "delete", *flags)
+    kept = left(namespace)
+    if not stays:
+        assert kept == set()
+        return
+    assert {one for one in kept if "listener-db" in one} == {"configmap/listener-db"}
+    assert all(one.startswith("secret/accessgrant-") or one == "configmap/listener-db"
+               for one in kept)
+    owners = namespace.api.get(namespace.path("configmaps/listener-db"))["metadata"]
+    assert "ownerReferences" not in owners  # else it would go after all
+
+
 def rules_without_deletion_of(resource, rules):
     """Those of a cluster role; `resource` can be seen and changed."""
     for rule in rules:

@@ -9,7 +9,9 @@
 #include "control/cli/command_line.h"
 #include "control/cli/commands.h"
 #include "control/cli/terminal.h"
+#include "control/kubernetes/cluster_documents.h"
 #include "control/kubernetes/cluster_objects.h"
+#include "control/kubernetes/object_keeper.h"
 #include "control/kubernetes/site_manifest.h"
 #include "control/kubernetes/sni_ingress.h"
 
@@ -49,7 +51,7 @@ constexpr Duration kLookAgain = Duration::milliseconds(300);
 
 class Removal {
  public:
-  explicit Removal(const ClusterSite& site) : site_(site) {}
+  Removal(const ClusterSite& site, OtherDocuments others) : site_(site), others_(others) {}
 
   Result<> run() {
     TRY(find_kinds());
@@ -105,6 +107,10 @@ class Removal {
     for (const Value& object : *objects) {
       const ObjectId id = id_of_object(object);
       if (is_consent(id)) continue;
+      if (others_ == OtherDocuments::stay && is_other_document(object)) {
+        TRY(set_free(object));
+        continue;
+      }
       if (kind == kCollectedKind) {
         left.push_back(id);
         continue;
@@ -124,6 +130,28 @@ class Removal {
       left.pop_back();
     }
     return {};
+  }
+
+  // A document but the Site, or credentials that one names.
+  static bool is_other_document(const Value& object) {
+    const std::string& kind = text_at(object, "kind");
+    if (text_at(object, "metadata", "labels", kDocumentsLabel) == "true") {
+      return !text_at(object, "metadata", "name").starts_with("site-");
+    }
+    return kind == SecretDocument::kKind && text_at(object, "type") == "kubernetes.io/tls" &&
+           text_at(object, "metadata", "annotations", kContentAnnotation).empty();
+  }
+
+  // It would go with the Site, which owns it.
+  Result<> set_free(const Value& object) const {
+    if (value_at(object, {"metadata", "ownerReferences"}).items().empty()) return {};
+    Value changed = object;
+    Value metadata = *object.find("metadata");
+    metadata.set("ownerReferences", Value::list());
+    changed.set("metadata", std::move(metadata));
+    const auto replaced = site_.api().replace(changed);
+    const bool is_over = replaced || replaced.error().error_class() == ErrorClass::closed;
+    return is_over ? Result<>() : std::unexpected(replaced.error());
   }
 
   // That a site of another namespace may see pods here is for whoever allowed it to take back.
@@ -148,6 +176,7 @@ class Removal {
   }
 
   const ClusterSite& site_;
+  const OtherDocuments others_;
   std::vector<const char*> kinds_;
   std::string_view ingress_;  // the kind of what leads to this site
   std::set<ObjectId> asked_;
@@ -158,14 +187,14 @@ class Removal {
 }  // namespace
 
 // The namespace that it was in.
-Result<std::string> remove_cluster_site(const Arguments& arguments) {
+Result<std::string> remove_cluster_site(const Arguments& arguments, OtherDocuments others) {
   const ClusterSite site = TRY(ClusterSite::of(arguments));
   print_notice("istmo: " + place_text(site) + "\n");
   if (site.installer() == "Helm") {
     return Error::config("the site of namespace '" + site.namespace_name() +
                          "' was installed by Helm: remove it with `helm uninstall`");
   }
-  Removal removal(site);
+  Removal removal(site, others);
   TRY(removal.run());
   std::string left;
   for (const ObjectId& id : removal.left_to_collector()) left += " " + id.kind + "/" + id.name;
@@ -183,7 +212,7 @@ Result<std::string> remove_cluster_site(const Arguments& arguments) {
 }
 
 Result<int> delete_cluster_site(const Arguments& arguments) {
-  const std::string namespace_name = TRY(remove_cluster_site(arguments));
+  const std::string namespace_name = TRY(remove_cluster_site(arguments, OtherDocuments::go));
   print("Istmo is now removed from '" + namespace_name + "'.\n");
   return kExitDone;
 }

@@ -38,7 +38,9 @@ Result<int> create_cluster_site(const Arguments& arguments);
 // As many pods of the gateway as spec.ha asks for, if there are fewer.
 Result<> scale_cluster_site(const Arguments& arguments);
 Result<int> delete_cluster_site(const Arguments& arguments);
-Result<std::string> remove_cluster_site(const Arguments& arguments);
+// What becomes of the documents that are not the Site.
+enum class OtherDocuments : uint8_t { stay, go };
+Result<std::string> remove_cluster_site(const Arguments& arguments, OtherDocuments others);
 // "context 'west', server https://..., namespace 'oeste'"
 std::string place_text(const ClusterSite& site);
 Result<int> print_attached_role(const Arguments& arguments);

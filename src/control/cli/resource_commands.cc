@@ -240,7 +240,8 @@ Result<int> delete_site_resource(const Arguments& arguments) {
   if (is_in_cluster(arguments)) {
     const auto handle = TRY(open_site_to_change(arguments));
     const SiteDocument document = TRY(existing_site(*handle, arguments.resource.name));
-    TRY(remove_cluster_site(arguments));
+    TRY(remove_cluster_site(arguments,
+                            arguments.resource.all ? OtherDocuments::go : OtherDocuments::stay));
     print("Site \"" + document.name() + "\" is deleted\n");
     return kExitDone;
   }
