@@ -93,7 +93,7 @@ def test_replicas_are_one_site_and_one_of_them_writes(cluster, sites):
         return {resource for _, resource, *_ in cluster.asked_within(oeste, 4)}
 
     wait_until(lambda: asked_for() == {"leases"}, "nothing to be asked for but the Lease")
-    assert asked_for() == {"leases"}
+    assert asked_for() <= {"leases"}  # which is renewed every few seconds
     oeste.kubectl("delete", "pod", first, "--wait=false")
     wait_until(lambda: holder() and holder() != [first], "another one to take the Lease")
     wait_until(lambda: "It is connected to 1 other site." in istmo(oeste, "status"), "its status")
