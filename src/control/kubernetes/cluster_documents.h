@@ -33,6 +33,10 @@ class ClusterDocuments {
   explicit ClusterDocuments(size_t files_max = kFilesMax, size_t bytes_max = kBytesMax)
       : files_max_(files_max), bytes_max_(bytes_max) {}
 
+  // All there was has been put. Until then a large text makes room for a smaller one, in whatever
+  // order they come: few honest ones are large. From then on what is here stays.
+  void settle() { is_settled_ = true; }
+
   // True, of these and the following: state() is another one than before.
   // A labelled ConfigMap or Secret: `kind` says which.
   bool put_streams(const std::string& kind, const Value& object);
@@ -61,9 +65,11 @@ class ClusterDocuments {
   bool put_files(const std::string& prefix, Files files);
   bool remove_files(const std::string& prefix, const Files& but);
   bool tell_left_out();
+  bool make_room(size_t bytes, size_t below);
 
   const size_t files_max_;
   const size_t bytes_max_;
+  bool is_settled_ = false;
   size_t bytes_ = 0;                            // of all texts
   std::map<std::string, ObjectOwner> objects_;  // of documents, by the prefix of their files
   std::set<std::string> left_out_;              // prefixes of files for which there was no room

@@ -127,6 +127,7 @@ class KubernetesSource::Watch final : private CollectionSink {
   }
   void on_answered(const std::string& why_unread) {
     const bool is_new = !std::exchange(is_answered_, true);
+    if (source_.is_complete()) source_.documents_.settle();
     if (source_.documents_.set_unread(place_, why_unread) || is_new) source_.on_changed();
   }
 

@@ -128,4 +128,21 @@ BOOST_AUTO_TEST_CASE(what_is_too_much_is_left_out_by_name_and_comes_back_when_th
   BOOST_TEST(documents.state().unread.empty());
 }
 
+// The order is that of names, and anybody may choose one that comes before all others.
+BOOST_AUTO_TEST_CASE(large_texts_make_room_for_small_ones_until_all_was_put_once) {
+  ClusterDocuments documents(10, 20);
+  documents.put_streams("ConfigMap", config_map("a", R"({"x":"123456789","y":"12345678"})"));
+  documents.put_streams("ConfigMap", config_map("b", R"({"x":"12345"})"));
+  BOOST_TEST((files_of(documents) == Names{"ConfigMap/a/y", "ConfigMap/b/x"}));
+  BOOST_TEST(documents.state().unread.at("documents").contains("such as ConfigMap/a/"));
+  documents.put_streams("ConfigMap", config_map("c", R"({"x":"123456789"})"));  // larger than all
+  BOOST_TEST(files_of(documents).size() == 2u);
+  documents.settle();
+  documents.put_streams("ConfigMap", config_map("d", R"({"x":"1234567"})"));
+  documents.put_streams("ConfigMap", config_map("e", R"({"x":"1"})"));
+  BOOST_TEST((files_of(documents) == Names{"ConfigMap/a/y", "ConfigMap/b/x", "ConfigMap/d/x"}));
+  for (const char* name : {"a", "c", "e"}) documents.remove_streams({"ConfigMap", name});
+  BOOST_TEST(documents.state().unread.empty());
+}
+
 BOOST_AUTO_TEST_SUITE_END()
