@@ -96,13 +96,13 @@ class TreeBuilder final : public nlohmann::json_sax<nlohmann::json> {
     }
     return {line_, static_cast<int>(end - line_start_) + 1};
   }
-  bool stop(std::string text) {
-    if (!error) error = TextError{position(), std::move(text)};
+  bool stop(std::string text, bool is_limit = false) {
+    if (!error) error = TextError{position(), std::move(text), is_limit};
     return false;
   }
   bool charge(size_t scalar_bytes) {
     scalar_bytes_ += scalar_bytes;
-    if (++nodes_ > limits_.nodes_max) return stop("the text has too many nodes");
+    if (++nodes_ > limits_.nodes_max) return stop("the text has too many nodes", true);
     if (scalar_bytes_ > limits_.scalar_bytes_max) return stop("the text has too long values");
     return true;
   }

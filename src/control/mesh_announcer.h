@@ -24,7 +24,7 @@ class MeshAnnouncer {
   // Its mesh channel is a new one, or closed: it was told nothing.
   void forget(const proxy::Replica& replica) { told_.erase(replica); }
   // Services of this site itself and neighbours that no message had room for.
-  size_t left_out() const { return left_out_; }
+  size_t left_out() const { return services_left_out_ + neighbours_left_out_; }
 
  private:
   struct Route {
@@ -43,8 +43,7 @@ class MeshAnnouncer {
   void write_site(MeshSiteState site);
   void write_neighbours(std::vector<MeshSiteState> neighbours);
 
-  MeshSiteState site_;  // without its routes
-  std::vector<MeshRoute> state_routes_;
+  MeshSiteState state_;
   std::vector<MeshSiteState> neighbours_;
   std::string site_text_;
   std::vector<Route> routes_;
@@ -52,7 +51,8 @@ class MeshAnnouncer {
   uint64_t state_number_ = 0;  // of all together
   uint64_t parts_number_ = 0;  // of what does not depend on who is told
   uint64_t sequence_ = 0;
-  size_t left_out_ = 0;
+  size_t services_left_out_ = 0;
+  size_t neighbours_left_out_ = 0;
   std::map<proxy::Replica, Told> told_;
 };
 

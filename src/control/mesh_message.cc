@@ -99,14 +99,9 @@ std::string members(const Value& map) {
   return text.substr(1, text.size() - 2);
 }
 
-void add_item(std::string& list, std::string_view item) {
-  if (!list.empty()) list += ',';
-  list += item;
-}
-
 std::string routes_text(const MeshSiteState& state) {
   std::string routes;
-  for (const MeshRoute& route : state.routes) add_item(routes, write_mesh_route(route));
+  for (const MeshRoute& route : state.routes) add_mesh_item(routes, write_mesh_route(route));
   return routes;
 }
 
@@ -358,6 +353,11 @@ Result<MeshSiteState> read_state(const Value& map) {
 
 }  // namespace
 
+void add_mesh_item(std::string& list, std::string_view item) {
+  if (!list.empty()) list += ',';
+  list += item;
+}
+
 MeshWeight weight_of(const MeshRoute& route) {
   MeshWeight weight = weight_of_site(route);
   weight.nodes += route.path.size();
@@ -422,17 +422,17 @@ std::string write_mesh_message(const MeshSiteState& state, const MeshTrust& trus
                   .neighbours = {},
                   .trust = write_mesh_trust(trust)};
   for (const MeshSiteState& neighbour : neighbours) {
-    add_item(parts.neighbours, write_mesh_neighbour(neighbour));
+    add_mesh_item(parts.neighbours, write_mesh_neighbour(neighbour));
   }
   return join_mesh_message(sequence, parts);
 }
 
 Result<MeshMessage> read_mesh_message(std::string_view text) {
   const ParsedText parsed = parse_json(text, kMessageLimits);
-  if (parsed.error && parsed.error->text.find("too many") != std::string::npos) {
-    return Error::limit("mesh message: " + parsed.error->text);
+  if (parsed.error) {
+    const std::string why = "mesh message: " + parsed.error->text;
+    return parsed.error->is_limit ? Error::limit(why) : Error::protocol(why);
   }
-  if (parsed.error) return Error::protocol("mesh message: " + parsed.error->text);
   const Value& map = parsed.documents.front();
   const uint64_t version = TRY(number_at(map, "version"));
   if (version != kMeshVersion) {

@@ -129,6 +129,8 @@ struct MeshParts {
   std::string neighbours;  // likewise
   std::string trust;
 };
+// With a comma between it and the one before.
+void add_mesh_item(std::string& list, std::string_view item);
 std::string join_mesh_message(uint64_t sequence, const MeshParts& parts);
 
 // `neighbours`: for another replica of this site, those that this one is linked with.

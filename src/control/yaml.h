@@ -27,6 +27,7 @@ struct TextLimits {
 struct TextError {
   Position position;
   std::string text;
+  bool is_limit = false;  // it is more than is read, and may be right
 };
 
 struct ParsedText {

@@ -79,6 +79,7 @@ class Removal {
   Result<> find_kinds() {
     const Desired documents = TRY(site_.documents());
     if (documents.site() != nullptr) ingress_ = sni_kind(documents.site()->link_access);
+    if (const auto owner = TRY(site_.owner())) site_object_ = owner->name;
     for (const char* kind : kKinds) {
       const bool is_optional = std::ranges::find(kOptionalKinds, kind) != std::end(kOptionalKinds);
       const auto served = is_optional ? site_.api().find_served(kind) : nullptr;
@@ -89,6 +90,7 @@ class Removal {
 
   // Of a kind that this site has nothing of it is no loss when it may not be looked at.
   bool is_wanted(std::string_view kind) const {
+    if (kind == kCollectedKind) return false;
     return kind == ingress_ || std::ranges::find(kOptionalKinds, kind) == std::end(kOptionalKinds);
   }
 
@@ -133,10 +135,10 @@ class Removal {
   }
 
   // A document but the Site, or credentials that one names.
-  static bool is_other_document(const Value& object) {
+  bool is_other_document(const Value& object) const {
     const std::string& kind = text_at(object, "kind");
     if (text_at(object, "metadata", "labels", kDocumentsLabel) == "true") {
-      return !text_at(object, "metadata", "name").starts_with("site-");
+      return text_at(object, "metadata", "name") != site_object_;
     }
     return kind == SecretDocument::kKind && text_at(object, "type") == "kubernetes.io/tls" &&
            text_at(object, "metadata", "annotations", kContentAnnotation).empty();
@@ -178,6 +180,7 @@ class Removal {
   const ClusterSite& site_;
   const OtherDocuments others_;
   std::vector<const char*> kinds_;
+  std::string site_object_;   // that holds the Site document
   std::string_view ingress_;  // the kind of what leads to this site
   std::set<ObjectId> asked_;
   std::map<std::string, std::string> refused_;

@@ -127,7 +127,7 @@ bool ClusterDocuments::put_files(const std::string& prefix, Files files) {
     const auto known = state_.files.find(path);
     const bool is_known = known != state_.files.end();
     if (is_known && known->second == file) continue;
-    if (!is_known && make_room(file.text.size(), file.text.size())) is_changed = true;
+    if (!is_known && make_room(file.text.size())) is_changed = true;
     const size_t bytes = bytes_ + file.text.size() - (is_known ? known->second.text.size() : 0);
     if (bytes > bytes_max_ || (!is_known && state_.files.size() >= files_max_)) {
       is_left_out = true;  // what it said before stands
@@ -141,23 +141,20 @@ bool ClusterDocuments::put_files(const std::string& prefix, Files files) {
   return tell_left_out() || is_changed;
 }
 
-// Takes texts away that are larger than `below`, the largest first, until there is room. True:
-// some.
-bool ClusterDocuments::make_room(size_t bytes, size_t below) {
-  bool is_changed = false;
-  while (!is_settled_ && bytes_ + bytes > bytes_max_) {
-    const auto largest = std::ranges::max_element(
-        state_.files, {}, [](const auto& entry) { return entry.second.text.size(); });
-    if (largest == state_.files.end() || largest->second.text.size() <= below) break;
-    const std::string& path = largest->first;
-    // As put_files() was given it: an object with a file for each key, or with one alone.
-    const std::string folder = path.substr(0, path.rfind('/') + 1);
-    left_out_.insert(objects_.contains(folder) ? folder : path);
-    bytes_ -= largest->second.text.size();
-    state_.files.erase(largest);
-    is_changed = true;
-  }
-  return is_changed;
+// Takes the largest text away if it is larger than one of `bytes`, for which that is room enough.
+// True: it did.
+bool ClusterDocuments::make_room(size_t bytes) {
+  if (is_settled_ || bytes_ + bytes <= bytes_max_ || state_.files.empty()) return false;
+  const auto largest = std::ranges::max_element(
+      state_.files, {}, [](const auto& entry) { return entry.second.text.size(); });
+  if (largest->second.text.size() <= bytes) return false;
+  const std::string& path = largest->first;
+  // As put_files() was given it: an object with a file for each key, or with one alone.
+  const std::string folder = path.substr(0, path.rfind('/') + 1);
+  left_out_.insert(objects_.contains(folder) ? folder : path);
+  bytes_ -= largest->second.text.size();
+  state_.files.erase(largest);
+  return true;
 }
 
 bool ClusterDocuments::remove_files(const std::string& prefix, const Files& but) {

@@ -65,7 +65,7 @@ class ClusterDocuments {
   bool put_files(const std::string& prefix, Files files);
   bool remove_files(const std::string& prefix, const Files& but);
   bool tell_left_out();
-  bool make_room(size_t bytes, size_t below);
+  bool make_room(size_t bytes);
 
   const size_t files_max_;
   const size_t bytes_max_;

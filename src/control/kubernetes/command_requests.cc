@@ -32,6 +32,7 @@ std::string answer_text(const AdminAnswer& answer) {
 
 std::optional<Value> CommandRequests::take(const std::string& name, const Value& config_map) {
   if (text_at(config_map, "metadata", "labels", kRequestLabel) != "true") return std::nullopt;
+  if (calls_.waiting() >= kRequestAnswersMax) return std::nullopt;
   const std::string& text = text_at(config_map, "data", kRequestKey);
   if (text.size() > kRequestBytesMax || !taken_.insert(name).second) return std::nullopt;
   auto request = read_api_json(text);

@@ -22,6 +22,8 @@ inline constexpr const char* kAnswerKeyPrefix = "answer-";  // and the replica
 
 // Items beyond this are left out, and counted: an object has room for those of several processes.
 inline constexpr size_t kRequestAnswerBytesMax = 150 * 1024;
+// Further requests are passed over, and their commands say that there was no answer.
+inline constexpr size_t kRequestAnswersMax = 16;  // that wait to be written
 
 class CommandRequests {
  public:

@@ -62,7 +62,8 @@ size_t PodTable::bytes_of(const std::string& name, const Known& pod) {
 
 std::string PodTable::shortfall() const {
   if (left_.empty()) return {};
-  return "pods whose labels are too much are no backends, " + *left_.begin() + " among them";
+  return "pods whose labels are too much are no backends, " + *left_.begin() +
+         " among them, until they change";
 }
 
 bool PodTable::remove(const std::string& name) {

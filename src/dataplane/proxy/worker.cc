@@ -132,14 +132,14 @@ Backend* Worker::pick_backend(const Search& search, bool with_set_aside) {
 }
 
 // What it costs from the other end of the link on; nothing: no way leads over it.
-std::optional<uint32_t> Worker::cost_over(const Link& link, const Search& search) const {
-  const auto places = places_.find(search.routing_key);
-  if (places == places_.end() || !link.is_open() || search.is_tried(link.id())) return std::nullopt;
+std::optional<uint32_t> Worker::cost_over(const Link& link, const Search& search,
+                                          std::span<const Place> places) {
+  if (!link.is_open() || search.is_tried(link.id())) return std::nullopt;
   const Passage& passage = search.passage;
   if (link.is_sibling() && passage.reach == Reach::own_links) return std::nullopt;
   if (std::ranges::find(passage.sites, link.site_id()) != passage.sites.end()) return std::nullopt;
   std::optional<uint32_t> cost;
-  for (const Place& place : places->second) {
+  for (const Place& place : places) {
     if (place.is_cut || !link.leads_to(place.replica)) continue;
     cost = std::min(cost.value_or(UINT32_MAX), place.cost);
   }
@@ -149,10 +149,12 @@ std::optional<uint32_t> Worker::cost_over(const Link& link, const Search& search
 Link* Worker::pick_link(const Search& search) {
   const Passage& passage = search.passage;
   if (passage.reach == Reach::local || passage.sites.size() >= kHopsMax) return nullptr;
+  const auto places = places_.find(search.routing_key);
+  if (places == places_.end()) return nullptr;
   std::vector<Link*> usable;
   uint64_t distance = UINT64_MAX;
   for (const auto& link : links_) {
-    const auto cost = cost_over(*link, search);
+    const auto cost = cost_over(*link, search, places->second);
     if (!cost) continue;
     const uint64_t its_distance = distance_over(*link, *cost);
     if (its_distance > distance) continue;

@@ -190,7 +190,8 @@ class Worker {
   void add_dialers(const LinkConfig& config, uint32_t connections);
   Backend* pick_backend(const Search& search, bool with_set_aside);
   Link* pick_link(const Search& search);
-  std::optional<uint32_t> cost_over(const Link& link, const Search& search) const;
+  static std::optional<uint32_t> cost_over(const Link& link, const Search& search,
+                                           std::span<const Place> places);
   size_t count_backends(const Search& search) const;
   bool may_become_reachable(const std::string& routing_key, const Passage& passage) const;
   void start_tunnel(Tunnel& tunnel, Stream& client);
